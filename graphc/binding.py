@@ -1,0 +1,116 @@
+"""From what a caller passes to arrays that fit: the slow path of a call, and every complaint about arguments."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import InputDTypeError, InputError, InputShapeError
+from graphc.ir.graph import Tensor
+from graphc.ir.state import Array
+from graphc.ir.types import DType
+
+
+def arrange(inputs: Sequence[Tensor], args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+    """Positional and named arguments in the order of ``inputs``; InputError for a wrong count or name."""
+    names = [t.name for t in inputs]
+    if len(args) > len(names):
+        raise InputError(f"expected {len(names)} inputs ({', '.join(names)}), found {len(args)}")
+    out = dict(zip(names, args, strict=False))
+    for name, value in kwargs.items():
+        if name not in names:
+            raise InputError(f"there is no input {name!r}; inputs are {', '.join(names)}")
+        if name in out:
+            raise InputError(f"input {name!r} is passed twice", node=name)
+        out[name] = value
+    for t in inputs:
+        if t.name not in out:
+            text = f"input {t.name!r} is missing: expected {t.type}; {len(names)} inputs are {', '.join(names)}"
+            raise InputError(text, node=t.name, origin=t.origin)
+    return [out[name] for name in names]
+
+
+def convert(tensor: Tensor, value: Any) -> Array:
+    """``value`` as an aligned C-ordered array of the input's dtype; InputDTypeError where that would lose meaning."""
+    array = checked(tensor, value)
+    target = tensor.dtype
+    if array.dtype != target:
+        array = array.astype(target)
+    if array.flags.c_contiguous and array.flags.aligned:
+        return array if array.flags.writeable else _writeable_view(array)
+    return np.array(array, order="C", copy=True)
+
+
+def checked(tensor: Tensor, value: Any) -> Array:
+    """``value`` as an array whose dtype can become the input's."""
+    if isinstance(value, Tensor):
+        raise _dtype_error(tensor, f"the tensor {value.name}; pass an array")
+    if isinstance(value, np.ma.MaskedArray):
+        raise _dtype_error(tensor, "a masked array; fill it first")
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise InputShapeError(f"input {tensor.name!r}: {error}", node=tensor.name, origin=tensor.origin) from None
+    if type(array) is not np.ndarray:
+        array = np.asarray(array).view(np.ndarray)
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        raise _dtype_error(tensor, f"dtype {array.dtype}")
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if not fits(array, tensor.dtype):
+        raise _dtype_error(tensor, f"{array.dtype}, which cannot be converted without loss of meaning")
+    return array
+
+
+def fits(array: Array, target: DType) -> bool:
+    """float to float, int to float; int to int where every value fits; bool to any number."""
+    kind = array.dtype.kind
+    if array.dtype == target or kind == "b":
+        return True
+    if target.kind == "f":
+        return True
+    if target.kind == "b" or kind == "f":
+        return False
+    if not array.size:
+        return True
+    limits = np.iinfo(target)
+    return bool(int(array.min()) >= limits.min and int(array.max()) <= limits.max)
+
+
+def _dtype_error(tensor: Tensor, found: str) -> InputDTypeError:
+    text = f"input {tensor.name!r}: expected {tensor.type}, found {found}"
+    return InputDTypeError(text, node=tensor.name, origin=tensor.origin)
+
+
+def _writeable_view(array: Array) -> Array:
+    """The same memory without the read-only mark: kernels never write to inputs, and a copy would cost."""
+    if array.nbytes == 0:
+        return array.copy()
+    raw = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data)
+    raw._owner = array  # type: ignore[attr-defined]
+    view = np.frombuffer(raw, array.dtype).reshape(array.shape)
+    return view
+
+
+def check_out(outputs: Sequence[tuple[str, DType, tuple[int, ...]]], given: Sequence[Any], others: Sequence[Array]) -> None:
+    """Refuses ``out=`` arrays that do not fit, cannot be written, or share memory with inputs, state or one another."""
+    if len(given) != len(outputs):
+        raise InputError(f"out: expected {len(outputs)} arrays, found {len(given)}")
+    for (name, dtype, shape), array in zip(outputs, given, strict=True):
+        if type(array) is not np.ndarray:
+            raise InputDTypeError(f"out for {name}: expected an array, found {type(array).__name__}", node=name)
+        if array.dtype != dtype:
+            raise InputDTypeError(f"out for {name}: expected dtype {dtype}, found {array.dtype}", node=name)
+        if array.shape != shape:
+            raise InputShapeError(f"out for {name}: expected shape {shape}, found {array.shape}", node=name)
+        if not array.flags.writeable:
+            raise InputError(f"out for {name} is read-only", node=name)
+        if not array.flags.carray:
+            raise InputError(f"out for {name} must be C-ordered and aligned", node=name)
+    for k, (name, _, _) in enumerate(outputs):
+        for other in (*others, *given[:k]):
+            if np.may_share_memory(given[k], other):
+                raise InputError(f"out for {name} overlaps an input, the state or another output", node=name)

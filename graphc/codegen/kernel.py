@@ -1,0 +1,61 @@
+"""An optimised graph in, a kernel out: its source, and all that a caller must know to run it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from graphc.codegen.emit import Text, annotate, emit
+from graphc.ir.dims import Size
+from graphc.ir.graph import Graph
+from graphc.ir.state import Array
+from graphc.schedule.expand import expand, outputs_apart
+from graphc.schedule.memory import schedule
+from graphc.schedule.plan import Schedule, describe
+
+SIGNATURE = "int64(int64, int64, int64, int64, int64)"
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A generated kernel, not compiled yet.
+
+    ``int64 kernel(int64 inputs, int64 outputs, int64 dims, int64 state, int64 work)`` takes addresses: tables of the
+    data addresses of inputs and of outputs, a table of the values of ``symbols``, a table of the data addresses of
+    ``state_names`` followed by ``constants``, and ``work_bytes`` bytes of workspace, 64-byte aligned. It returns 0,
+    or k for an index out of range at the node named ``failures[k - 1]``; the flat position and the value then stand in
+    the first two int64 of the workspace.
+    """
+
+    source: str
+    symbols: tuple[str, ...]
+    state_names: tuple[str, ...]
+    constants: tuple[Array, ...]
+    work_bytes: Size
+    failures: tuple[str, ...]
+    text: Text
+    schedule: Schedule
+
+    @property
+    def loops(self) -> str:
+        """The schedule as text: loops, statements, products, and where values are kept."""
+        return describe(self.schedule)
+
+    @property
+    def annotated(self) -> str:
+        """The source with a comment for each node."""
+        return annotate(self.text, self.schedule.graph)
+
+
+def build(graph: Graph, inputs: Sequence[str], n_outputs: int, updates: Sequence[str], symbols: Sequence[str]) -> Kernel:
+    """The kernel of ``graph``, whose outputs are ``n_outputs`` results, then one next value for each state of ``updates``.
+
+    ``inputs`` are the names of the argument leaves in order, ``symbols`` the sizes that they bind.
+    """
+    ready = expand(outputs_apart(graph))
+    leaves = [ready[name].id if name in ready else -1 for name in inputs]
+    plan = schedule(ready, leaves, n_outputs, updates)
+    text = emit(plan, symbols)
+    constants = tuple(value for i in plan.constants if (value := ready.nodes[i].value) is not None)
+    failures = tuple(ready.nodes[i].name for i in text.failures)
+    return Kernel(text.source, tuple(symbols), plan.state, constants, text.work_bytes, failures, text, plan)

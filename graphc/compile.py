@@ -1,0 +1,166 @@
+"""From tensors to an executable: the pipeline as straight code."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import CompileError, DTypeError, GraphError, ShapeError, caller
+from graphc.executable import Executable, Program, Structure
+from graphc.ir import dims
+from graphc.ir.graph import Graph, Tensor, copy_node, located, topological
+from graphc.ir.op import lookup
+from graphc.rewrite.passes import run
+
+
+def compile(
+    inputs: Sequence[Tensor],
+    outputs: Tensor | Sequence[Tensor] | Mapping[str, Tensor] | None,
+    updates: Mapping[Tensor, Tensor] | None = None,
+    *,
+    threads: int | None = None,
+    fastmath: bool = False,
+    debug: str | None = None,
+    backend: str = "numba",
+    cache: bool = True,
+    unused: str = "error",
+) -> Executable:
+    """An executable that computes ``outputs`` from ``inputs``, and then stores ``updates``.
+
+    inputs    tensors whose values each call passes: inputs, or any other leaf or inner tensor
+    outputs   a tensor, a list or a dict; a call returns the same structure. None where only updates matter
+    updates   parameter or variable -> its next value, of the same shape and dtype. All next values are computed from
+              the old ones, then stored
+    threads   how many processors may be used, None for those of this process. Results never depend on it
+    fastmath  False keeps NaN, infinity and IEEE division exact
+    backend   "numba" compiles; "numpy" interprets the same optimised program
+    cache     keep the compiled kernel on disk
+    unused    "ignore" allows inputs that no output needs
+
+    Raises CompileError, GraphError, ShapeError or DTypeError, with the line of the tensor at fault.
+    """
+    origin = caller()
+    with located("compile", origin):
+        _check_options(threads, debug, backend, unused)
+        structure, results = Structure.of(outputs)
+        arguments, nexts = list(inputs), dict(updates or {})
+        graph = _one_graph(arguments, results, nexts)
+        _check_updates(graph, arguments, nexts)
+        nexts.update(_moved_keys(graph, [*results, *nexts.values()], arguments, nexts, origin))
+        source = extract(graph, arguments, [*results, *nexts.values()], unused)
+        program = Program(
+            graph, source, structure, tuple(t.name for t in arguments), len(results), tuple(t.name for t in nexts)
+        )
+        _check_sizes(program)
+        stages: list[tuple[str, Graph]] = [("graph", source)]
+        program.optimised = run(source, on_stage=lambda name, g: stages.append((name, g)))
+        program.stages = stages
+        return Executable(program, threads=threads, fastmath=fastmath, backend=backend, cache=cache)
+
+
+def _check_options(threads: int | None, debug: str | None, backend: str, unused: str) -> None:
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+        raise CompileError(f"threads must be an int of at least 1 or None, found {threads!r}")
+    if debug is not None:
+        raise CompileError(f"debug must be None, found {debug!r}")
+    if backend not in ("numba", "numpy"):
+        raise CompileError(f'backend must be "numba" or "numpy", found {backend!r}')
+    if unused not in ("error", "ignore"):
+        raise CompileError(f'unused must be "error" or "ignore", found {unused!r}')
+
+
+def _one_graph(arguments: list[Tensor], results: list[Tensor], nexts: dict[Tensor, Tensor]) -> Graph:
+    tensors = [*arguments, *results, *nexts, *nexts.values()]
+    for t in tensors:
+        if not isinstance(t, Tensor):
+            raise GraphError(f"expected tensors, found {type(t).__name__}: {t!r}"[:200])
+    if not results and not nexts:
+        raise CompileError("nothing to compute: neither outputs nor updates")
+    graph = tensors[-1].graph
+    for t in tensors:
+        if t.graph is not graph:
+            raise GraphError(f"tensors of two graphs: {t.name} of {t.graph.name!r}, others of {graph.name!r}", node=t.name)
+    seen: set[int] = set()
+    for t in arguments:
+        if t.id in seen:
+            raise CompileError(f"the input {t.name} is listed twice", node=t.name, origin=t.origin)
+        seen.add(t.id)
+        if t.op.name == "constant":
+            raise CompileError(f"the constant {t.name} cannot be an input", node=t.name, origin=t.origin)
+    return graph
+
+
+def _check_updates(graph: Graph, arguments: list[Tensor], nexts: dict[Tensor, Tensor]) -> None:
+    listed = {t.id for t in arguments}
+    for state, value in nexts.items():
+        if state.name not in graph.state:
+            raise CompileError(f"only parameters and variables can be updated, not {state.name}", node=state.name, origin=state.origin)
+        if state.id in listed:
+            raise CompileError(f"{state.name} is an input of this executable and cannot be updated by it", node=state.name)
+        if value.dtype != state.dtype:
+            raise DTypeError(
+                f"the next value of {state.name} must be {state.type}, found {value.type}", node=state.name, origin=value.origin
+            )
+        if value.shape != state.shape:
+            raise ShapeError(
+                f"the next value of {state.name} must be {state.type}, found {value.type}", node=state.name, origin=value.origin
+            )
+
+
+def _moved_keys(
+    graph: Graph, roots: list[Tensor], arguments: list[Tensor], nexts: dict[Tensor, Tensor], origin: Any
+) -> dict[Tensor, Tensor]:
+    """Every random key that is drawn from moves on with the updates; without updates the numbers never change."""
+    listed = {t.id for t in arguments}
+    keys = [graph.tensors[n.id] for n in topological(graph, [t.id for t in roots]) if n.id in graph.random_keys]
+    keys = [k for k in keys if k.id not in listed and k not in nexts]
+    if keys and not nexts:
+        message = f"{keys[0].name} is drawn from without updates: each call gives the same random numbers"
+        warnings.warn_explicit(message, UserWarning, origin.file, origin.line)
+        return {}
+    return {k: k + np.array([0, 1]) for k in keys}
+
+
+def extract(graph: Graph, arguments: Sequence[Tensor], roots: Sequence[Tensor], unused: str) -> Graph:
+    """A graph of its own with what ``roots`` need, in which each argument is an input."""
+    new = Graph(graph.name, graph.float_dtype)
+    made: dict[int, Tensor] = {}
+    for t in arguments:
+        made[t.id] = new.append(lookup("input"), (), {}, type=t.type, name=t.name, origin=t.origin)
+    needed: set[int] = set()
+    stack = [t.id for t in roots]
+    while stack:
+        i = stack.pop()
+        if i not in needed:
+            needed.add(i)
+            stack += () if i in made else graph.nodes[i].inputs
+    for t in arguments:
+        if t.id not in needed and unused == "error":
+            text = f'no output needs the input {t.name}; leave it out or pass unused="ignore"'
+            raise CompileError(text, node=t.name, origin=t.origin)
+    for node in graph.nodes:
+        if node.id not in needed or node.id in made:
+            continue
+        if node.op.name == "input":
+            text = f"the outputs need the input {node.name}, which is not listed"
+            raise CompileError(text, node=node.name, origin=node.origin)
+        made[node.id] = copy_node(new, node, [made[i] for i in node.inputs])
+    new.outputs = [made[t.id] for t in roots]
+    return new
+
+
+def _check_sizes(program: Program) -> None:
+    """Every symbol must be the size of an input's axis."""
+    bound = set(program.symbols)
+    for node in program.source.nodes:
+        sizes = [*node.type.shape, *(s for v in node.attrs.values() for s in (v if isinstance(v, tuple) else (v,)))]
+        for name in dims.free_symbols(s for s in sizes if isinstance(s, dims.Dim)):
+            if name not in bound:
+                text = f"no input has the size {name!r} that {node.name} needs: {node.type}"
+                raise ShapeError(text, node=node.name, origin=node.origin)
+
+
+__all__ = ["compile", "extract"]

@@ -1,0 +1,15 @@
+"""The op tables; importing them fills the registry."""
+
+from graphc.ops import (  # noqa: F401
+    activation,
+    elementwise,
+    functions,
+    index,
+    leaf,
+    linalg,
+    loss,
+    random,
+    reduce,
+    shape,
+    softmax,
+)

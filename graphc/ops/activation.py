@@ -1,0 +1,81 @@
+"""Activations as functions of primitives. Branches that are not taken are evaluated on safe operands."""
+
+from __future__ import annotations
+
+import math
+
+from graphc.ir.graph import Tensor
+from graphc.ops.apply import public
+from graphc.ops.elementwise import abs, clip, greater, where
+from graphc.ops.functions import erf, expm1, relu, sigmoid, softplus, tanh
+
+
+@public
+def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
+    """``x`` above 0, ``negative_slope * x`` elsewhere."""
+    return where(greater(x, 0), x, x * negative_slope)
+
+
+@public
+def relu6(x: Tensor) -> Tensor:
+    """``min(max(x, 0), 6)``."""
+    return where(greater(x, 6), 6, relu(x))
+
+
+@public
+def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
+    """``x`` above 0, ``alpha * (exp(x) - 1)`` elsewhere (Clevert et al. 2016)."""
+    positive = greater(x, 0)
+    return where(positive, x, alpha * expm1(where(positive, 0, x)))
+
+
+@public
+def selu(x: Tensor) -> Tensor:
+    """Scaled `elu` with fixed point mean 0, variance 1 (Klambauer et al. 2017)."""
+    return 1.0507009873554804934193349852946 * elu(x, 1.6732632423543772848170429916717)
+
+
+@public
+def gelu(x: Tensor, approximate: bool = False) -> Tensor:
+    """``x * Phi(x)``, or its tanh approximation (Hendrycks and Gimpel 2016)."""
+    if approximate:
+        return 0.5 * x * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))))
+    return 0.5 * x * (1 + erf(x * math.sqrt(0.5)))
+
+
+@public
+def silu(x: Tensor) -> Tensor:
+    """``x * sigmoid(x)``."""
+    return x * sigmoid(x)
+
+
+@public
+def mish(x: Tensor) -> Tensor:
+    """``x * tanh(softplus(x))`` (Misra 2019)."""
+    return x * tanh(softplus(x))
+
+
+@public
+def hard_sigmoid(x: Tensor) -> Tensor:
+    """``relu6(x + 3) / 6``."""
+    return relu6(x + 3) / 6
+
+
+@public
+def hard_swish(x: Tensor) -> Tensor:
+    """``x * hard_sigmoid(x)``."""
+    return x * hard_sigmoid(x)
+
+
+@public
+def hard_tanh(x: Tensor) -> Tensor:
+    """``x`` kept within [-1, 1]."""
+    return clip(x, -1, 1)
+
+
+@public
+def softsign(x: Tensor) -> Tensor:
+    """``x / (1 + |x|)``."""
+    return x / (1 + abs(x))
+
+

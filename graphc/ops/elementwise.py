@@ -1,0 +1,485 @@
+"""Elementwise arithmetic, comparison and selection.
+
+Gradient rules are formulas in the cotangent g, the result y and the operands a, b; the walker sums broadcasting back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import DTypeError, InputIndexError
+from graphc.ir.graph import Tensor
+from graphc.ir.op import Attrs, Kind, Op, register
+from graphc.ir.types import DType, TensorType, broadcast_checks, broadcast_shapes, dtype_of, is_float
+from graphc.ops.apply import Operand, apply, cast, common_dtype, graph_of, promoted, public, tensor
+
+Types = Sequence[TensorType]
+BOOL = np.dtype("bool")
+
+
+def elementwise(
+    name: str,
+    arity: int,
+    code: str | Callable[..., str],
+    reference: Callable[..., Any],
+    gradient: tuple[Any, ...] = (),
+    dtype: DType | None = None,
+    floating: bool = False,
+    facts: Sequence[str] = (),
+    attrs: Sequence[str] = (),
+) -> None:
+    """Registers an elementwise op; its result has its operands' dtype, or ``dtype``."""
+
+    def infer(types: Types, _: Attrs) -> TensorType:
+        found = {t.dtype for t in types}
+        if len(found) != 1:
+            raise DTypeError(f"expected operands of one dtype, found {' and '.join(map(str, types))}")
+        if floating and not is_float(types[0].dtype):
+            raise DTypeError(f"expected a float, found {types[0]}")
+        return TensorType(dtype or types[0].dtype, broadcast_shapes(*(t.shape for t in types)))
+
+    register(
+        Op(
+            name,
+            Kind.ELEMENTWISE,
+            arity,
+            infer,
+            reference,
+            gradient,
+            code,
+            checks=_checks,
+            attrs=tuple(attrs),
+            facts=frozenset(facts),
+        )
+    )
+
+
+def _checks(types: Types, attrs: Attrs) -> list[Any]:
+    return broadcast_checks([t.shape for t in types])
+
+
+# ---- arithmetic: name, operands, code, NumPy, gradient
+
+elementwise(
+    "add",
+    2,
+    "a + b",
+    np.add,
+    (lambda g, y, a, b: g, lambda g, y, a, b: g),
+    facts=("commutative",),
+)
+elementwise("subtract", 2, "a - b", np.subtract, (lambda g, y, a, b: g, lambda g, y, a, b: -g))
+elementwise(
+    "multiply",
+    2,
+    "a * b",
+    np.multiply,
+    (lambda g, y, a, b: g * b, lambda g, y, a, b: g * a),
+    facts=("commutative",),
+)
+elementwise(
+    "divide",
+    2,
+    "a / b",
+    np.divide,
+    (lambda g, y, a, b: g / b, lambda g, y, a, b: -g * (y / b)),
+    floating=True,
+)
+elementwise("neg", 1, "-a", np.negative, (lambda g, y, a: -g,))
+elementwise("identity", 1, "a", lambda a: a, (lambda g, y, a: g,))
+elementwise("stop_gradient", 1, "a", lambda a: a, (None,))
+elementwise("abs", 1, "fabs(a)", np.abs, (lambda g, y, a: g * sign(a),))
+elementwise("sign", 1, "sign(a)", np.sign, (lambda g, y, a: None,))
+elementwise("floor_divide", 2, "floor_divide(a, b)", np.floor_divide, (None, None))
+elementwise(
+    "remainder",
+    2,
+    "remainder(a, b)",
+    np.remainder,
+    (lambda g, y, a, b: g, lambda g, y, a, b: -g * stop_gradient(floor_divide(a, b))),
+)
+elementwise(
+    "maximum",
+    2,
+    "maximum(a, b)",
+    np.maximum,
+    (lambda g, y, a, b: _larger(g, a, b), lambda g, y, a, b: _larger(g, b, a)),
+    facts=("commutative",),
+)
+elementwise(
+    "minimum",
+    2,
+    "minimum(a, b)",
+    np.minimum,
+    (lambda g, y, a, b: _larger(g, b, a), lambda g, y, a, b: _larger(g, a, b)),
+    facts=("commutative",),
+)
+elementwise(
+    "fmax",
+    2,
+    "fmax(a, b)",
+    np.fmax,
+    (lambda g, y, a, b: _kept(g, y, a, b), lambda g, y, a, b: _kept(g, y, b, a)),
+)
+elementwise(
+    "fmin",
+    2,
+    "fmin(a, b)",
+    np.fmin,
+    (lambda g, y, a, b: _kept(g, y, a, b), lambda g, y, a, b: _kept(g, y, b, a)),
+)
+elementwise(
+    "copysign",
+    2,
+    "copysign(a, b)",
+    np.copysign,
+    (lambda g, y, a, b: where(equal(a, y), g, -g), None),
+    floating=True,
+)
+
+
+def _larger(g: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """All of g where a > b, half of it at a tie."""
+    return where(greater(a, b), g, where(equal(a, b), g * 0.5, 0))
+
+
+def _kept(g: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """All of g where y is a, half of it at a tie."""
+    return where(equal(y, a), where(equal(a, b), g * 0.5, g), 0)
+
+
+# ---- comparison, logic
+
+for _name, _sign, _f in (
+    ("equal", "==", np.equal),
+    ("not_equal", "!=", np.not_equal),
+    ("less", "<", np.less),
+    ("less_equal", "<=", np.less_equal),
+    ("greater", ">", np.greater),
+    ("greater_equal", ">=", np.greater_equal),
+):
+    elementwise(_name, 2, f"a {_sign} b", _f, dtype=BOOL)
+elementwise("logical_and", 2, "a & b", np.logical_and, facts=("commutative",))
+elementwise("logical_or", 2, "a | b", np.logical_or, facts=("commutative",))
+elementwise("logical_xor", 2, "a ^ b", np.logical_xor, facts=("commutative",))
+elementwise("logical_not", 1, "not a", np.logical_not)
+elementwise("isnan", 1, "a != a", np.isnan, dtype=BOOL)
+elementwise("isinf", 1, "isinf(a)", np.isinf, dtype=BOOL)
+elementwise("isfinite", 1, "isfinite(a)", np.isfinite, dtype=BOOL)
+
+
+# ---- astype, where, checked_index
+
+
+def _cast_code(out: TensorType, types: Types, attrs: Attrs) -> str:
+    if out.dtype == BOOL:
+        return "a != {in_dtype}(0)" if types[0].dtype != BOOL else "a"
+    return "{dtype}(a)"
+
+
+def _cast_reference(a: Any, dtype: str) -> Any:
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.asarray(a).astype(dtype)
+
+
+register(
+    Op(
+        "astype",
+        Kind.ELEMENTWISE,
+        1,
+        lambda types, attrs: TensorType(dtype_of(attrs["dtype"]), types[0].shape),
+        _cast_reference,
+        (lambda g, y, a: cast(g, a.dtype),),
+        _cast_code,
+        attrs=("dtype",),
+    )
+)
+
+
+def _infer_where(types: Types, attrs: Attrs) -> TensorType:
+    if types[0].dtype != BOOL or types[1].dtype != types[2].dtype:
+        raise DTypeError(f"expected bool and two operands of one dtype, found {', '.join(map(str, types))}")
+    return TensorType(types[1].dtype, broadcast_shapes(*(t.shape for t in types)))
+
+
+register(
+    Op(
+        "where",
+        Kind.ELEMENTWISE,
+        3,
+        _infer_where,
+        np.where,
+        (None, lambda g, y, c, a, b: where(c, g, 0), lambda g, y, c, a, b: where(c, 0, g)),
+        "select(a, b, c)",
+        checks=_checks,
+    )
+)
+
+
+def _check_index(a: Any, low: int, high: int, what: str) -> Any:
+    wrong = np.flatnonzero((a < low) | (a >= high))
+    if len(wrong):
+        raise InputIndexError(f"{what} {np.ravel(a)[wrong[0]]} at position {wrong[0]} is not in [{low}, {high})")
+    return a
+
+
+elementwise(
+    "checked_index", 1, "a", _check_index, facts=("index_check",), attrs=("low", "high", "what")
+)
+
+
+# ---- the DSL
+
+
+def _binary(name: str, a: Operand, b: Operand, floating: bool = False) -> Tensor:
+    return apply(name, *promoted(a, b, floating=floating))
+
+
+@public
+def add(a: Operand, b: Operand) -> Tensor:
+    """``a + b``; bools are or-ed as NumPy's."""
+    return _number(_binary, "add", a, b)
+
+
+@public
+def subtract(a: Operand, b: Operand) -> Tensor:
+    """``a - b``. DTypeError for bools."""
+    return _number(_binary, "subtract", a, b)
+
+
+@public
+def multiply(a: Operand, b: Operand) -> Tensor:
+    """``a * b``."""
+    return _number(_binary, "multiply", a, b)
+
+
+def _number(build: Callable[..., Tensor], name: str, a: Operand, b: Operand) -> Tensor:
+    dtype = common_dtype((a, b), graph_of((a, b)))
+    if dtype == BOOL:
+        if name == "subtract":
+            raise DTypeError("bools cannot be subtracted; use logical_xor")
+        return apply({"add": "logical_or", "multiply": "logical_and"}[name], *promoted(a, b))
+    return build(name, a, b)
+
+
+@public
+def divide(a: Operand, b: Operand) -> Tensor:
+    """``a / b``, IEEE; a float, the graph's for integers."""
+    return _binary("divide", a, b, floating=True)
+
+
+@public
+def floor_divide(a: Operand, b: Operand) -> Tensor:
+    """``a // b``, rounded down. Its derivative is 0 almost everywhere and not defined here."""
+    return _binary("floor_divide", a, b)
+
+
+@public
+def remainder(a: Operand, b: Operand) -> Tensor:
+    """``a % b``, with the sign of ``b``."""
+    return _binary("remainder", a, b)
+
+
+@public
+def maximum(a: Operand, b: Operand) -> Tensor:
+    """The larger; NaN where either is. At a tie each operand gets half of the gradient."""
+    return _binary("maximum", a, b)
+
+
+@public
+def minimum(a: Operand, b: Operand) -> Tensor:
+    """The smaller; as `maximum`."""
+    return _binary("minimum", a, b)
+
+
+@public
+def fmax(a: Operand, b: Operand) -> Tensor:
+    """The larger; a NaN loses against a number."""
+    return _binary("fmax", a, b)
+
+
+@public
+def fmin(a: Operand, b: Operand) -> Tensor:
+    """The smaller; a NaN loses against a number."""
+    return _binary("fmin", a, b)
+
+
+@public
+def copysign(a: Operand, b: Operand) -> Tensor:
+    """The magnitude of ``a`` with the sign of ``b``."""
+    return _binary("copysign", a, b, floating=True)
+
+
+@public
+def neg(x: Tensor) -> Tensor:
+    """``-x``."""
+    if x.dtype == BOOL:
+        raise DTypeError("bools have no negative; use logical_not")
+    return apply("neg", x)
+
+
+@public
+def positive(x: Tensor) -> Tensor:
+    """``+x``."""
+    return apply("identity", x)
+
+
+@public
+def identity(x: Tensor) -> Tensor:
+    """``x`` again, as a node of its own."""
+    return apply("identity", x)
+
+
+@public
+def stop_gradient(x: Tensor) -> Tensor:
+    """``x``, through which no derivative passes."""
+    return apply("stop_gradient", x)
+
+
+@public
+def abs(x: Tensor) -> Tensor:
+    """``|x|``; its derivative at 0 is 0."""
+    return apply("abs", x)
+
+
+@public
+def sign(x: Tensor) -> Tensor:
+    """-1, 0 or 1; NaN for NaN. Its derivative is 0."""
+    return apply("sign", x)
+
+
+@public
+def equal(a: Operand, b: Operand) -> Tensor:
+    """``a == b``, bool."""
+    return _binary("equal", a, b)
+
+
+@public
+def not_equal(a: Operand, b: Operand) -> Tensor:
+    """``a != b``, bool."""
+    return _binary("not_equal", a, b)
+
+
+@public
+def less(a: Operand, b: Operand) -> Tensor:
+    """``a < b``, bool."""
+    return _binary("less", a, b)
+
+
+@public
+def less_equal(a: Operand, b: Operand) -> Tensor:
+    """``a <= b``, bool."""
+    return _binary("less_equal", a, b)
+
+
+@public
+def greater(a: Operand, b: Operand) -> Tensor:
+    """``a > b``, bool."""
+    return _binary("greater", a, b)
+
+
+@public
+def greater_equal(a: Operand, b: Operand) -> Tensor:
+    """``a >= b``, bool."""
+    return _binary("greater_equal", a, b)
+
+
+def _logical(name: str, *operands: Operand) -> Tensor:
+    graph = graph_of(operands)
+    return apply(name, *(cast(tensor(o, graph), BOOL) for o in operands))
+
+
+@public
+def logical_and(a: Operand, b: Operand) -> Tensor:
+    """True where both are not zero."""
+    return _logical("logical_and", a, b)
+
+
+@public
+def logical_or(a: Operand, b: Operand) -> Tensor:
+    """True where either is not zero."""
+    return _logical("logical_or", a, b)
+
+
+@public
+def logical_xor(a: Operand, b: Operand) -> Tensor:
+    """True where exactly one is not zero."""
+    return _logical("logical_xor", a, b)
+
+
+@public
+def logical_not(x: Operand) -> Tensor:
+    """True where ``x`` is zero."""
+    return _logical("logical_not", x)
+
+
+def _test(name: str, x: Tensor) -> Tensor:
+    return apply(name, x if is_float(x.dtype) else cast(x, np.dtype("float64")))
+
+
+@public
+def isnan(x: Tensor) -> Tensor:
+    """True for NaN."""
+    return _test("isnan", x)
+
+
+@public
+def isinf(x: Tensor) -> Tensor:
+    """True for infinities."""
+    return _test("isinf", x)
+
+
+@public
+def isfinite(x: Tensor) -> Tensor:
+    """True for numbers that are neither NaN nor infinite."""
+    return _test("isfinite", x)
+
+
+@public
+def astype(x: Tensor, dtype: Any) -> Tensor:
+    """``x`` in another dtype; floats are cut towards zero on the way to integers. The gradient is cast back."""
+    return cast(x, dtype_of(dtype))
+
+
+@public
+def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
+    """``a`` where ``condition`` holds, else ``b``. Cotangents are selected, never multiplied by a mask."""
+    graph = graph_of((condition, a, b))
+    values = [o for o in (a, b) if isinstance(o, Tensor)]
+    if values:
+        a, b = promoted(a, b)
+    else:
+        found = np.result_type(np.asarray(a), np.asarray(b))
+        dtype = graph.float_dtype if found.kind == "f" else dtype_of(found)
+        a, b = tensor(a, graph, dtype), tensor(b, graph, dtype)
+    return apply("where", cast(tensor(condition, graph), BOOL), a, b)
+
+
+@public
+def clip(x: Tensor, low: Operand = None, high: Operand = None) -> Tensor:
+    """``x`` kept within bounds; the derivative is 1 on the closed interval, 0 outside. NaN stays NaN."""
+    if low is not None:
+        x = where(less(x, low), low, x)
+    if high is not None:
+        x = where(greater(x, high), high, x)
+    return x
+
+
+@public
+def lerp(a: Operand, b: Operand, weight: Operand) -> Tensor:
+    """``a + weight * (b - a)``."""
+    return add(a, multiply(weight, subtract(b, a)))
+
+
+@public
+def fma(a: Operand, b: Operand, c: Operand) -> Tensor:
+    """``a * b + c``."""
+    return add(multiply(a, b), c)
+
+
+def checked_index(x: Tensor, low: Any, high: Any, what: str) -> Tensor:
+    """``x``, tested to lie in ``[low, high)`` before the executable stores anything; InputIndexError otherwise."""
+    return apply("checked_index", x, low=low, high=high, what=what)

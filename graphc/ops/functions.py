@@ -1,0 +1,463 @@
+"""Elementary and special functions, one record each: code, NumPy or SciPy, derivative."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import DTypeError
+from graphc.ir.graph import Tensor
+from graphc.ir.types import is_float
+from graphc.ops.apply import Operand, apply, cast, is_scalar, promoted, public
+from graphc.ops.elementwise import elementwise, equal, greater, logical_and, where
+from graphc.ops.shape import ones_like
+
+SQRT_PI = float(np.sqrt(np.pi))
+LN2, LN10 = float(np.log(2)), float(np.log(10))
+
+
+def _special(name: str) -> Any:
+    """A function of scipy.special, imported when first evaluated."""
+
+    def evaluate(*args: Any) -> Any:
+        import scipy.special
+
+        return getattr(scipy.special, name)(*args)
+
+    return evaluate
+
+
+def _sigmoid(x: Any) -> Any:
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1, e) / (1 + e)
+
+
+def _softplus(x: Any) -> Any:
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+def _log1mexp(x: Any) -> Any:
+    """log(1 - exp(-x)); Maechler, Accurately computing log(1 - exp(-|a|)), 2012."""
+    with np.errstate(all="ignore"):
+        return np.where(x < np.asarray(LN2, x.dtype), np.log(-np.expm1(-x)), np.log1p(-np.exp(-x)))
+
+
+def _unary(name: str, code: str, reference: Any, gradient: Any) -> None:
+    elementwise(name, 1, code, reference, (gradient,), floating=True)
+
+
+_unary("sqrt", "sqrt(a)", np.sqrt, lambda g, y, x: g * (0.5 / y))
+_unary("rsqrt", "rsqrt(a)", lambda x: 1 / np.sqrt(x), lambda g, y, x: g * (-0.5 * y / x))
+_unary("cbrt", "cbrt(a)", np.cbrt, lambda g, y, x: g / (3 * y * y))
+_unary("exp", "exp(a)", np.exp, lambda g, y, x: g * y)
+_unary("exp2", "exp2(a)", np.exp2, lambda g, y, x: g * (LN2 * y))
+_unary("expm1", "expm1(a)", np.expm1, lambda g, y, x: g * exp(x))
+_unary("log", "log(a)", np.log, lambda g, y, x: g / x)
+_unary("log2", "log2(a)", np.log2, lambda g, y, x: g / (LN2 * x))
+_unary("log10", "log10(a)", np.log10, lambda g, y, x: g / (LN10 * x))
+_unary("log1p", "log1p(a)", np.log1p, lambda g, y, x: g / (1 + x))
+_unary("sin", "sin(a)", np.sin, lambda g, y, x: g * cos(x))
+_unary("cos", "cos(a)", np.cos, lambda g, y, x: -g * sin(x))
+_unary("tan", "tan(a)", np.tan, lambda g, y, x: g * (1 + y * y))
+_unary("asin", "asin(a)", np.arcsin, lambda g, y, x: g * rsqrt((1 - x) * (1 + x)))
+_unary("acos", "acos(a)", np.arccos, lambda g, y, x: -g * rsqrt((1 - x) * (1 + x)))
+_unary("atan", "atan(a)", np.arctan, lambda g, y, x: g / (1 + x * x))
+_unary("sinh", "sinh(a)", np.sinh, lambda g, y, x: g * cosh(x))
+_unary("cosh", "cosh(a)", np.cosh, lambda g, y, x: g * sinh(x))
+_unary("tanh", "tanh(a)", np.tanh, lambda g, y, x: g * (1 - y * y))
+_unary("asinh", "asinh(a)", np.arcsinh, lambda g, y, x: g * rsqrt(x * x + 1))
+_unary("acosh", "acosh(a)", np.arccosh, lambda g, y, x: g * rsqrt((x - 1) * (x + 1)))
+_unary("atanh", "atanh(a)", np.arctanh, lambda g, y, x: g / ((1 - x) * (1 + x)))
+_unary("erf", "erf(a)", _special("erf"), lambda g, y, x: g * (2 / SQRT_PI * exp(-x * x)))
+_unary("erfc", "erfc(a)", _special("erfc"), lambda g, y, x: g * (-2 / SQRT_PI * exp(-x * x)))
+_unary("erfinv", "erfinv(a)", _special("erfinv"), lambda g, y, x: g * (SQRT_PI / 2 * exp(y * y)))
+_unary("lgamma", "lgamma(a)", _special("gammaln"), lambda g, y, x: g * digamma(x))
+_unary("digamma", "digamma(a)", _special("digamma"), lambda g, y, x: g * apply("polygamma", x, n=1))
+_unary("sigmoid", "sigmoid(a)", _sigmoid, lambda g, y, x: g * (y * (1 - y)))
+_unary("softplus", "softplus(a)", _softplus, lambda g, y, x: g * sigmoid(x))
+_unary("log_sigmoid", "log_sigmoid(a)", lambda x: -_softplus(-x), lambda g, y, x: g * sigmoid(-x))
+_unary("log1mexp", "log1mexp(a)", _log1mexp, lambda g, y, x: g / expm1(x))
+_unary("floor", "floor(a)", np.floor, None)
+_unary("ceil", "ceil(a)", np.ceil, None)
+_unary("trunc", "trunc(a)", np.trunc, None)
+_unary("round", "round(a)", np.round, None)
+_unary("relu", "maximum(a, {dtype}(0.0))", lambda x: np.maximum(x, 0), lambda g, y, x: where(greater(y, 0), g, 0))
+
+elementwise(
+    "polygamma",
+    1,
+    "polygamma({n}, a)",
+    lambda x, n: _special("polygamma")(n, x),
+    (lambda g, y, x: g * apply("polygamma", x, n=y.attrs["n"] + 1),),
+    floating=True,
+    attrs=("n",),
+)
+
+
+def _pow_base(g: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """b * a**(b - 1), and 0 where b = 0 even if a = 0."""
+    zero = equal(b, 0)
+    return where(zero, 0, g * (b * pow(a, where(zero, 1, b - 1))))
+
+
+def _pow_exponent(g: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """y * log a, and 0 where a = 0 and b > 0."""
+    zero = logical_and(equal(a, 0), greater(b, 0))
+    return where(zero, 0, g * (y * log(where(zero, 1, a))))
+
+
+elementwise("pow", 2, "pow(a, b)", np.power, (_pow_base, _pow_exponent))
+elementwise(
+    "atan2",
+    2,
+    "atan2(a, b)",
+    np.arctan2,
+    (lambda g, y, a, b: g * (b / (a * a + b * b)), lambda g, y, a, b: g * (-a / (a * a + b * b))),
+    floating=True,
+)
+elementwise(
+    "hypot",
+    2,
+    "hypot(a, b)",
+    np.hypot,
+    (lambda g, y, a, b: _unit(g, y, a), lambda g, y, a, b: _unit(g, y, b)),
+    floating=True,
+)
+elementwise(
+    "logaddexp",
+    2,
+    "logaddexp(a, b)",
+    np.logaddexp,
+    (lambda g, y, a, b: g * _share(a, b), lambda g, y, a, b: g * _share(b, a)),
+    floating=True,
+    facts=("commutative",),
+)
+elementwise(
+    "xlogy",
+    2,
+    "xlogy(a, b)",
+    _special("xlogy"),
+    (lambda g, y, a, b: g * log(b), lambda g, y, a, b: where(equal(a, 0), 0, g * (a / b))),
+    floating=True,
+)
+elementwise(
+    "xlog1py",
+    2,
+    "xlog1py(a, b)",
+    _special("xlog1py"),
+    (lambda g, y, a, b: g * log1p(b), lambda g, y, a, b: where(equal(a, 0), 0, g * (a / (1 + b)))),
+    floating=True,
+)
+
+
+def _unit(g: Tensor, y: Tensor, a: Tensor) -> Tensor:
+    """a / y, and 0 at the origin."""
+    zero = equal(y, 0)
+    return where(zero, 0, g * (a / where(zero, 1, y)))
+
+
+def _share(a: Tensor, b: Tensor) -> Tensor:
+    """exp(a) / (exp(a) + exp(b)); one half of two infinities of one sign."""
+    return sigmoid(where(equal(a, b), 0, a - b))
+
+
+def _float(name: str, x: Operand) -> Tensor:
+    if not isinstance(x, Tensor):
+        raise DTypeError(f"expected a tensor, found {type(x).__name__}")
+    return apply(name, x if is_float(x.dtype) else cast(x, x.graph.float_dtype))
+
+
+def _two(name: str, a: Operand, b: Operand) -> Tensor:
+    return apply(name, *promoted(a, b, floating=True))
+
+
+@public
+def sqrt(x: Tensor) -> Tensor:
+    """The square root; its derivative at 0 is inf."""
+    return _float("sqrt", x)
+
+
+@public
+def rsqrt(x: Tensor) -> Tensor:
+    """``1 / sqrt(x)``."""
+    return _float("rsqrt", x)
+
+
+@public
+def cbrt(x: Tensor) -> Tensor:
+    """The cube root."""
+    return _float("cbrt", x)
+
+
+@public
+def square(x: Tensor) -> Tensor:
+    """``x * x``."""
+    return x * x
+
+
+@public
+def reciprocal(x: Tensor) -> Tensor:
+    """``1 / x``."""
+    return 1 / x
+
+
+@public
+def exp(x: Tensor) -> Tensor:
+    """``e**x``."""
+    return _float("exp", x)
+
+
+@public
+def exp2(x: Tensor) -> Tensor:
+    """``2**x``."""
+    return _float("exp2", x)
+
+
+@public
+def expm1(x: Tensor) -> Tensor:
+    """``exp(x) - 1``, exact for small ``x``."""
+    return _float("expm1", x)
+
+
+@public
+def log(x: Tensor) -> Tensor:
+    """The natural logarithm; -inf at 0, NaN below."""
+    return _float("log", x)
+
+
+@public
+def log2(x: Tensor) -> Tensor:
+    """The logarithm to base 2."""
+    return _float("log2", x)
+
+
+@public
+def log10(x: Tensor) -> Tensor:
+    """The logarithm to base 10."""
+    return _float("log10", x)
+
+
+@public
+def log1p(x: Tensor) -> Tensor:
+    """``log(1 + x)``, exact for small ``x``."""
+    return _float("log1p", x)
+
+
+@public
+def sin(x: Tensor) -> Tensor:
+    """The sine; radians."""
+    return _float("sin", x)
+
+
+@public
+def cos(x: Tensor) -> Tensor:
+    """The cosine; radians."""
+    return _float("cos", x)
+
+
+@public
+def tan(x: Tensor) -> Tensor:
+    """The tangent; radians."""
+    return _float("tan", x)
+
+
+@public
+def asin(x: Tensor) -> Tensor:
+    """The inverse sine, in radians; its derivative at -1 and 1 is inf."""
+    return _float("asin", x)
+
+
+@public
+def acos(x: Tensor) -> Tensor:
+    """The inverse cosine, in radians."""
+    return _float("acos", x)
+
+
+@public
+def atan(x: Tensor) -> Tensor:
+    """The inverse tangent, in radians."""
+    return _float("atan", x)
+
+
+@public
+def sinh(x: Tensor) -> Tensor:
+    """The hyperbolic sine."""
+    return _float("sinh", x)
+
+
+@public
+def cosh(x: Tensor) -> Tensor:
+    """The hyperbolic cosine."""
+    return _float("cosh", x)
+
+
+@public
+def tanh(x: Tensor) -> Tensor:
+    """The hyperbolic tangent."""
+    return _float("tanh", x)
+
+
+@public
+def asinh(x: Tensor) -> Tensor:
+    """The inverse hyperbolic sine."""
+    return _float("asinh", x)
+
+
+@public
+def acosh(x: Tensor) -> Tensor:
+    """The inverse hyperbolic cosine."""
+    return _float("acosh", x)
+
+
+@public
+def atanh(x: Tensor) -> Tensor:
+    """The inverse hyperbolic tangent."""
+    return _float("atanh", x)
+
+
+@public
+def erf(x: Tensor) -> Tensor:
+    """The error function."""
+    return _float("erf", x)
+
+
+@public
+def erfc(x: Tensor) -> Tensor:
+    """``1 - erf(x)``."""
+    return _float("erfc", x)
+
+
+@public
+def erfinv(x: Tensor) -> Tensor:
+    """The inverse of `erf`."""
+    return _float("erfinv", x)
+
+
+@public
+def lgamma(x: Tensor) -> Tensor:
+    """The logarithm of the absolute gamma function."""
+    return _float("lgamma", x)
+
+
+@public
+def digamma(x: Tensor) -> Tensor:
+    """The derivative of `lgamma`."""
+    return _float("digamma", x)
+
+
+@public
+def sigmoid(x: Tensor) -> Tensor:
+    """``1 / (1 + exp(-x))``, without overflow."""
+    return _float("sigmoid", x)
+
+
+@public
+def softplus(x: Tensor) -> Tensor:
+    """``log(1 + exp(x))``, without overflow."""
+    return _float("softplus", x)
+
+
+@public
+def log_sigmoid(x: Tensor) -> Tensor:
+    """``log(sigmoid(x))``, exact in both tails."""
+    return _float("log_sigmoid", x)
+
+
+@public
+def log1mexp(x: Tensor) -> Tensor:
+    """``log(1 - exp(-x))`` for ``x > 0`` (Maechler 2012)."""
+    return _float("log1mexp", x)
+
+
+@public
+def relu(x: Tensor) -> Tensor:
+    """``max(x, 0)``; its derivative at 0 is 0."""
+    return _float("relu", x)
+
+
+def _rounding(name: str, x: Tensor) -> Tensor:
+    return apply(name, x) if is_float(x.dtype) else x
+
+
+@public
+def floor(x: Tensor) -> Tensor:
+    """Rounded down; its derivative is 0."""
+    return _rounding("floor", x)
+
+
+@public
+def ceil(x: Tensor) -> Tensor:
+    """Rounded up; its derivative is 0."""
+    return _rounding("ceil", x)
+
+
+@public
+def trunc(x: Tensor) -> Tensor:
+    """Rounded towards zero; its derivative is 0."""
+    return _rounding("trunc", x)
+
+
+@public
+def round(x: Tensor) -> Tensor:
+    """Rounded to the nearest, half to even; its derivative is 0."""
+    return _rounding("round", x)
+
+
+@public
+def pow(a: Operand, b: Operand) -> Tensor:
+    """``a ** b``. A constant integer exponent up to 64 is repeated multiplication, right for negative bases.
+
+    The derivative by ``b`` is 0 where ``a = 0`` and ``b > 0``; that by ``a`` is 0 where ``b = 0``.
+    """
+    if isinstance(a, Tensor) and is_scalar(b) and np.isfinite(b) and float(b) == int(b) and -64 <= b <= 64 and is_float(a.dtype):
+        return _power(a, int(b))
+    return apply("pow", *promoted(a, b))
+
+
+def _power(x: Tensor, n: int) -> Tensor:
+    """By squaring (Knuth, TAOCP vol. 2, 4.6.3)."""
+    if n == 0:
+        return ones_like(x)
+    if n < 0:
+        return 1 / _power(x, -n)
+    out, square_of = None, x
+    while n:
+        if n & 1:
+            out = square_of if out is None else out * square_of
+        n >>= 1
+        if n:
+            square_of = square_of * square_of
+    assert out is not None
+    return out
+
+
+@public
+def atan2(a: Operand, b: Operand) -> Tensor:
+    """The angle of the point (b, a), in radians."""
+    return _two("atan2", a, b)
+
+
+@public
+def hypot(a: Operand, b: Operand) -> Tensor:
+    """``sqrt(a*a + b*b)`` without overflow; gradient 0 at the origin."""
+    return _two("hypot", a, b)
+
+
+@public
+def logaddexp(a: Operand, b: Operand) -> Tensor:
+    """``log(exp(a) + exp(b))`` without overflow."""
+    return _two("logaddexp", a, b)
+
+
+@public
+def xlogy(a: Operand, b: Operand) -> Tensor:
+    """``a * log(b)``, and 0 where ``a = 0``."""
+    return _two("xlogy", a, b)
+
+
+@public
+def xlog1py(a: Operand, b: Operand) -> Tensor:
+    """``a * log1p(b)``, and 0 where ``a = 0``."""
+    return _two("xlog1py", a, b)
+

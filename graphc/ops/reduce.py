@@ -1,0 +1,298 @@
+"""Reductions: axes folded with an associative operation, and what is composed of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import DTypeError, ShapeError
+from graphc.ir import dims
+from graphc.ir.graph import Tensor
+from graphc.ir.op import Attrs, Kind, Op, register
+from graphc.ir.types import DType, SizeCheck, TensorType, is_float, normalize_axes, normalize_axis
+from graphc.ops.apply import apply, cast, public
+from graphc.ops.shape import broadcast_to, expand_dims, iota, permute_dims, reshape, size_node
+
+Axis = int | Sequence[int] | None
+
+
+def _reduced(x: TensorType, attrs: Attrs, dtype: DType) -> TensorType:
+    axes, keepdims = attrs["axes"], attrs["keepdims"]
+    shape = tuple(1 if a in axes else s for a, s in enumerate(x.shape) if keepdims or a not in axes)
+    return TensorType(dtype, shape)
+
+
+def _accumulator(dtype: DType) -> DType:
+    """Sums and products of integers and bools are int64, as NumPy's."""
+    return dtype if is_float(dtype) else np.dtype("int64")
+
+
+def spread(g: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """A value for each result of the reduction ``y``, at each element that it was folded from."""
+    if not y.attrs["keepdims"]:
+        g = expand_dims(g, y.attrs["axes"]) if y.attrs["axes"] else g
+    return broadcast_to(g, x.shape)
+
+
+def _extreme_gradient(g: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """Each of k tied elements gets g / k."""
+    from graphc.ops.elementwise import divide, equal, where
+
+    tied = equal(x, spread(y, y, x))
+    count = apply("sum", cast(tied, x.dtype), axes=y.attrs["axes"], keepdims=y.attrs["keepdims"])
+    return where(tied, spread(divide(g, count), y, x), 0)
+
+
+def _prod_gradient(g: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """The product of all other elements, without division, so that zeros are right to any order.
+
+    Quadratic in the number of elements that are multiplied, but fused into two loops, so no square is stored.
+    """
+    from graphc.ops.elementwise import equal, where
+
+    axes = y.attrs["axes"]
+    keep = [a for a in range(x.ndim) if a not in axes]
+    order = (*keep, *axes)
+    count = dims.product(x.shape[a] for a in axes)
+    flat = reshape(permute_dims(x, order), (*(x.shape[a] for a in keep), count))
+    i = iota(x.graph, count)
+    itself = equal(expand_dims(i, 1), expand_dims(i, 0))
+    others = apply("prod", where(itself, 1, expand_dims(flat, -2)), axes=(len(keep) + 1,), keepdims=False)
+    back = reshape(others, tuple(x.shape[a] for a in order))
+    return spread(g, y, x) * permute_dims(back, tuple(int(a) for a in np.argsort(order)))
+
+
+def _lowest(dtype: DType) -> Any:
+    return -np.inf if is_float(dtype) else False if dtype.kind == "b" else np.iinfo(dtype).min
+
+
+def _highest(dtype: DType) -> Any:
+    return np.inf if is_float(dtype) else True if dtype.kind == "b" else np.iinfo(dtype).max
+
+
+def _infer_extreme(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
+    x = types[0]
+    for a in attrs["axes"]:
+        if x.shape[a] == 0:
+            raise ShapeError(f"axis {a} of {x} is empty and has no extreme element")
+    return _reduced(x, attrs, x.dtype)
+
+
+def _not_empty(types: Sequence[TensorType], attrs: Attrs) -> list[SizeCheck]:
+    sizes = [types[0].shape[a] for a in attrs["axes"]]
+    return [SizeCheck(s, 0, False, positive=True) for s in sizes if not isinstance(s, int)]
+
+
+def _reduction(
+    name: str,
+    code: str,
+    identity: Callable[[DType], Any],
+    fold: Callable[..., Any],
+    gradient: tuple[Any, ...] = (),
+    infer: Callable[..., TensorType] = lambda types, attrs: _reduced(types[0], attrs, types[0].dtype),
+    **fields: Any,
+) -> None:
+    def reference(x: Any, axes: Any, keepdims: Any) -> Any:
+        return fold(x, axis=axes, keepdims=keepdims)
+
+    register(
+        Op(
+            name,
+            Kind.REDUCTION,
+            1,
+            infer,
+            reference,
+            gradient,
+            code,
+            identity,
+            attrs=("axes", "keepdims"),
+            **fields,
+        )
+    )
+
+
+def _infer_sum(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
+    return _reduced(types[0], attrs, _accumulator(types[0].dtype))
+
+
+def _infer_bool(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
+    return _reduced(types[0], attrs, np.dtype("bool"))
+
+
+_reduction(
+    "sum",
+    "reduce_add(acc, a)",
+    lambda dtype: 0,
+    lambda x, **k: np.sum(x, dtype=_accumulator(x.dtype), **k),
+    (lambda g, y, x: spread(g, y, x),),
+    _infer_sum,
+)
+_reduction(
+    "prod",
+    "reduce_mul(acc, a)",
+    lambda dtype: 1,
+    lambda x, **k: np.prod(x, dtype=_accumulator(x.dtype), **k),
+    (_prod_gradient,),
+    _infer_sum,
+)
+_reduction("max", "maximum(acc, a)", _lowest, np.max, (_extreme_gradient,), _infer_extreme, checks=_not_empty)
+_reduction("min", "minimum(acc, a)", _highest, np.min, (_extreme_gradient,), _infer_extreme, checks=_not_empty)
+_reduction("any", "acc | a", lambda dtype: False, np.any, infer=_infer_bool)
+_reduction("all", "acc & a", lambda dtype: True, np.all, infer=_infer_bool)
+
+
+def _sum_broadcast(x: Any, shape: Any, operand_shape: Any) -> Any:
+    axes = tuple(a for a, (n, s) in enumerate(zip(x.shape, shape, strict=True)) if n != s)
+    return np.sum(x, axis=axes, keepdims=True)
+
+
+register(
+    Op(
+        "sum_broadcast",  # sums the axes whose size in ``shape`` turns out to be 1
+        Kind.REDUCTION,
+        1,
+        lambda types, attrs: TensorType(types[0].dtype, attrs["shape"]),
+        _sum_broadcast,
+        (lambda g, y, x: broadcast_to(g, x.shape),),
+        "reduce_add(acc, a)",
+        lambda dtype: 0,
+        attrs=("shape", "operand_shape"),
+    )
+)
+
+
+def _apply(name: str, x: Tensor, axis: Axis, keepdims: bool) -> Tensor:
+    axes = normalize_axes(axis, x.ndim, name)
+    return apply(name, x, axes=axes, keepdims=bool(keepdims))
+
+
+@public
+def sum(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The sum over ``axis`` (all axes by default). Integers and bools give int64; an empty axis 0."""
+    return _apply("sum", x, axis, keepdims)
+
+
+@public
+def prod(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The product over ``axis``. Its gradient does not divide, so zeros are right to any order."""
+    return _apply("prod", x, axis, keepdims)
+
+
+@public
+def max(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The largest element; NaN where there is one. The gradient is shared equally among ties.
+
+    Raises ShapeError for an empty axis.
+    """
+    return _apply("max", x, axis, keepdims)
+
+
+@public
+def min(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The smallest element; as `max` otherwise."""
+    return _apply("min", x, axis, keepdims)
+
+
+@public
+def any(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """True where any element is not zero."""
+    return _apply("any", _truth(x), axis, keepdims)
+
+
+@public
+def all(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """True where every element is not zero."""
+    return _apply("all", _truth(x), axis, keepdims)
+
+
+def _truth(x: Tensor) -> Tensor:
+    from graphc.ops.elementwise import not_equal
+
+    return x if x.dtype.kind == "b" else not_equal(x, 0)
+
+
+def _count(x: Tensor, axes: Sequence[int], dtype: DType) -> Tensor:
+    return cast(size_node(x.graph, dims.product(x.shape[a] for a in axes)), dtype)
+
+
+@public
+def mean(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The mean over ``axis``; a float, the graph's for integers."""
+    x = x if is_float(x.dtype) else cast(x, x.graph.float_dtype)
+    return sum(x, axis, keepdims) / _count(x, normalize_axes(axis, x.ndim, "mean"), x.dtype)
+
+
+@public
+def var(x: Tensor, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
+    """The variance over ``axis``: squared deviations from the mean over ``n - ddof``. ShapeError where that is not positive."""
+    axes = normalize_axes(axis, x.ndim, "var")
+    n = dims.product(x.shape[a] for a in axes)
+    if isinstance(n, int) and n - ddof <= 0:
+        raise ShapeError(f"the variance of {n} elements with ddof={ddof} is not defined")
+    deviation = x - mean(x, axes, keepdims=True)
+    total = sum(deviation * deviation, axes, keepdims)
+    return total / cast(size_node(x.graph, n - ddof), total.dtype)
+
+
+@public
+def std(x: Tensor, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
+    """The standard deviation, as `var`; its gradient is 0 where it is 0."""
+    return _root(var(x, axis, keepdims, ddof))
+
+
+def _root(square: Tensor) -> Tensor:
+    """sqrt with gradient 0 at 0."""
+    from graphc.ops.elementwise import equal, where
+    from graphc.ops.functions import sqrt
+
+    zero = equal(square, 0)
+    return where(zero, 0, sqrt(where(zero, 1, square)))
+
+
+@public
+def norm(x: Tensor, ord: float = 2, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The vector norm of order 1, 2 or inf over ``axis``; the 2-norm has gradient 0 at 0."""
+    if ord == 1:
+        return sum(abs(x), axis, keepdims)
+    if ord == 2:
+        return _root(sum(x * x, axis, keepdims))
+    if ord == float("inf"):
+        return max(abs(x), axis, keepdims)
+    raise DTypeError(f"norm: ord must be 1, 2 or inf, found {ord!r}")
+
+
+@public
+def count_nonzero(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """How many elements are not zero, int64."""
+    return sum(_truth(x), axis, keepdims)
+
+
+def _arg(extreme: Callable[..., Tensor], x: Tensor, axis: int | None, keepdims: bool) -> Tensor:
+    """The first index of the extreme element, NaN counting as extreme: the least index where it is met."""
+    from graphc.ops.elementwise import equal, logical_or, not_equal, where
+
+    if axis is None:
+        flat = reshape(x, (x.size,))
+        found = _arg(extreme, flat, 0, False)
+        return reshape(found, (1,) * x.ndim) if keepdims else found
+    a = normalize_axis(axis, x.ndim, "argmax")
+    met = equal(x, extreme(x, a, keepdims=True))
+    if is_float(x.dtype):
+        met = logical_or(met, not_equal(x, x))
+    n = x.shape[a]
+    index = reshape(iota(x.graph, n), tuple(n if k == a else 1 for k in range(x.ndim)))
+    return min(where(met, index, np.iinfo(np.int64).max), a, keepdims)
+
+
+@public
+def argmax(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """The index of the largest element along ``axis`` (of all, flattened, by default), int64; the first of ties."""
+    return _arg(max, x, axis, keepdims)
+
+
+@public
+def argmin(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """The index of the smallest element, as `argmax`."""
+    return _arg(min, x, axis, keepdims)

@@ -1,0 +1,106 @@
+"""The NumPy interpreter: plainly right, one node after the other. Oracle of the tests, constant folder, debugging backend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import GraphcError, InputError, InputShapeError
+from graphc.ir import dims
+from graphc.ir.graph import Graph, Node, Tensor, topological
+from graphc.ir.op import Kind
+from graphc.ir.state import Array
+
+Sizes = dict[str, int]
+
+
+def bind_sizes(types: Sequence[tuple[str, Sequence[dims.Size]]], arrays: Sequence[Array]) -> Sizes:
+    """The values of the symbols in the declared shapes; InputShapeError where an array does not fit."""
+    sizes: Sizes = {}
+    for (name, shape), array in zip(types, arrays, strict=True):
+        if len(shape) != array.ndim:
+            raise InputShapeError(f"input {name!r}: expected {len(shape)} axes, found shape {array.shape}", node=name)
+        for size, found in zip(shape, array.shape, strict=True):
+            symbol = dims.symbol_name(size)
+            if symbol is not None:
+                sizes.setdefault(symbol, found)
+    for (name, shape), array in zip(types, arrays, strict=True):
+        expected = tuple(dims.evaluate(s, sizes) for s in shape)
+        if expected != array.shape:
+            raise InputShapeError(f"input {name!r}: expected shape {expected}, found {array.shape}", node=name)
+    return sizes
+
+
+def evaluate(
+    outputs: Graph | Sequence[Tensor], feeds: Mapping[str, Any], state: Mapping[str, Array] | None = None
+) -> list[Array]:
+    """The values of ``outputs`` (of a graph: its own), given arrays for inputs by name.
+
+    State leaves take their value from ``state``, else their first value. Raises what the executable would.
+    """
+    tensors = list(outputs.outputs if isinstance(outputs, Graph) else outputs)
+    if not tensors:
+        return []
+    graph = tensors[0].graph
+    nodes = topological(graph, [t.id for t in tensors])
+    inputs = [n for n in nodes if n.op.name == "input"]
+    missing = [n.name for n in inputs if n.name not in feeds]
+    if missing:
+        raise InputError(f"no value for input {missing[0]!r}", node=missing[0])
+    arrays = {n.name: np.asarray(feeds[n.name], n.type.dtype) for n in inputs}
+    bound = {n: t for n, t in graph.inputs.items() if n in feeds}
+    sizes = bind_sizes(
+        [(n, t.shape) for n, t in bound.items()], [np.asarray(feeds[n], t.dtype) for n, t in bound.items()]
+    )
+    values: dict[int, Array] = {}
+    with np.errstate(all="ignore"):
+        for node in nodes:
+            if node.op.kind is Kind.LEAF:
+                values[node.id] = _leaf(node, arrays, state or {})
+            else:
+                values[node.id] = run_node(graph, node, [values[i] for i in node.inputs], sizes)
+    return [values[t.id] for t in tensors]
+
+
+def _leaf(node: Node, arrays: Mapping[str, Array], state: Mapping[str, Array]) -> Array:
+    if node.op.name == "input":
+        return arrays[node.name]
+    held = state.get(node.name, node.value)
+    assert held is not None
+    return held
+
+
+def run_node(graph: Graph, node: Node, operands: Sequence[Array], sizes: Mapping[str, int]) -> Array:
+    """One node's value, after its size checks; errors name the node and the user's line."""
+    check_sizes(graph, node, sizes)
+    attrs = {k: _number(v, sizes) for k, v in node.attrs.items()}
+    try:
+        value = node.op.reference(*operands, **attrs)
+    except GraphcError as error:
+        raise type(error)(f"{node.name}: {error.message}", node=node.name, origin=node.origin) from None
+    value = np.asarray(value, node.type.dtype)
+    expected = tuple(dims.evaluate(s, sizes) for s in node.type.shape)
+    assert value.shape == expected, f"{node.name} ({node.op.name}): shape {value.shape}, expected {expected}"
+    return value
+
+
+def check_sizes(graph: Graph, node: Node, sizes: Mapping[str, int]) -> None:
+    """InputShapeError where sizes that could not be compared when built do not fit."""
+    if node.op.checks is None:
+        return
+    for check in node.op.checks([graph.nodes[i].type for i in node.inputs], node.attrs):
+        if not check.holds(sizes):
+            left, right = dims.evaluate(check.left, sizes), dims.evaluate(check.right, sizes)
+            text = f"{node.op.name}: sizes do not fit: {check.left} is {left}, {check.right} is {right}"
+            raise InputShapeError(text, node=node.name, origin=node.origin)
+
+
+def _number(value: Any, sizes: Mapping[str, int]) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_number(v, sizes) for v in value)
+    return dims.evaluate(value, sizes) if isinstance(value, dims.Dim) else value
+
+
+__all__ = ["bind_sizes", "check_sizes", "evaluate", "run_node"]

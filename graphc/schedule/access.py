@@ -1,0 +1,139 @@
+"""Where a statement finds an operand's element: movement ops resolved to indices into the tensor that holds the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from graphc.ir import dims
+from graphc.ir.dims import Size
+from graphc.ir.graph import Graph, Node
+from graphc.ir.op import IndexMap, Kind
+from graphc.ir.types import Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """Index along one axis: ``start + step * i[level]``, ``i`` the loop counters, outermost first.
+
+    With ``slot`` the counter's place is taken by the value of the statement's operand in that slot (a gather).
+    """
+
+    level: int | None
+    start: Size = 0
+    step: Size = 0
+    slot: int | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Exactly the loop's counter."""
+        return self.level is not None and self.start == 0 and self.step == 1
+
+
+ZERO = Index(None)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """An element of tensor ``root``: one index for each of its axes. ``gates`` are range tests passed on the way."""
+
+    root: int
+    index: tuple[Index, ...]
+    gates: tuple[int, ...] = ()
+
+
+def levels_of(shape: Shape) -> tuple[tuple[Size, ...], tuple[Index, ...]]:
+    """Loop sizes over ``shape``, axes of size 1 left out, and the index of each axis."""
+    sizes: list[Size] = []
+    index = []
+    for size in shape:
+        if size == 1:
+            index.append(ZERO)
+        else:
+            index.append(Index(len(sizes), 0, 1))
+            sizes.append(size)
+    return tuple(sizes), tuple(index)
+
+
+def broadcast_index(shape: Shape, domain: Shape, index: tuple[Index, ...]) -> tuple[Index, ...]:
+    """Indices into an operand of ``shape`` that is broadcast to ``domain``, whose own indices are ``index``."""
+    offset = len(domain) - len(shape)
+    return tuple(
+        _stretched(index[axis + offset], size, domain[axis + offset]) for axis, size in enumerate(shape)
+    )
+
+
+def _stretched(index: Index, size: Size, target: Size) -> Index:
+    """``index`` along an axis of ``target`` elements, for an axis of ``size``, which is ``target`` or 1 when called."""
+    if size == target:
+        return index
+    if size == 1:
+        return ZERO
+    once = dims.not_one(size)
+    return replace(index, start=dims.multiply(index.start, once), step=dims.multiply(index.step, once))
+
+
+def through(index_map: IndexMap, index: tuple[Index, ...], inner: Shape, outer: Shape) -> tuple[Index, ...]:
+    """Indices into a movement's operand (shape ``inner``), given those into its result (shape ``outer``)."""
+    out = []
+    for (axis, start, step), size in zip(index_map.axes, inner, strict=True):
+        if axis is None:
+            out.append(Index(None, start, 0))
+            continue
+        over = index[axis]
+        if start == 0 and step == 1:
+            moved = over if size == outer[axis] else _stretched(over, size, outer[axis])
+        else:
+            moved = replace(over, start=start + dims.multiply(step, over.start), step=dims.multiply(step, over.step))
+        out.append(moved)
+    return tuple(out)
+
+
+def resolve(graph: Graph, tensor: int, index: tuple[Index, ...]) -> Access:
+    """Follows movement ops and range tests from ``tensor`` down to the tensor that holds the data."""
+    node = graph.nodes[tensor]
+    gates = []
+    while True:
+        if is_check(node):
+            gates.append(node.id)
+        elif (index_map := movement(graph, node)) is not None:
+            operand = graph.nodes[node.inputs[0]]
+            index = through(index_map, index, operand.type.shape, node.type.shape)
+        else:
+            return Access(node.id, index, tuple(gates))
+        node = graph.nodes[node.inputs[0]]
+
+
+def is_check(node: Node) -> bool:
+    """True for an op whose result is its operand, once tested to lie in range."""
+    return "index_check" in node.op.facts
+
+
+def movement(graph: Graph, node: Node) -> IndexMap | None:
+    """The index map of a movement; None for any other node, and for one that only changes the shape of the memory."""
+    if node.op.kind is not Kind.MOVEMENT or node.op.view is None:
+        return None
+    return node.op.view(node.type, [graph.nodes[i].type for i in node.inputs], node.attrs)
+
+
+def is_formula(node: Node) -> bool:
+    """True for a value that its index alone gives (iota, sizes): computed where it is read, never stored."""
+    return node.op.kind is Kind.GENERATOR and not node.inputs
+
+
+def is_alias(graph: Graph, node: Node) -> bool:
+    """True for a movement whose result is its operand's memory in another shape."""
+    return node.op.kind is Kind.MOVEMENT and movement(graph, node) is None
+
+
+def row_major(shape: Shape) -> tuple[Size, ...]:
+    """Elements between neighbours along each axis of a C-ordered array.
+
+    >>> row_major((2, 3, 4))
+    (12, 4, 1)
+    """
+    out: list[Size] = []
+    step: Size = 1
+    for size in reversed(shape):
+        out.append(step)
+        step = dims.multiply(step, size)
+    return tuple(reversed(out))

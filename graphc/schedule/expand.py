@@ -1,0 +1,130 @@
+"""Graph -> graph, before scheduling: small and thin matrix products as plain loops, and copies where memory must be whole."""
+
+from __future__ import annotations
+
+from graphc.ir import dims
+from graphc.ir.dims import Size
+from graphc.ir.graph import Graph, Node, Tensor, rebuild
+from graphc.ir.op import Kind, lookup
+from graphc.ir.types import is_float
+from graphc.ops.shape import expand_dims, permute_dims
+from graphc.schedule.access import is_check, is_formula, movement, row_major
+from graphc.schedule.fuse import product_of
+from graphc.schedule.plan import Product
+
+SMALL = 16  # a product with two known sides up to this is faster as fused loops than as a call of BLAS
+
+
+def expand(graph: Graph) -> Graph:
+    """The graph that `fuse` takes: products that BLAS should not have are sums, and copies stand where memory is reshaped.
+
+    Products with two small known sides, and those with a vector, become multiply and sum, which fuse with what
+    surrounds them; a data matrix that is read by ``X @ w`` and by ``X.T @ r`` is then read once.
+    """
+    return rebuild(rebuild(graph, _loops), _copies)
+
+
+def _loops(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:
+    if node.op.kind is not Kind.CONTRACTION or not _thin(operands):
+        return None
+    a, b = operands
+    rank = max(a.ndim, b.ndim)
+    inner_first = rank == 2 and not isinstance(a.shape[-1], int)  # rows of both operands pass once
+    if inner_first:
+        left = expand_dims(permute_dims(a, (1, 0)), 2)  # [inner, row, 1]
+        right = expand_dims(b, 1)  # [inner, 1, column]
+        return (left * right).sum(axis=0)
+    left = expand_dims(a, a.ndim)  # [..., row, inner, 1]
+    right = expand_dims(b, b.ndim - 2)  # [..., 1, inner, column]
+    return (left * right).sum(axis=-2)
+
+
+def _thin(operands: tuple[Tensor, ...]) -> bool:
+    a, b = operands
+    if not is_float(a.dtype):
+        return True
+    sides: list[Size] = [a.shape[-2], a.shape[-1], b.shape[-1]]
+    if 1 in (sides[0], sides[2]):
+        return True
+    return sum(isinstance(s, int) and s <= SMALL for s in sides) >= 2
+
+
+def _copies(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:
+    if is_alias_of_view(new, node, operands):
+        return new.append(node.op, [_copy(operands[0])], node.attrs, type=node.type)
+    if node.op.kind is Kind.CONTRACTION:
+        made = new.append(node.op, operands, node.attrs, type=node.type, name=None if node.name in new else node.name)
+        product = product_of(new, made.node)
+        if None not in (blas_operand(new, product, 0), blas_operand(new, product, 1)):
+            return made
+        fixed = [
+            t if blas_operand(new, product, side) is not None else _copy(t) for side, t in enumerate(operands)
+        ]
+        return new.append(node.op, fixed, node.attrs, type=node.type)
+    return None
+
+
+def is_alias_of_view(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> bool:
+    """True where a reshape needs its operand's elements in order, and the operand is a movement's result."""
+    if node.op.kind is not Kind.MOVEMENT:
+        return False
+    assert node.op.view is not None
+    if node.op.view(node.type, [t.type for t in operands], node.attrs) is not None:
+        return False
+    source = operands[0].node
+    return is_formula(source) or is_check(source) or movement(new, source) is not None
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.graph.append(lookup("identity"), (tensor,), {})
+
+
+def outputs_apart(graph: Graph) -> Graph:
+    """Every output its own computed node: leaves, movements and outputs that stand twice are copied."""
+    new = rebuild(graph)
+    seen: set[int] = set()
+    out = []
+    for tensor in new.outputs:
+        node = tensor.node
+        if node.id in seen or node.op.kind in (Kind.LEAF, Kind.MOVEMENT) or is_check(node) or is_formula(node):
+            with new.placed(node.origin, node.forward):
+                tensor = _copy(tensor)
+        seen.add(tensor.id)
+        out.append(tensor)
+    new.outputs = out
+    return new
+
+
+def blas_operand(graph: Graph, product: Product, side: int) -> tuple[bool, Size] | None:
+    """(transposed, leading dimension) of a product's operand as it lies in memory; None where BLAS cannot read it."""
+    access = (product.left, product.right)[side]
+    if is_formula(graph.nodes[access.root]):
+        return None
+    steps = row_major(graph.nodes[access.root].type.shape)
+    level = len(product.batch)
+    first, second = (level, level + 2) if side == 0 else (level + 2, level + 1)  # (row, inner) or (inner, column)
+    sizes = {level: product.rows, level + 1: product.columns, level + 2: product.inner}
+    by_level: dict[int, Size] = {}
+    for index, step in zip(access.index, steps, strict=True):
+        if index.slot is not None:
+            return None
+        if index.level is not None:
+            by_level[index.level] = by_level.get(index.level, 0) + index.step * step
+    outer, inner = by_level.get(first, 0), by_level.get(second, 0)
+    if sizes[second] == 1 or inner == 1:
+        return _leading(outer, sizes[first], sizes[second], False)
+    if sizes[first] == 1 or outer == 1:
+        return _leading(inner, sizes[second], sizes[first], True)
+    return None
+
+
+def _leading(step: Size, count: Size, width: Size, transposed: bool) -> tuple[bool, Size] | None:
+    """BLAS wants at least ``width`` between rows; a matrix of one row may have any."""
+    if count == 1:
+        return transposed, width
+    if dims.may_vanish(step):
+        return None
+    return None if isinstance(step, int) and isinstance(width, int) and step < max(width, 1) else (transposed, step)
+
+
+__all__ = ["blas_operand", "expand", "outputs_apart"]

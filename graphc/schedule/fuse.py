@@ -1,0 +1,245 @@
+"""Loops: every node becomes statements, and statements share loops wherever the data allows it.
+
+A statement joins the loop of its producer when it reads, at each step of that loop, exactly the element that the step
+made. Applied level by level this turns a softmax, a layer norm or a loss with its gradient into one pass over rows,
+and an elementwise chain into one loop.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from graphc.ir.graph import Graph, Node
+from graphc.ir.op import Kind
+from graphc.schedule.access import (
+    ZERO,
+    Access,
+    Index,
+    broadcast_index,
+    is_alias,
+    is_check,
+    is_formula,
+    levels_of,
+    movement,
+    resolve,
+)
+from graphc.schedule.plan import Form, Item, Loop, Product, Statement
+
+WINDOW = 8  # how many items back a statement looks for loops to share
+MOST = 48  # statements in one nest: more would spill registers and cost compile time
+
+
+def fuse(graph: Graph, order: Iterable[int]) -> tuple[list[Item], dict[int, list[Statement]]]:
+    """Places every node of ``order`` (operands first) and returns the items and each node's statements."""
+    placer = _Placer(graph)
+    for id in order:
+        placer.add(graph.nodes[id])
+    return placer.items, placer.statements
+
+
+def statements_of(graph: Graph, node: Node) -> list[Statement]:
+    """The statements that compute ``node``, not placed yet."""
+    types = [graph.nodes[i].type for i in node.inputs]
+    shape = node.type.shape
+    kind = node.op.kind
+    if kind in (Kind.ELEMENTWISE, Kind.GENERATOR):
+        sizes, index = levels_of(shape)
+        operands = tuple(
+            resolve(graph, i, broadcast_index(t.shape, shape, index)) for i, t in zip(node.inputs, types, strict=True)
+        )
+        form = Form.CHECK if is_check(node) else Form.MAP
+        return [Statement(node, form, sizes, operands, index)]
+    if kind is Kind.REDUCTION:
+        sizes, index = levels_of(types[0].shape)
+        return [Statement(node, Form.REDUCE, sizes, (resolve(graph, node.inputs[0], index),), _reduced(node, index))]
+    if kind is Kind.ASSEMBLY:
+        assert node.op.regions is not None
+        out = []
+        for i, t, region in zip(node.inputs, types, node.op.regions(node.type, types, node.attrs), strict=True):
+            sizes, index = levels_of(t.shape)
+            target = tuple(
+                Index(None, start)
+                if axis is None or index[axis].level is None
+                else Index(index[axis].level, start, step)
+                for axis, start, step in region.axes
+            )
+            out.append(Statement(node, Form.PLACE, sizes, (resolve(graph, i, index),), target))
+        return out
+    if kind is Kind.GATHER:
+        sizes, index = levels_of(shape)
+        axis, rank = node.attrs["axis"], types[1].ndim
+        source = (*index[:axis], Index(None, 0, 1, slot=1), *index[axis + rank :])
+        at = resolve(graph, node.inputs[1], index[axis : axis + rank])
+        return [Statement(node, Form.MAP, sizes, (resolve(graph, node.inputs[0], source), at), index)]
+    assert kind is Kind.SCATTER, node
+    sizes, index = levels_of(types[1].shape)
+    axis, rank = node.attrs["axis"], types[0].ndim
+    at = resolve(graph, node.inputs[0], index[axis : axis + rank])
+    target = (*index[:axis], Index(None, 0, 1, slot=0), *index[axis + rank :])
+    return [Statement(node, Form.SCATTER, sizes, (at, resolve(graph, node.inputs[1], index)), target)]
+
+
+def _reduced(node: Node, index: tuple[Index, ...]) -> tuple[Index, ...]:
+    """Indices into a reduction's result; axes are dropped, kept with size 1, or (``shape``) folded only when called 1."""
+    if "shape" in node.attrs:
+        return broadcast_index(node.type.shape, tuple(node.attrs["operand_shape"]), index)
+    axes, keepdims = node.attrs["axes"], node.attrs["keepdims"]
+    return tuple(ZERO if a in axes else ix for a, ix in enumerate(index) if keepdims or a not in axes)
+
+
+def product_of(graph: Graph, node: Node) -> Product:
+    """The matrix product of a contraction node; levels are (batch ..., row, column, inner)."""
+    shape = node.type.shape
+    left, right = (graph.nodes[i].type.shape for i in node.inputs)
+    batch = shape[:-2]
+    over = tuple(Index(level, 0, 1) for level in range(len(batch)))
+    row, column, inner = (Index(len(batch) + k, 0, 1) for k in range(3))
+    at_left = (*broadcast_index(left[:-2], batch, over), row, inner)
+    at_right = (*broadcast_index(right[:-2], batch, over), inner, column)
+    a, b = resolve(graph, node.inputs[0], at_left), resolve(graph, node.inputs[1], at_right)
+    return Product(node, a, b, batch, shape[-2], shape[-1], left[-1])
+
+
+class _Placer:
+    """Grows the list of items, one node after the other."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.items: list[Item] = []
+        self.statements: dict[int, list[Statement]] = {}
+        self.last: dict[int, int] = {}  # node -> the item after which its whole result exists
+        self.position: dict[int, int] = {}  # id of an item -> its place in the list
+        self.weight: dict[int, int] = {}  # id of an item -> statements in it
+        self.readers: dict[int, list[int]] = defaultdict(list)
+        for node in graph.nodes:
+            for i in node.inputs:
+                self.readers[i].append(node.id)
+
+    def add(self, node: Node) -> None:
+        if node.op.kind is Kind.LEAF or is_formula(node) or movement(self.graph, node) is not None:
+            return
+        if is_alias(self.graph, node):
+            self.last[node.id] = self.last.get(node.inputs[0], -1)
+            return
+        if node.op.kind is Kind.CONTRACTION:
+            self._append(product_of(self.graph, node))
+            self.last[node.id] = len(self.items) - 1
+            return
+        self.statements[node.id] = statements_of(self.graph, node)
+        for statement in self.statements[node.id]:
+            self._place(statement)
+
+    def _append(self, item: Item) -> None:
+        self.position[id(item)] = len(self.items)
+        self.weight[id(item)] = 0
+        self.items.append(item)
+
+    def _place(self, statement: Statement) -> None:
+        """Finds loops for the statement, outermost first: a producer's where it may join, else its own."""
+        after = max((self._barrier(a) for a in statement.operands), default=-1)
+        after = max(after, self._sink(statement.node))
+        inside = [(a, self.statements[a.root][0]) for a in statement.operands if self._joinable(a.root)]
+        body: list[Loop | Statement] | list[Item] = self.items
+        for depth in range(len(statement.sizes)):
+            loop = self._shared(statement, body, depth, inside, after)
+            if loop is None:
+                break
+            statement.path.append(loop)
+            inside = [(a, p) for a, p in inside if len(p.path) > depth and p.path[depth] is loop]
+            body = loop.body
+        fresh = [Loop(size) for size in statement.sizes[len(statement.path) :]]
+        for outer, inner in zip(fresh, fresh[1:], strict=False):
+            outer.body.append(inner)
+        if fresh:
+            fresh[-1].body.append(statement)
+        first = fresh[0] if fresh else statement
+        if body is self.items:
+            self._append(first)
+        else:
+            body.append(first)  # type: ignore[arg-type]
+        statement.path += fresh
+        depth = statement.open_depth
+        if statement.form not in (Form.MAP, Form.CHECK) and depth < len(statement.path):
+            statement.path[depth].folds.append(statement)
+        item = statement.path[0] if statement.path else statement
+        self.weight[id(item)] += 1
+        self.last[statement.node.id] = max(self.last.get(statement.node.id, -1), self.position[id(item)])
+
+    def _sink(self, node: Node) -> int:
+        """The item that a value may as well wait for, because its one reader must.
+
+        Of a chain such as the mask in a gradient, the operand is kept anyway; computing it late stores one buffer less.
+        """
+        after = -1
+        while len(self.readers[node.id]) == 1 and node.op.kind is Kind.ELEMENTWISE and self._thin(node):
+            reader = self.graph.nodes[self.readers[node.id][0]]
+            for i in reader.inputs:
+                if i != node.id:
+                    after = max(after, self.last.get(resolve(self.graph, i, self._any_index(i)).root, -1) - 1)
+            node = reader
+        return after
+
+    def _any_index(self, id: int) -> tuple[Index, ...]:
+        return (ZERO,) * self.graph.nodes[id].type.ndim
+
+    def _thin(self, node: Node) -> bool:
+        """At most one operand that is computed and not a scalar."""
+        operands = [self.graph.nodes[i] for i in node.inputs]
+        return sum(n.op.kind is not Kind.LEAF and n.type.shape != () for n in operands) <= 1
+
+    def _joinable(self, root: int) -> bool:
+        """True for a value whose readers may stand in the loops that make it."""
+        return root in self.statements and self.statements[root][0].form in (Form.MAP, Form.REDUCE)
+
+    def _barrier(self, access: Access) -> int:
+        """The item that must be over before the access: a product, an assembly, aliased memory, a range test."""
+        needed = [*access.gates, *([] if self._joinable(access.root) else [access.root])]
+        return max((self.last.get(i, -1) for i in needed), default=-1)
+
+    def _shared(
+        self,
+        statement: Statement,
+        body: list[Loop | Statement] | list[Item],
+        depth: int,
+        inside: list[tuple[Access, Statement]],
+        after: int,
+    ) -> Loop | None:
+        """The loop of ``body`` that the statement may join at ``depth``; None where it needs its own."""
+        top = body is self.items
+        if statement.form is Form.CHECK:
+            return None
+        first = after + 1 if top else 0
+        for _, producer in inside:
+            at = producer.path[depth] if len(producer.path) > depth else producer
+            first = max(first, self.position[id(at)] if top else body.index(at))  # type: ignore[arg-type]
+        recent = range(max(first + bool(inside), len(body) - WINDOW), len(body))
+        for where in (*([first] if inside else ()), *reversed(recent)):
+            loop = body[where] if where < len(body) else None
+            if not isinstance(loop, Loop) or loop.size != statement.sizes[depth]:
+                continue
+            if top and (self.weight[id(loop)] >= MOST or self._checks(loop)):
+                continue
+            within = [(a, p) for a, p in inside if len(p.path) > depth and p.path[depth] is loop]
+            if all(_aligned(a, p, depth) for a, p in within):
+                return loop
+        return None
+
+    @staticmethod
+    def _checks(loop: Loop) -> bool:
+        """A range test stands alone, before all that relies on it."""
+        inner: Item = loop
+        while isinstance(inner, Loop):
+            inner = inner.body[0]
+        return isinstance(inner, Statement) and inner.form is Form.CHECK
+
+
+def _aligned(access: Access, producer: Statement, depth: int) -> bool:
+    """True where the reader's element at loop ``depth`` is the one that the producer makes in the same step."""
+    if producer.open_depth <= depth:
+        return False
+    index = access.index[producer.kept[depth]]
+    return index.level == depth and index.plain
+
+
+__all__ = ["fuse", "product_of", "statements_of"]

@@ -1,0 +1,143 @@
+"""The records of a schedule: statements in a tree of loops, matrix products between them, and where values are kept."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from graphc.ir.dims import Size
+from graphc.ir.graph import Graph, Node
+from graphc.schedule.access import Access, Index
+
+
+class Form(enum.Enum):
+    """What a statement does with the value that it computes at each point of its loops."""
+
+    MAP = "map"  # it is the result's element
+    REDUCE = "reduce"  # folds it into the result's element
+    PLACE = "place"  # stores it into a region of the result (one statement for each operand)
+    SCATTER = "scatter"  # adds it to the result at an index that is data
+    CHECK = "check"  # tests that it lies in range
+
+
+@dataclass(eq=False, slots=True)
+class Statement:
+    """One node's work inside its loops.
+
+    sizes    the loops it stands in, outermost first
+    operands where each operand's element lies
+    target   the index of the result's element, for each axis of the result
+    path     the loops themselves, once it is placed
+    """
+
+    node: Node
+    form: Form
+    sizes: tuple[Size, ...]
+    operands: tuple[Access, ...]
+    target: tuple[Index, ...]
+    path: list[Loop] = field(default_factory=list)
+
+    @property
+    def kept(self) -> dict[int, int]:
+        """Level -> axis of the result, where the loop's counter is the index itself."""
+        return {ix.level: axis for axis, ix in enumerate(self.target) if ix.plain and ix.level is not None}
+
+    @property
+    def open_depth(self) -> int:
+        """How many outer loops may hold both this statement and a reader of its result."""
+        if self.form in (Form.PLACE, Form.SCATTER, Form.CHECK):
+            return 0
+        kept = self.kept
+        depth = 0
+        while depth < len(self.sizes) and depth in kept:
+            depth += 1
+        return depth
+
+
+@dataclass(eq=False, slots=True)
+class Loop:
+    """``for i in range(size)`` over loops and statements, in order."""
+
+    size: Size
+    body: list[Loop | Statement] = field(default_factory=list)
+    folds: list[Statement] = field(default_factory=list)  # reductions that start before this loop and end with it
+
+
+@dataclass(eq=False, slots=True)
+class Product:
+    """A (batched) matrix product given to BLAS. Indices run over (batch ..., row, column), inner index last of all."""
+
+    node: Node
+    left: Access
+    right: Access
+    batch: tuple[Size, ...]
+    rows: Size
+    columns: Size
+    inner: Size
+
+
+Item = Loop | Statement | Product
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Bytes in the workspace, shared by buffers that are never alive together."""
+
+    bytes: Size
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """Where a node's result is kept: C-ordered ``shape``; axes that its loops make unnecessary are left out (None).
+
+    ``place`` is ("input" | "output" | "state" | "work", number).
+    """
+
+    place: tuple[str, int]
+    axes: tuple[int, ...]  # axes of the node's result that the buffer has
+    shape: tuple[Size, ...]  # their sizes
+
+
+@dataclass(slots=True)
+class Schedule:
+    """A graph's program: items in order, a buffer for each node that needs one, the sizes of the workspace's slots."""
+
+    graph: Graph
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    updates: dict[str, int]  # state name -> node of its next value
+    items: list[Item]
+    statements: dict[int, list[Statement]]
+    parts: list[list[Item]] = field(default_factory=list)  # items, cut into functions
+    buffers: dict[int, Buffer] = field(default_factory=dict)
+    aliases: dict[int, int] = field(default_factory=dict)  # node -> node whose memory it is
+    slots: list[Slot] = field(default_factory=list)
+    commits: list[tuple[int, str]] = field(default_factory=list)  # next values copied into state at the end
+    state: tuple[str, ...] = ()
+    constants: tuple[int, ...] = ()
+
+
+def describe(plan: Schedule) -> str:
+    """The schedule as text."""
+    lines: list[str] = []
+
+    def show(item: Item, depth: int) -> None:
+        pad = "  " * depth
+        if isinstance(item, Loop):
+            folds = "".join(f"  folding %{s.node.id}" for s in item.folds)
+            lines.append(f"{pad}for {item.size}:{folds}")
+            for inner in item.body:
+                show(inner, depth + 1)
+            return
+        node = item.node
+        kept = plan.buffers.get(node.id)
+        where = "" if kept is None else f" -> {kept.place[0]} {kept.place[1]} [{', '.join(map(str, kept.shape))}]"
+        form = "product" if isinstance(item, Product) else item.form.value
+        lines.append(f"{pad}%{node.id} {node.op.name} ({form}){where}")
+
+    for item in plan.items:
+        show(item, 0)
+    for k, slot in enumerate(plan.slots):
+        lines.append(f"work {k}: {slot.bytes} bytes")
+    lines += [f"state {name} := %{root}" for root, name in plan.commits]
+    return "\n".join(lines)
