@@ -138,11 +138,11 @@ class Executable:
         program = self._program
         kernel = build(program.optimised, program.inputs, program.n_outputs, program.updates, program.symbols)
         self._kernel = kernel
-        self._compiled = compile_source(kernel.source, "kernel", SIGNATURE, cache=cache, fastmath=self.fastmath)
+        self._compiled = compile_source(kernel.source, "kernel", SIGNATURE, on_disk=cache, fastmath=self.fastmath)
         self._address: int = self._compiled.address
         types = [(t.dtype, t.ndim) for t in (*self._arguments, *self._results)]
         self._entry = compile_source(
-            entry_source(len(self._arguments), len(self._results)), "enter", _entry_signature(types), cache=cache
+            entry_source(len(self._arguments), len(self._results)), "enter", _entry_signature(types), on_disk=cache
         ).function
         self._head = head_bytes(len(self._arguments), len(self._results))
         storage = program.graph.state.storage

@@ -19,6 +19,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ _guard = threading.RLock()
 
 
 def compile_source(
-    source: str, entry: str, signature: Any, *, cache: bool = True, fastmath: bool = False, extra: tuple[str, ...] = ()
+    source: str, entry: str, signature: Any, *, on_disk: bool = True, fastmath: bool = False, extra: tuple[str, ...] = ()
 ) -> Compiled:
     """The function ``entry`` of ``source``, compiled for ``signature``.
 
@@ -78,7 +79,7 @@ def compile_source(
     with _guard:
         held = _shared.get(key)
         if held is None:
-            held = _shared[key] = _load(key, source, entry, signature, options, cache)
+            held = _shared[key] = _load(key, source, entry, signature, options, on_disk)
         return held
 
 
@@ -93,11 +94,19 @@ def _machine() -> tuple[str, ...]:
     """Versions and processor, which decide the code too."""
     codegen = cpu_target.target_context.codegen()
     versions = (__version__, numba.__version__, llvmlite.__version__, sys.implementation.cache_tag or "")
-    return (*versions, repr(codegen.magic_tuple()))
+    return (*versions, repr(codegen.magic_tuple()), _runtime())
 
 
-def _load(key: str, source: str, entry: str, signature: Any, options: dict[str, Any], cache: bool) -> Compiled:
-    if cache:
+@cache
+def _runtime() -> str:
+    """The digest of the modules that generated source imports."""
+    here = Path(__file__).parent
+    files = [here / f"{name}.py" for name in ("abi", "blas", "buffer", "rng", "vecmath")]
+    return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()
+
+
+def _load(key: str, source: str, entry: str, signature: Any, options: dict[str, Any], on_disk: bool) -> Compiled:
+    if on_disk:
         try:
             directory = cache_root() / key
             directory.mkdir(mode=0o700, exist_ok=True)
@@ -156,9 +165,9 @@ def _module(path: Path) -> dict[str, Any]:
     return vars(module)
 
 
-def _compile(function: Any, signature: Any, options: dict[str, Any], cache: bool) -> Compiled:
+def _compile(function: Any, signature: Any, options: dict[str, Any], on_disk: bool) -> Compiled:
     try:
-        made = numba.njit(signature, cache=cache, **options)(function)
+        made = numba.njit(signature, cache=on_disk, **options)(function)
     except numba.core.errors.NumbaError as error:
         raise CompileError(f"the generated kernel did not compile: {error}") from error
     (result,) = made.overloads.values()
@@ -182,7 +191,8 @@ def _drop_unless_whole(directory: Path) -> None:
         if path.is_dir():
             shutil.rmtree(path)
     if files.exists() and (not want or not files.is_dir() or want != _sums(directory)):
-        warnings.warn(f"cache entry {directory.name} is damaged or incomplete; rebuilding", stacklevel=2)
+        if want is not None:  # else its compiler was stopped, or failed
+            warnings.warn(f"cache entry {directory.name} is damaged; rebuilding", stacklevel=2)
         shutil.rmtree(files) if files.is_dir() else files.unlink()
 
 

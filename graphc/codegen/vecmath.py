@@ -102,6 +102,7 @@ trunc = _instruction(_llvm("trunc"))
 round = _instruction(_llvm("rint"))
 _fabs = _instruction(_llvm("fabs"))
 copysign = _instruction(_llvm("copysign"), arity=2)
+fmod = _instruction(lambda b, sig, x, y: b.frem(x, y), arity=2)
 fmin = _instruction(_llvm("minnum"), arity=2)
 fmax = _instruction(_llvm("maxnum"), arity=2)
 
@@ -511,7 +512,7 @@ def erfinv_f64(x):  # type: ignore[no-untyped-def]
     if math.fabs(x) < 1.0:
         for _ in range(2):
             t = math.fabs(y)
-            error = (math.erf(y) - x) if t < 0.5 else math.copysign((1.0 - math.fabs(x)) - math.erfc(t), x)
+            error = (math.erf(y) - x) if t < 0.5 else ((1.0 - math.fabs(x)) - math.erfc(t)) * math.copysign(1.0, x)
             step = error / (1.1283791670955126 * math.exp(-y * y))
             y = y - step / (1.0 + y * step)
     elif math.fabs(x) == 1.0:
@@ -638,7 +639,7 @@ xlog1py = _function("xlog1py", xlog1py_f32, xlog1py_f64)
 
 def floor_divide_float(a, b):  # type: ignore[no-untyped-def]
     """NumPy's: the quotient of what remainder leaves, rounded."""
-    r = math.fmod(a, b)
+    r = fmod(a, b)
     q = (a - r) / b
     q = q - 1 if r != 0 and ((b < 0) != (r < 0)) else q
     f = math.floor(q) if math.isfinite(q) else q
@@ -663,7 +664,7 @@ floor_divide = _function("floor_divide", floor_divide_f32, floor_divide_float, f
 
 
 def remainder_f64(a, b):  # type: ignore[no-untyped-def]
-    r = math.fmod(a, b)
+    r = fmod(a, b)
     if r != 0.0:
         return r + b if (b < 0.0) != (r < 0.0) else r
     return r if r != r else math.copysign(0.0, b)

@@ -645,7 +645,8 @@ def rebuild(graph: Graph, visit: Callable[[Graph, Node, tuple[Tensor, ...]], Ten
     new = Graph(graph.name, graph.float_dtype)
     made: dict[int, Tensor] = {}
     roots = [t.id for t in graph.outputs]
-    for node in topological(graph, roots):
+    needed = topological(graph, roots)
+    for node in sorted(needed, key=lambda n: bool(n.inputs) or n.op.kind is not Kind.LEAF):  # leaves keep their names
         operands = tuple(made[i] for i in node.inputs)
         tensor = None
         if visit is not None:

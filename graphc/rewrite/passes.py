@@ -1,4 +1,154 @@
-"""Passes: graph in, graph out."""
-from graphc.ir.graph import rebuild
-def run(graph, on_stage=None, without=frozenset()):
-    return rebuild(graph)
+"""Passes: graph in, graph out. Each is legal to legal, keeps outputs and leaves, and drops what nothing needs."""
+
+from __future__ import annotations
+
+import inspect
+from collections import defaultdict
+from collections.abc import Callable, Sequence, Set
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import GraphcError
+from graphc.ir import dims
+from graphc.ir.graph import Graph, Node, Tensor, copy_node, rebuild
+from graphc.ir.op import Attrs, Kind
+from graphc.ir.text import canonical_text
+from graphc.ops.shape import reshape
+from graphc.rewrite.rules import ALGEBRA, STABILITY, Rule
+
+Pass = Callable[[Graph], Graph]
+Stage = Callable[[str, Graph], Any]
+SWEEPS = 8  # a rule may make work for another; graphs settle in two or three sweeps
+FOLDED = 4096  # elements of the largest constant that folding makes
+
+
+def canonicalise(graph: Graph) -> Graph:
+    """Nodes that change nothing are gone; chains of movements are one; constants stand on the right."""
+    return rebuild(graph, _canonical)
+
+
+def _canonical(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:
+    name, attrs = node.op.name, node.attrs
+    if name in ("identity", "stop_gradient"):  # differentiation is over
+        return operands[0]
+    if len(operands) == 1 and operands[0].type == node.type:
+        if name in ("reshape", "broadcast_to", "astype", "sum_broadcast"):
+            return operands[0]
+        if name == "permute_dims" and attrs["axes"] == tuple(range(node.type.ndim)):
+            return operands[0]
+        whole = (0,) * node.type.ndim, (1,) * node.type.ndim
+        if name == "slice" and (attrs["start"], attrs["step"]) == whole:
+            return operands[0]
+    if name in ("reshape", "broadcast_to", "permute_dims") and operands[0].op.name == name:
+        inner = operands[0]
+        merged: Attrs = attrs
+        if name == "permute_dims":
+            merged = {"axes": tuple(inner.attrs["axes"][a] for a in attrs["axes"])}
+        return new.append(node.op, inner.inputs, merged, type=node.type)
+    if name in ("sum", "prod", "max", "min") and operands[0].dtype == node.type.dtype:
+        if all(operands[0].shape[a] == 1 for a in attrs["axes"]):
+            return reshape(operands[0], node.type.shape)
+    if "commutative" in node.op.facts and operands[0].op.name == "constant" != operands[1].op.name:
+        return new.append(node.op, operands[::-1], attrs, type=node.type)
+    return None
+
+
+def fold(graph: Graph) -> Graph:
+    """What depends on constants only is a constant, unless that would be large."""
+    return rebuild(graph, _folded)
+
+
+def _folded(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:
+    if not operands or node.op.kind is Kind.GENERATOR or any(t.op.name != "constant" for t in operands):
+        return None
+    size = node.type.size
+    attributes = [s for v in node.attrs.values() for s in (v if isinstance(v, tuple) else (v,))]
+    if not isinstance(size, int) or any(isinstance(s, dims.Dim) for s in attributes):
+        return None
+    if node.op.name == "broadcast_to" or size > max(FOLDED, *(t.size for t in operands)):  # type: ignore[type-var]
+        return None
+    try:
+        with np.errstate(all="ignore"):
+            value = node.op.reference(*(t.node.value for t in operands), **node.attrs)
+    except GraphcError:
+        return None  # wrong whatever is passed; the call says where
+    return new.constant(np.array(value, node.type.dtype), node.type.dtype)
+
+
+def rewriting(rules: Sequence[Rule]) -> Pass:
+    """The pass that applies ``rules`` at every node, operands first."""
+    by_op: dict[str, list[Rule]] = defaultdict(list)
+    for rule in rules:
+        by_op[rule.before.op].append(rule)
+
+    def visit(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:
+        candidates = by_op.get(node.op.name)
+        if not candidates:
+            return None
+        made = copy_node(new, node, operands)
+        for rule in candidates:
+            found = rule.before.match(made, {})
+            if found is None or not rule.when(made, found):
+                continue
+            wants_root = "root" in inspect.signature(rule.after).parameters
+            after = rule.after(**found, **({"root": made} if wants_root else {}))
+            if after.type == made.type:
+                return after
+        return made
+
+    return lambda graph: rebuild(graph, visit)
+
+
+def cse(graph: Graph) -> Graph:
+    """Equal nodes are one (common subexpression elimination by hash-consing)."""
+    seen: dict[Any, Tensor] = {}
+
+    def visit(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:
+        if node.op.kind is Kind.LEAF and node.op.name != "constant":
+            return None
+        value = None if node.value is None else node.value.tobytes()
+        key = (node.op.name, tuple(t.id for t in operands), tuple(sorted(node.attrs.items())), node.type, value)
+        if key not in seen:
+            seen[key] = copy_node(new, node, operands)
+        return seen[key]
+
+    return rebuild(graph, visit)
+
+
+def pipeline(without: Set[str] = frozenset()) -> tuple[tuple[str, Pass], ...]:
+    """The passes of one sweep, in order, leaving out rules by name."""
+
+    def kept(rules: Sequence[Rule]) -> Pass:
+        return rewriting([r for r in rules if r.name not in without])
+
+    return (
+        ("canonicalise", canonicalise),
+        ("fold", fold),
+        ("cse", cse),
+        ("stabilise", kept(STABILITY)),
+        ("simplify", kept(ALGEBRA)),
+    )
+
+
+PIPELINE = pipeline()
+
+
+def run(graph: Graph, on_stage: Stage | None = None, without: Set[str] = frozenset()) -> Graph:
+    """Sweeps of the pipeline until nothing changes; ``on_stage(name, graph)`` sees each pass that changed something."""
+    passes = pipeline(without) if without else PIPELINE
+    text = canonical_text(graph)
+    for _ in range(SWEEPS):
+        before = text
+        for name, step in passes:
+            graph = step(graph)
+            after = canonical_text(graph)
+            if after != text and on_stage is not None:
+                on_stage(name, graph)
+            text = after
+        if text == before:
+            break
+    return graph
+
+
+__all__ = ["PIPELINE", "canonicalise", "cse", "fold", "pipeline", "rewriting", "run"]

@@ -1,0 +1,1 @@
+"""What ``graphc demo`` runs: the networks of the tutorials on real data."""

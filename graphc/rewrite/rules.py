@@ -1,0 +1,111 @@
+"""Rewrite rules as data: ``before -> after``, both in the DSL's operators.
+
+An ``exact`` rule leaves every bit of every result, NaN, infinities and -0.0 included. The others agree to rounding
+where both sides are finite, and are there because ``after`` is finite or accurate where ``before`` is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import frexp
+
+from graphc.ir.graph import Tensor
+from graphc.ops import functions as f
+from graphc.ops.softmax import logsumexp
+from graphc.rewrite.pattern import Binding, Pattern, constant_value, op, variable
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """``before`` becomes ``after(**variables)`` where ``when(root, binding)`` holds."""
+
+    name: str
+    before: Pattern
+    after: Callable[..., Tensor]
+    exact: bool = False
+    when: Callable[[Tensor, Binding], bool] = lambda root, binding: True
+
+
+x, y, z, g, c = (variable(n) for n in "xyzgc")
+exp, log, log1p, sqrt = op("exp"), op("log"), op("log1p"), op("sqrt")
+sigmoid, where, equal, total, maximum = op("sigmoid"), op("where"), op("equal"), op("sum"), op("maximum")
+minimum, logical_not = op("minimum"), op("logical_not")
+
+
+def _power_of_two(root: Tensor, found: Binding) -> bool:
+    value = constant_value(found["c"])
+    return value is not None and abs(frexp(value)[0]) == 0.5 and 2.0**-100 < abs(value) < 2.0**100
+
+
+def _raw_exponent(root: Tensor, found: Binding) -> bool:
+    """The exponent was not shifted by its largest element already."""
+    held = found["x"]
+    return not (held.op.name == "subtract" and held.inputs[1].op.name in ("where", "max", "stop_gradient"))
+
+
+def _sum_of_squares(root: Tensor, found: Binding) -> bool:
+    held = found["x"]
+    if held.op.name != "sum":
+        return False
+    inner = held.inputs[0]
+    return inner.op.name == "multiply" and inner.inputs[0].id == inner.inputs[1].id
+
+
+def _log_sum_exp(root: Tensor, x: Tensor) -> Tensor:
+    folded = root.inputs[0]
+    return logsumexp(x, folded.attrs["axes"], folded.attrs["keepdims"])
+
+
+_norm = where(equal(x, 0), 0, sqrt(where(equal(x, 0), 1, x)))
+
+STABILITY: tuple[Rule, ...] = (
+    Rule("log-of-one-plus", log(1 + x), lambda x: f.log1p(x)),
+    Rule("exp-minus-one", exp(x) - 1, lambda x: f.expm1(x)),
+    Rule("logistic", 1 / (1 + exp(-x)), lambda x: f.sigmoid(x)),
+    Rule("log-of-one-plus-exp", log1p(exp(x)), lambda x: f.softplus(x)),
+    Rule("log-of-logistic", log(sigmoid(x)), lambda x: f.log_sigmoid(x)),
+    Rule("one-minus-logistic", 1 - sigmoid(x), lambda x: f.sigmoid(-x)),
+    Rule("log-of-one-minus-exp", log1p(-exp(-x)), lambda x: f.log1mexp(x)),
+    Rule("log-of-one-minus-exp-plain", log(1 - exp(-x)), lambda x: f.log1mexp(x)),
+    Rule("x-log-x", x * log(x), lambda x: f.xlogy(x, x)),
+    Rule("log-of-exp", log(exp(x)), lambda x: x),
+    Rule("log-of-softmax", log(exp(x) / y), lambda x, y: x - f.log(y)),
+    Rule("log-sum-exp", log(total(exp(x))), lambda root, x: _log_sum_exp(root, x), when=_raw_exponent),
+    Rule("norm-squared", _norm * _norm, lambda x: x),
+    Rule("root-squared", sqrt(x) * sqrt(x), lambda x: x, when=_sum_of_squares),
+    # what the symbolic gradients of log(softmax(x)) written by hand look like
+    Rule("quotient-of-quotient", (g / (x / y)) / y, lambda g, x, y: g / x),
+    Rule("quotient-times-quotient", (g / x) * (x / y), lambda g, x, y: g / y),
+    Rule("minus-quotient-times-quotient", -(g / x) * (x / y), lambda g, x, y: -(g / y)),
+    Rule("quotient-times-exp", (g / exp(x)) * exp(x), lambda g, x: g),
+)
+
+ALGEBRA: tuple[Rule, ...] = (
+    Rule("times-one", x * 1, lambda x: x, exact=True),
+    Rule("over-one", x / 1, lambda x: x, exact=True),
+    Rule("minus-zero", x - 0, lambda x: x, exact=True),
+    Rule("plus-negative-zero", x + (-0.0), lambda x: x, exact=True),
+    Rule("twice-negated", -(-x), lambda x: x, exact=True),
+    Rule("plus-negated", x + -y, lambda x, y: x - y, exact=True),
+    Rule("minus-negated", x - -y, lambda x, y: x + y, exact=True),
+    Rule("plus-itself", x + x, lambda x: 2 * x, exact=True, when=lambda root, b: root.dtype.kind == "f"),
+    Rule("negated-twice-product", -x * -y, lambda x, y: x * y, exact=True),
+    Rule("over-power-of-two", x / c, lambda x, c: x * (1 / constant_of(c)), exact=True, when=_power_of_two),
+    Rule("same-branches", where(c, x, x), lambda c, x: x, exact=True),
+    Rule("larger-of-itself", maximum(x, x), lambda x: x, exact=True),
+    Rule("smaller-of-itself", minimum(x, x), lambda x: x, exact=True),
+    Rule("twice-not", logical_not(logical_not(x)), lambda x: x, exact=True),
+)
+
+
+def constant_of(tensor: Tensor) -> float:
+    """The value of a scalar constant."""
+    value = constant_value(tensor)
+    assert value is not None
+    return value
+
+
+RULES: tuple[Rule, ...] = STABILITY + ALGEBRA
+
+__all__ = ["ALGEBRA", "RULES", "STABILITY", "Rule", "constant_of"]

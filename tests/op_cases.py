@@ -1,0 +1,213 @@
+"""The op-case table: one row for each op, which drives every test of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.special as sp
+
+import graphc as gx
+
+REAL = (-3.0, 3.0)
+POSITIVE = (0.2, 4.0)
+UNIT = (-0.9, 0.9)
+
+
+@dataclass(frozen=True)
+class Case:
+    """``build`` of operands drawn from ``domains`` in ``shapes`` gives what ``oracle`` gives of arrays."""
+
+    name: str
+    build: Callable[..., Any]
+    oracle: Callable[..., Any]
+    domains: Sequence[tuple[float, float]] = (REAL,)
+    shapes: Sequence[tuple[int, ...]] = ((3, 4),)
+    smooth: bool = True  # differentiable on the domain
+    ops: tuple[str, ...] = ()  # ops that it covers beside the one of its name
+    tolerance: float = 1e-13
+    special: bool = True  # NaN and infinities give what the oracle gives
+
+    def arrays(self, dtype: str, seed: int = 0) -> list[np.ndarray]:
+        """Operands away from ties and edges."""
+        rng = np.random.default_rng(seed)
+        return [rng.uniform(low, high, s).astype(dtype) for (low, high), s in zip(self.domains, self.shapes, strict=True)]
+
+
+def unary(name: str, oracle: Any, domain: tuple[float, float] = REAL, **more: Any) -> Case:
+    return Case(name, getattr(gx, name), oracle, (domain,), **more)
+
+
+def binary(name: str, oracle: Any, a: Any = REAL, b: Any = REAL, **more: Any) -> Case:
+    more.setdefault("shapes", ((3, 4), (4,)))
+    return Case(name, getattr(gx, name), oracle, (a, b), **more)
+
+
+def _softmax(x: Any, axis: int = -1) -> Any:
+    return sp.softmax(x, axis)
+
+
+LABELS = np.array([0, 3, 1])
+
+CASES: list[Case] = [
+    unary("neg", np.negative),
+    unary("abs", np.abs),
+    unary("sign", np.sign, smooth=False),
+    unary("floor", np.floor, smooth=False),
+    unary("ceil", np.ceil, smooth=False),
+    unary("round", np.round, smooth=False),
+    unary("trunc", np.trunc, smooth=False),
+    unary("sqrt", np.sqrt, POSITIVE),
+    unary("rsqrt", lambda x: 1 / np.sqrt(x), POSITIVE),
+    unary("cbrt", np.cbrt, POSITIVE, tolerance=1e-14),
+    unary("square", np.square),
+    unary("reciprocal", np.reciprocal, POSITIVE),
+    unary("exp", np.exp),
+    unary("exp2", np.exp2),
+    unary("expm1", np.expm1),
+    unary("log", np.log, POSITIVE),
+    unary("log2", np.log2, POSITIVE),
+    unary("log10", np.log10, POSITIVE),
+    unary("log1p", np.log1p, POSITIVE),
+    unary("sin", np.sin),
+    unary("cos", np.cos),
+    unary("tan", np.tan, UNIT),
+    unary("asin", np.arcsin, UNIT),
+    unary("acos", np.arccos, UNIT),
+    unary("atan", np.arctan),
+    unary("sinh", np.sinh),
+    unary("cosh", np.cosh),
+    unary("tanh", np.tanh),
+    unary("asinh", np.arcsinh),
+    unary("acosh", np.arccosh, (1.2, 4.0)),
+    unary("atanh", np.arctanh, UNIT),
+    unary("erf", sp.erf),
+    unary("erfc", sp.erfc),
+    unary("erfinv", sp.erfinv, UNIT),
+    unary("lgamma", sp.gammaln, POSITIVE, special=False),  # SciPy gives inf for subnormals, the C library 744
+    unary("digamma", sp.digamma, POSITIVE, ops=("polygamma",), special=False, tolerance=1e-12),
+    unary("sigmoid", sp.expit),
+    unary("softplus", lambda x: np.logaddexp(0, x)),
+    unary("log_sigmoid", sp.log_expit),
+    unary("log1mexp", lambda x: np.log(-np.expm1(-x)), POSITIVE, special=False),
+    unary("relu", lambda x: np.maximum(x, 0)),
+    unary("isnan", np.isnan, smooth=False),
+    unary("isinf", np.isinf, smooth=False),
+    unary("isfinite", np.isfinite, smooth=False),
+    unary("positive", lambda x: x, ops=("identity",)),
+    unary("stop_gradient", lambda x: x, smooth=False),
+    unary("logical_not", np.logical_not, smooth=False),
+    binary("add", np.add),
+    binary("subtract", np.subtract),
+    binary("multiply", np.multiply),
+    binary("divide", np.divide, REAL, POSITIVE),
+    binary("floor_divide", np.floor_divide, REAL, POSITIVE, smooth=False, special=False),
+    binary("remainder", np.remainder, REAL, (1.3, 1.9), special=False),
+    binary("pow", np.power, POSITIVE, REAL, special=False),
+    binary("maximum", np.maximum),
+    binary("minimum", np.minimum),
+    binary("fmax", np.fmax),
+    binary("fmin", np.fmin),
+    binary("atan2", np.arctan2),
+    binary("hypot", np.hypot),
+    binary("logaddexp", np.logaddexp),
+    binary("xlogy", sp.xlogy, REAL, POSITIVE, special=False),
+    binary("xlog1py", sp.xlog1py, REAL, POSITIVE, special=False),
+    binary("copysign", np.copysign),
+    binary("equal", np.equal, smooth=False),
+    binary("not_equal", np.not_equal, smooth=False),
+    binary("less", np.less, smooth=False),
+    binary("less_equal", np.less_equal, smooth=False),
+    binary("greater", np.greater, smooth=False),
+    binary("greater_equal", np.greater_equal, smooth=False),
+    binary("logical_and", np.logical_and, smooth=False),
+    binary("logical_or", np.logical_or, smooth=False),
+    binary("logical_xor", np.logical_xor, smooth=False),
+    Case("where", lambda a, b: gx.where(a > b, a, b * b), lambda a, b: np.where(a > b, a, b * b), (REAL, REAL), ((3, 4), (3, 1))),
+    Case("clip", lambda x: gx.clip(x, -1.0, 1.5), lambda x: np.clip(x, -1.0, 1.5)),
+    Case("lerp", gx.lerp, lambda a, b, w: a + w * (b - a), (REAL,) * 3, ((3, 4), (4,), ())),
+    Case("astype", lambda x: x.astype("float32").astype("float64"), lambda x: x.astype("f4"), smooth=False),
+    # reductions
+    Case("sum", lambda x: gx.sum(x, (0, 2)), lambda x: x.sum((0, 2)), shapes=((2, 3, 4),), tolerance=1e-12),
+    Case("mean", lambda x: gx.mean(x, -1, True), lambda x: x.mean(-1, keepdims=True), tolerance=1e-12),
+    Case("prod", lambda x: gx.prod(x, (0, 2)), lambda x: x.prod((0, 2)), shapes=((2, 3, 2),), tolerance=1e-12),
+    Case("max", lambda x: gx.max(x, 0), lambda x: x.max(0)),
+    Case("min", lambda x: gx.min(x, 1, True), lambda x: x.min(1, keepdims=True)),
+    Case("any", lambda x: gx.any(x > 2.0, 0), lambda x: (x > 2.0).any(0), smooth=False),
+    Case("all", lambda x: gx.all(x > -2.0), lambda x: (x > -2.0).all(), smooth=False),
+    Case("argmax", lambda x: gx.argmax(x, 1), lambda x: x.argmax(1), smooth=False, ops=("iota",)),
+    Case("argmin", gx.argmin, lambda x: x.argmin(), smooth=False),
+    Case("count_nonzero", lambda x: gx.count_nonzero(x, 0), lambda x: np.count_nonzero(x, 0), smooth=False),
+    Case("var", lambda x: gx.var(x, 0, ddof=1), lambda x: x.var(0, ddof=1), tolerance=1e-12),
+    Case("std", lambda x: gx.std(x, 1), lambda x: x.std(1), tolerance=1e-12),
+    Case("norm", lambda x: gx.norm(x, 2, 1), lambda x: np.linalg.norm(x, 2, 1), tolerance=1e-12),
+    Case("logsumexp", lambda x: gx.logsumexp(x, 1), lambda x: sp.logsumexp(x, 1), tolerance=1e-12),
+    # movement, assembly
+    Case("reshape", lambda x: gx.reshape(x, (2, -1)) * 2.0, lambda x: x.reshape(2, -1) * 2),
+    Case("broadcast_to", lambda x: gx.broadcast_to(x, (3, 3, 4)), lambda x: np.broadcast_to(x, (3, 3, 4))),
+    Case("permute_dims", lambda x: gx.permute_dims(x, (2, 0, 1)), lambda x: x.transpose(2, 0, 1), shapes=((2, 3, 4),)),
+    Case("slice", lambda x: x[::-2, 1:3], lambda x: x[::-2, 1:3], shapes=((5, 4),)),
+    Case("getitem", lambda x: x[None, 1, ..., ::2], lambda x: x[None, 1, ..., ::2], shapes=((3, 4, 5),)),
+    Case("flip", lambda x: gx.flip(x, 1), lambda x: np.flip(x, 1)),
+    Case("concat", lambda a, b: gx.concat([a, b, a], 1), lambda a, b: np.concatenate([a, b, a], 1), (REAL, REAL), ((3, 2), (3, 3))),
+    Case("stack", lambda a, b: gx.stack([a, b], 1), lambda a, b: np.stack([a, b], 1), (REAL, REAL), ((3, 2), (3, 2))),
+    Case("pad", lambda x: gx.pad(x, [(1, 0), (2, 1)], value=2.0), lambda x: np.pad(x, [(1, 0), (2, 1)], constant_values=2.0), ops=("place",)),
+    Case("pad_edge", lambda x: gx.pad(x, 1, "edge"), lambda x: np.pad(x, 1, "edge")),
+    Case("pad_reflect", lambda x: gx.pad(x, 2, "reflect"), lambda x: np.pad(x, 2, "reflect"), shapes=((3, 4),)),
+    Case("tile", lambda x: gx.tile(x, (2, 3)), lambda x: np.tile(x, (2, 3))),
+    Case("repeat", lambda x: gx.repeat(x, 2, 1), lambda x: np.repeat(x, 2, 1)),
+    Case("roll", lambda x: gx.roll(x, 3, 1), lambda x: np.roll(x, 3, 1)),
+    Case("split", lambda x: gx.split(x, 2, 1)[1], lambda x: np.split(x, 2, 1)[1]),
+    Case("squeeze", lambda x: gx.squeeze(gx.expand_dims(x, 1), 1), lambda x: x),
+    Case("moveaxis", lambda x: gx.moveaxis(x, 0, 2), lambda x: np.moveaxis(x, 0, 2), shapes=((2, 3, 4),)),
+    # indexing
+    Case("take", lambda x: gx.take(x, [2, 0, -1, 2], 0), lambda x: np.take(x, [2, 0, 2, 2], 0), ops=("scatter_add", "checked_index")),
+    Case("take_matrix", lambda x: gx.take(x, np.array([[0, 1], [2, 0]]), 1), lambda x: np.take(x, [[0, 1], [2, 0]], 1)),
+    Case("one_hot", lambda x: gx.one_hot(gx.argmax(x, 1), 4) * x, lambda x: np.eye(4)[x.argmax(1)] * x),
+    # products
+    Case("matmul", gx.matmul, np.matmul, (REAL, REAL), ((3, 4), (4, 2)), tolerance=1e-12),
+    Case("matmul_large", gx.matmul, np.matmul, (REAL, REAL), ((20, 30), (30, 25)), tolerance=1e-11),
+    Case("matmul_batched", gx.matmul, np.matmul, (REAL, REAL), ((2, 1, 3, 20), (5, 20, 18)), tolerance=1e-11),
+    Case("matmul_vector", gx.matmul, np.matmul, (REAL, REAL), ((3, 4), (4,)), tolerance=1e-12),
+    Case("matmul_vectors", gx.matmul, np.matmul, (REAL, REAL), ((4,), (4,)), tolerance=1e-12),
+    Case("matmul_transposed", lambda a, b: a.T @ b.T, lambda a, b: a.T @ b.T, (REAL, REAL), ((20, 30), (25, 20)), tolerance=1e-11),
+    Case("dot", gx.dot, np.dot, (REAL, REAL), ((3, 4), (4, 2)), tolerance=1e-12),
+    Case("outer", gx.outer, np.outer, (REAL, REAL), ((3,), (4,))),
+    Case("vecdot", gx.vecdot, lambda a, b: (a * b).sum(-1), (REAL, REAL), ((3, 4), (3, 4)), tolerance=1e-12),
+    Case("tensordot", lambda a, b: gx.tensordot(a, b, 2), lambda a, b: np.tensordot(a, b, 2), (REAL, REAL), ((2, 3, 4), (3, 4, 5)), tolerance=1e-12),
+    Case("trace", gx.trace, np.trace, shapes=((4, 4),), tolerance=1e-12),
+    # network
+    Case("softmax", gx.softmax, _softmax),
+    Case("log_softmax", lambda x: gx.log_softmax(x, 0), lambda x: sp.log_softmax(x, 0)),
+    Case("leaky_relu", gx.leaky_relu, lambda x: np.where(x > 0, x, 0.01 * x)),
+    Case("relu6", gx.relu6, lambda x: np.clip(x, 0, 6)),
+    Case("elu", gx.elu, lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0)))),
+    Case("selu", gx.selu, lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(np.minimum(x, 0)))),
+    Case("gelu", gx.gelu, lambda x: x * sp.ndtr(x), special=False),
+    Case("gelu_tanh", lambda x: gx.gelu(x, True), lambda x: 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))), special=False),
+    Case("silu", gx.silu, lambda x: x * sp.expit(x)),
+    Case("mish", gx.mish, lambda x: x * np.tanh(np.logaddexp(0, x))),
+    Case("hard_sigmoid", gx.hard_sigmoid, lambda x: np.clip(x + 3, 0, 6) / 6),
+    Case("hard_swish", gx.hard_swish, lambda x: x * np.clip(x + 3, 0, 6) / 6, special=False),
+    Case("softsign", gx.softsign, lambda x: x / (1 + np.abs(x))),
+    Case("layer_norm", gx.layer_norm, lambda x: (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5), tolerance=1e-12),
+    Case("rms_norm", gx.rms_norm, lambda x: x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-6), tolerance=1e-12),
+    # losses
+    Case("squared_error", gx.squared_error, lambda a, b: (a - b) ** 2, (REAL, REAL), ((3, 4), (3, 4))),
+    Case("absolute_error", gx.absolute_error, lambda a, b: abs(a - b), (REAL, REAL), ((3, 4), (3, 4))),
+    Case("huber", gx.huber, lambda a, b: sp.huber(1.0, a - b), (REAL, REAL), ((3, 4), (3, 4))),
+    Case("binary_cross_entropy", gx.binary_cross_entropy, lambda p, t: -(t * np.log(p) + (1 - t) * np.log1p(-p)), ((0.1, 0.9), (0.1, 0.9)), ((3,), (3,))),
+    Case("binary_cross_entropy_with_logits", gx.binary_cross_entropy_with_logits, lambda x, t: np.logaddexp(0, x) - t * x, (REAL, (0, 1)), ((3,), (3,))),
+    Case("cross_entropy", lambda x: gx.cross_entropy(x, x.graph.constant(LABELS)), lambda x: -sp.log_softmax(x, -1)[np.arange(3), LABELS], tolerance=1e-12),
+    Case("cross_entropy_soft", lambda x, p: gx.cross_entropy(x, p, label_smoothing=0.1), lambda x, p: -((p * 0.9 + 0.1 / 4) * sp.log_softmax(x, -1)).sum(-1), (REAL, (0, 1)), ((3, 4), (3, 4)), tolerance=1e-12),
+    Case("nll", lambda x: gx.nll(x, x.graph.constant(LABELS)), lambda x: -x[np.arange(3), LABELS]),
+    Case("kl_div", gx.kl_div, lambda p, t: (sp.xlogy(t, t) - t * p).sum(-1), (REAL, (0.1, 1)), ((3, 4), (3, 4)), tolerance=1e-12),
+    Case("hinge", gx.hinge, lambda s, t: np.maximum(0, 1 - t * s), (REAL, REAL), ((3,), (3,))),
+    Case("poisson_nll", gx.poisson_nll, lambda r, t: np.exp(r) - t * r, (REAL, POSITIVE), ((3,), (3,))),
+    Case("gaussian_nll", gx.gaussian_nll, lambda m, t, v: 0.5 * (np.log(2 * np.pi * v) + (m - t) ** 2 / v), (REAL, REAL, POSITIVE), ((3,), (3,), (3,))),
+]  # fmt: skip
+
+# Covered by tests of their own: leaves, sizes, random numbers, sums over sizes that may be 1.
+ELSEWHERE = {"input", "parameter", "variable", "constant", "size", "uniform", "sum_broadcast", "iota"}

@@ -1,0 +1,128 @@
+"""Every op against NumPy and SciPy, its derivatives against central differences, compiled and interpreted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from op_cases import CASES, ELSEWHERE, Case
+
+import graphc as gx
+from graphc.ir.op import OPS
+
+IDS = [c.name for c in CASES]
+GROUPS = [CASES[k : k + 12] for k in range(0, len(CASES), 12)]  # several ops in one kernel, to save compile time
+
+
+def _inputs(g: gx.Graph, case: Case, dtype: str, symbolic: bool = False) -> list[gx.Tensor]:
+    out = []
+    for k, shape in enumerate(case.shapes):
+        sizes = [f"{case.name}_{k}_{axis}" for axis in range(len(shape))] if symbolic else shape
+        out.append(g.input(f"{case.name}_{k}", sizes, dtype))
+    return out
+
+
+def _close(found: object, expected: object, tolerance: float, name: str) -> None:
+    found, expected = np.asarray(found), np.asarray(expected)
+    assert found.shape == expected.shape, name
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("group", GROUPS, ids=lambda group: f"{group[0].name}-{group[-1].name}")
+@pytest.mark.parametrize("backend", ["numba", "numpy"])
+def test_values(group: list[Case], dtype: str, backend: str) -> None:
+    g = gx.Graph("cases", float_dtype=dtype)
+    inputs, outputs, arrays, expected = [], {}, [], {}
+    for case in group:
+        tensors = _inputs(g, case, dtype)
+        outputs[case.name] = case.build(*tensors)
+        operands = case.arrays(dtype)
+        expected[case.name] = case.oracle(*(a.astype("float64") for a in operands))
+        inputs += tensors
+        arrays += operands
+    found = gx.compile(inputs, outputs, backend=backend)(*arrays)
+    for case in group:
+        tolerance = case.tolerance if dtype == "float64" else 3e-5
+        _close(found[case.name], expected[case.name], tolerance, case.name)
+        kind = np.asarray(expected[case.name]).dtype
+        assert outputs[case.name].dtype == (np.dtype(dtype) if kind.kind == "f" and case.name != "astype" else outputs[case.name].dtype)
+
+
+SPECIAL = np.array([0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 5e-324, 1e-310, 1e308, -1e308, 709.9, -745.0, 88.9, -104.0])
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_special_values_of_elementwise_functions(dtype: str) -> None:
+    cases = [c for c in CASES if c.special and len(c.shapes) == 1 and c.name in OPS and OPS[c.name].kind.value == "elementwise"]
+    cases = [c for c in cases if c.name not in ("astype", "logical_not")]
+    assert len(cases) >= 40
+    g = gx.Graph("special", float_dtype=dtype)
+    x = g.input("x", ("n",), dtype)
+    with np.errstate(all="ignore"):
+        values = SPECIAL.astype(dtype)
+        found = gx.compile([x], {c.name: c.build(x) for c in cases})(values)
+        for c in cases:
+            expected = np.asarray(c.oracle(values))
+            np.testing.assert_allclose(
+                found[c.name].astype(expected.dtype), expected, rtol=1e-12 if dtype == "float64" else 1e-5, atol=1e-37 if dtype == "float32" else 0, err_msg=c.name
+            )
+
+
+@pytest.mark.parametrize("group", [[c for c in group if c.smooth] for group in GROUPS if any(c.smooth for c in group)], ids=lambda g: f"{g[0].name}-{g[-1].name}")
+def test_first_and_second_derivatives(group: list[Case]) -> None:
+    """Of a random weighing of the result, along a random direction, against central differences with one refinement."""
+    g = gx.Graph("derivatives", float_dtype="float64")
+    inputs, arrays, outputs = [], [], {}
+    rng = np.random.default_rng(1)
+    for case in group:
+        tensors = _inputs(g, case, "float64")
+        operands = case.arrays("float64", seed=2)
+        y = case.build(*tensors)
+        weight = rng.normal(size=tuple(y.shape))
+        value = gx.sum(y * g.constant(weight))
+        first = gx.grad(value, tensors, on_disconnected="zeros")
+        along = [rng.normal(size=a.shape) for a in operands]
+        slope = sum((gx.sum(d * g.constant(v)) for d, v in zip(first, along, strict=True)), start=g.constant(0.0))
+        second = gx.grad(slope, tensors, on_disconnected="zeros")
+        bend = sum((gx.sum(d * g.constant(v)) for d, v in zip(second, along, strict=True)), start=g.constant(0.0))
+        outputs[case.name] = value
+        outputs[case.name + "'"] = slope
+        outputs[case.name + "''"] = bend
+        inputs += tensors
+        arrays += list(zip(operands, along, strict=True))
+    exe = gx.compile(inputs, outputs)
+
+    def at(step: float) -> dict:
+        return exe(*(a + step * v for a, v in arrays))
+
+    h = 1e-3
+    far, near, here = (at(2 * h), at(-2 * h)), (at(h), at(-h)), at(0.0)
+    for case in group:
+        for order in ("", "'"):
+            key = case.name + order
+            difference = (8 * (near[0][key] - near[1][key]) - (far[0][key] - far[1][key])) / (12 * h)
+            found = here[key + "'"]
+            scale = max(1.0, abs(difference))
+            assert abs(found - difference) <= 2e-7 * scale, (key, found, difference)
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=lambda group: f"{group[0].name}-{group[-1].name}")
+def test_symbolic_sizes_give_the_same_bits_as_known_ones(group: list[Case]) -> None:
+    """Interpreted, on the shapes that all cases are built for; ops that need known sizes say so."""
+    for case in group:
+        known, free = gx.Graph("k", "float64"), gx.Graph("s", "float64")
+        a, b = _inputs(known, case, "float64"), _inputs(free, case, "float64", symbolic=True)
+        try:
+            symbolic = case.build(*b)
+        except gx.ShapeError:
+            assert case.name in ("roll", "reshape", "split", "pad_reflect", "trace", "tensordot")
+            continue
+        arrays = case.arrays("float64")
+        expected = gx.compile(a, case.build(*a), backend="numpy")(*arrays)
+        found = gx.compile(b, symbolic, backend="numpy")(*arrays)
+        np.testing.assert_array_equal(found, expected, err_msg=case.name)
+
+
+def test_every_op_has_a_row() -> None:
+    covered = {c.name for c in CASES} | {o for c in CASES for o in c.ops} | ELSEWHERE
+    assert set(OPS) <= covered, set(OPS) - covered
