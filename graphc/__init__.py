@@ -34,6 +34,7 @@ from graphc.errors import (
 from graphc.executable import Executable
 from graphc.grad import grad
 from graphc.ir.graph import Graph, Tensor
+from graphc.ir.interchange import from_networkx
 from graphc.ops import random
 from graphc.ops.activation import (
     elu,

@@ -220,7 +220,7 @@ class Executable:
         feeds = dict(zip(program.inputs, arrays, strict=True))
         storage = program.graph.state.storage
         with self._lock:
-            values = evaluate(program.optimised, feeds, storage)
+            values = evaluate(program.optimised, feeds, storage, plan.sizes)
             for result, value in zip(results, values, strict=False):
                 result[...] = value
             for name, value in zip(program.updates, [v.copy() for v in values[program.n_outputs :]], strict=True):

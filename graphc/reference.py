@@ -34,11 +34,14 @@ def bind_sizes(types: Sequence[tuple[str, Sequence[dims.Size]]], arrays: Sequenc
 
 
 def evaluate(
-    outputs: Graph | Sequence[Tensor], feeds: Mapping[str, Any], state: Mapping[str, Array] | None = None
+    outputs: Graph | Sequence[Tensor],
+    feeds: Mapping[str, Any],
+    state: Mapping[str, Array] | None = None,
+    sizes: Mapping[str, int] | None = None,
 ) -> list[Array]:
     """The values of ``outputs`` (of a graph: its own), given arrays for inputs by name.
 
-    State leaves take their value from ``state``, else their first value. Raises what the executable would.
+    Symbolic sizes are those of the arrays, or ``sizes`` where inputs that bind them are gone. State leaves take their value from ``state``, else their first value. Raises what the executable would.
     """
     tensors = list(outputs.outputs if isinstance(outputs, Graph) else outputs)
     if not tensors:
@@ -50,10 +53,11 @@ def evaluate(
     if missing:
         raise InputError(f"no value for input {missing[0]!r}", node=missing[0])
     arrays = {n.name: np.asarray(feeds[n.name], n.type.dtype) for n in inputs}
-    bound = {n: t for n, t in graph.inputs.items() if n in feeds}
-    sizes = bind_sizes(
-        [(n, t.shape) for n, t in bound.items()], [np.asarray(feeds[n], t.dtype) for n, t in bound.items()]
-    )
+    if sizes is None:
+        bound = {n: t for n, t in graph.inputs.items() if n in feeds}
+        sizes = bind_sizes(
+            [(n, t.shape) for n, t in bound.items()], [np.asarray(feeds[n], t.dtype) for n, t in bound.items()]
+        )
     values: dict[int, Array] = {}
     with np.errstate(all="ignore"):
         for node in nodes:

@@ -15,7 +15,7 @@ from graphc.ir.graph import Graph, Node, Tensor, copy_node, rebuild
 from graphc.ir.op import Attrs, Kind
 from graphc.ir.text import canonical_text
 from graphc.ops.shape import reshape
-from graphc.rewrite.rules import ALGEBRA, STABILITY, Rule
+from graphc.rewrite.rules import ALGEBRA, RULES, STABILITY, Rule
 
 Pass = Callable[[Graph], Graph]
 Stage = Callable[[str, Graph], Any]
@@ -151,4 +151,4 @@ def run(graph: Graph, on_stage: Stage | None = None, without: Set[str] = frozens
     return graph
 
 
-__all__ = ["PIPELINE", "canonicalise", "cse", "fold", "pipeline", "rewriting", "run"]
+__all__ = ["PIPELINE", "RULES", "canonicalise", "cse", "fold", "pipeline", "rewriting", "run"]

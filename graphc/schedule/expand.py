@@ -124,7 +124,9 @@ def _leading(step: Size, count: Size, width: Size, transposed: bool) -> tuple[bo
         return transposed, width
     if dims.may_vanish(step):
         return None
-    return None if isinstance(step, int) and isinstance(width, int) and step < max(width, 1) else (transposed, step)
+    if isinstance(step, int) and (not isinstance(width, int) or step < max(width, 1)):
+        return None
+    return transposed, step
 
 
 __all__ = ["blas_operand", "expand", "outputs_apart"]
