@@ -185,5 +185,6 @@ from graphc.ops.shape import (
     zeros_like,
 )
 from graphc.ops.softmax import batch_norm, layer_norm, log_softmax, logsumexp, rms_norm, softmax
+from graphc.transform import inference, substitute
 
 __all__ = sorted(name for name in dir() if not name.startswith("_") and name not in ("ir", "ops"))

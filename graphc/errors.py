@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_DEMO = os.path.join(_PACKAGE, "demo", "")  # written as a user would
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +38,13 @@ class Origin:
 def caller() -> Origin:
     """The innermost line outside this package that led here."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame.f_back is not None and _inside(frame.f_code.co_filename):
         frame = frame.f_back
     return Origin(frame.f_code.co_filename, frame.f_lineno)
+
+
+def _inside(file: str) -> bool:
+    return file.startswith(_PACKAGE) and not file.startswith(_DEMO)
 
 
 class GraphcError(Exception):

@@ -16,7 +16,7 @@ from graphc.errors import GraphError, caller
 from graphc.grad import grad
 from graphc.ir.graph import Graph, Tensor, located
 from graphc.ops.elementwise import minimum, where
-from graphc.ops.functions import cos, floor, pow, sqrt
+from graphc.ops.functions import cos, expm1, floor, pow, sqrt
 from graphc.ops.functions import exp as _exp
 from graphc.ops.reduce import sum
 
@@ -152,10 +152,11 @@ class Adam(Optimizer):
     eps: float = 1e-8
 
     def _common(self, graph: Graph, prefix: str, out: Updates) -> Any:
-        step = graph.variable(f"{prefix}/step", np.zeros((), np.float64))
-        count = step + 1.0
-        out[step] = count
-        return 1 - pow(self.beta1, count), sqrt(1 - pow(self.beta2, count))
+        count, update = step_counter(graph, f"{prefix}/step")
+        out.update(update)
+        # 1 - beta**t, exact for small t in float32 too
+        first, second = (-expm1((count + 1.0) * float(np.log(beta))) for beta in (self.beta1, self.beta2))
+        return first, sqrt(second)
 
     def _step(self, p: Tensor, g: Tensor, slot: Any, common: Any) -> Updates:
         m, v = slot("m"), slot("v")
@@ -187,7 +188,7 @@ def clip_by_global_norm(gradients: Sequence[Tensor], limit: float) -> list[Tenso
 
 def step_counter(graph: Graph, name: str = "step") -> tuple[Tensor, Updates]:
     """A counter of calls as a float scalar, and its update."""
-    step = graph.variable(name, np.zeros((), graph.float_dtype))
+    step = graph.variable(name, 0.0)
     return step, {step: step + 1.0}
 
 

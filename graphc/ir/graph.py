@@ -295,6 +295,7 @@ class Graph:
         self._fresh_symbols = 0
         self._streams: dict[int, int] = {}
         self.random_keys: set[int] = set()
+        self.dropouts: dict[int, int] = {}  # result of a dropout -> what it was made of
         self._places: list[tuple[Origin, str | None]] = []
 
     def __repr__(self) -> str:

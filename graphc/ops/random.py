@@ -91,4 +91,6 @@ def dropout(x: Tensor, rate: float, *, key: Tensor) -> Tensor:
     if rate == 0:
         return x
     keep = greater_equal(uniform(key, x.shape, dtype=x.dtype), float(rate))
-    return where(keep, x * (1 / (1 - rate)), 0)
+    out = where(keep, x * (1 / (1 - rate)), 0)
+    x.graph.dropouts[out.id] = x.id
+    return out

@@ -21,7 +21,7 @@ def expand(graph: Graph) -> Graph:
     Products with two small known sides, and those with a vector, become multiply and sum, which fuse with what
     surrounds them; a data matrix that is read by ``X @ w`` and by ``X.T @ r`` is then read once.
     """
-    return rebuild(rebuild(graph, _loops), _copies)
+    return rebuild(rebuild(rebuild(graph, _loops), _copies))  # the last leaves out what the others replaced
 
 
 def _loops(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:

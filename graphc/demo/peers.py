@@ -1,0 +1,41 @@
+"""The same network as a plain PyTorch loop, for a time beside graphc's."""
+
+from __future__ import annotations
+
+import time
+
+from graphc.demo.data import DataError, Images
+
+
+def torch_epoch_seconds(data: Images, hidden: int, batch: int, repeats: int = 5) -> dict[str, float]:
+    """Median seconds of an epoch on one thread and on two: shuffle, forward, backward, SGD 0.1, running loss and accuracy."""
+    try:
+        import torch
+    except ImportError:
+        raise DataError('--compare torch needs PyTorch: pip install "graphc[bench]"') from None
+    classes = int(data.train_y.max()) + 1
+    x, y = torch.from_numpy(data.train_x.copy()), torch.from_numpy(data.train_y.copy())
+    out = {}
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        model = torch.nn.Sequential(
+            torch.nn.Linear(x.shape[1], hidden), torch.nn.ReLU(), torch.nn.Linear(hidden, classes)
+        )
+        step = torch.optim.SGD(model.parameters(), lr=0.1)
+        times = []
+        for _ in range(repeats):
+            started = time.perf_counter()
+            order = torch.randperm(len(x))
+            total, right = 0.0, 0
+            for low in range(0, len(x), batch):
+                rows = order[low : low + batch]
+                logits = model(x[rows])
+                loss = torch.nn.functional.cross_entropy(logits, y[rows])
+                step.zero_grad()
+                loss.backward()
+                step.step()
+                total += float(loss) * len(rows)
+                right += int((logits.argmax(1) == y[rows]).sum())
+            times.append(time.perf_counter() - started)
+        out[str(threads)] = sorted(times)[len(times) // 2]
+    return out

@@ -1,0 +1,71 @@
+"""Graphs made of graphs: tensors replaced, and what is random or only for training taken out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from graphc.errors import DTypeError, GraphError, ShapeError, caller
+from graphc.ir.graph import Graph, Tensor, located, topological
+from graphc.ops.apply import graph_of
+
+
+def substitute(outputs: Any, replacements: Mapping[Tensor, Tensor]) -> Any:
+    """Copies of ``outputs`` (a tensor, list or dict) in which tensors are replaced, in the same graph.
+
+    Raises ShapeError or DTypeError where a replacement has another type, GraphError for another graph.
+    """
+    with located("substitute", caller()):
+        graph = graph_of([*_flat(outputs), *replacements, *replacements.values()])
+        for old, new in replacements.items():
+            if new.shape != old.shape:
+                raise ShapeError(f"{old.name} is {old.type}, its replacement {new.name} is {new.type}", node=old.name)
+            if new.dtype != old.dtype:
+                raise DTypeError(f"{old.name} is {old.type}, its replacement {new.name} is {new.type}", node=old.name)
+        made = {old.id: new for old, new in replacements.items()}
+        return _rebuilt(graph, outputs, made)
+
+
+def inference(outputs: Any) -> Any:
+    """Copies of ``outputs`` (a tensor, list or dict) without dropout, in the same graph."""
+    with located("inference", caller()):
+        graph = graph_of(_flat(outputs))
+        made: dict[int, Tensor] = {}
+        for node in topological(graph, [t.id for t in _flat(outputs)]):
+            source = dropped(graph, node.id)
+            if source is not None:
+                made[node.id] = _rebuilt(graph, source, made)
+        return _rebuilt(graph, outputs, made)
+
+
+def dropped(graph: Graph, id: int) -> Tensor | None:
+    """The tensor that a dropout's result was made of, where the node of that number is one."""
+    found = graph.dropouts.get(id)
+    return None if found is None else graph.tensors[found]
+
+
+def _flat(outputs: Any) -> list[Tensor]:
+    many = list(outputs.values()) if isinstance(outputs, Mapping) else outputs
+    flat = [many] if isinstance(many, Tensor) else list(many)
+    for t in flat:
+        if not isinstance(t, Tensor):
+            raise GraphError(f"expected tensors, found {type(t).__name__}")
+    return flat
+
+
+def _rebuilt(graph: Graph, outputs: Any, made: dict[int, Tensor]) -> Any:
+    """``outputs`` with what depends on a replaced tensor built again; ``made`` grows with it."""
+    for node in topological(graph, [t.id for t in _flat(outputs)]):
+        if node.id not in made and any(i in made and made[i].id != i for i in node.inputs):
+            operands = [made.get(i, graph.tensors[i]) for i in node.inputs]
+            made[node.id] = graph.append(node.op, operands, node.attrs, origin=node.origin, forward=node.forward)
+
+    def of(t: Tensor) -> Tensor:
+        return made.get(t.id, t)
+
+    if isinstance(outputs, Tensor):
+        return of(outputs)
+    if isinstance(outputs, Mapping):
+        return {k: of(t) for k, t in outputs.items()}
+    items: Sequence[Tensor] = outputs
+    return [of(t) for t in items]
