@@ -1,0 +1,129 @@
+"""Optimisers against their formulas in NumPy, and against torch.optim."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import graphc as gx
+
+START = np.array([1.0, -2.0, 3.0])
+SCALE = np.array([1.0, 0.5, 2.0])
+
+
+def train(optimizer: gx.optim.Optimizer, steps: int = 20) -> np.ndarray:
+    """The parameter after some steps on sum(scale * p**2 + sin(p))."""
+    g = gx.Graph("opt", float_dtype="float64")
+    p = g.parameter("p", START.copy())
+    loss = gx.sum(p * p * SCALE + gx.sin(p))
+    step = gx.compile([], loss, updates=optimizer.updates(loss))
+    for _ in range(steps):
+        step()
+    return g.state["p"]
+
+
+def by_hand(rule: Callable[..., np.ndarray], steps: int = 20, decay: float = 0.0) -> np.ndarray:
+    p, memory = START.copy(), {}
+    for t in range(1, steps + 1):
+        g = 2 * p * SCALE + np.cos(p) + decay * p
+        p = rule(p, g, memory, t)
+    return p
+
+
+def _momentum(p: np.ndarray, g: np.ndarray, m: dict, t: int, nesterov: bool = False) -> np.ndarray:
+    m["v"] = 0.9 * m.get("v", 0) + g
+    return p - 0.01 * (g + 0.9 * m["v"] if nesterov else m["v"])
+
+
+def _adagrad(p: np.ndarray, g: np.ndarray, m: dict, t: int) -> np.ndarray:
+    m["s"] = m.get("s", 0) + g * g
+    return p - 0.01 * g / (np.sqrt(m["s"]) + 1e-10)
+
+
+def _rmsprop(p: np.ndarray, g: np.ndarray, m: dict, t: int) -> np.ndarray:
+    m["s"] = 0.99 * m.get("s", 0) + 0.01 * g * g
+    return p - 0.01 * g / (np.sqrt(m["s"]) + 1e-8)
+
+
+def _adam(p: np.ndarray, g: np.ndarray, m: dict, t: int, decay: float = 0.0) -> np.ndarray:
+    m["m"] = 0.9 * m.get("m", 0) + 0.1 * g
+    m["v"] = 0.999 * m.get("v", 0) + 0.001 * g * g
+    p = p - 0.001 * decay * p
+    return p - 0.001 * (m["m"] / (1 - 0.9**t)) / (np.sqrt(m["v"] / (1 - 0.999**t)) + 1e-8)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "rule", "decay"),
+    [
+        (gx.optim.SGD(), lambda p, g, m, t: p - 0.01 * g, 0.0),
+        (gx.optim.SGD(lr=0.05, weight_decay=0.1), lambda p, g, m, t: p - 0.05 * g, 0.1),
+        (gx.optim.Momentum(), _momentum, 0.0),
+        (gx.optim.NAG(), lambda *a: _momentum(*a, nesterov=True), 0.0),
+        (gx.optim.Adagrad(), _adagrad, 0.0),
+        (gx.optim.RMSProp(), _rmsprop, 0.0),
+        (gx.optim.Adam(), _adam, 0.0),
+        (gx.optim.Adam(weight_decay=0.1), _adam, 0.1),
+        (gx.optim.AdamW(weight_decay=0.3), lambda *a: _adam(*a, decay=0.3), 0.0),
+        (gx.optim.SGD(clip_norm=0.5), lambda p, g, m, t: p - 0.01 * g * min(1, 0.5 / (np.linalg.norm(g) + 1e-6)), 0.0),
+    ],
+    ids=lambda v: repr(v) if isinstance(v, gx.optim.Optimizer) else "-",
+)
+def test_formula(optimizer: gx.optim.Optimizer, rule: Callable[..., np.ndarray], decay: float) -> None:
+    np.testing.assert_allclose(train(optimizer), by_hand(rule, decay=decay), rtol=1e-11)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("name", ["SGD", "Momentum", "NAG", "Adagrad", "RMSProp", "Adam", "AdamW"])
+def test_against_torch(name: str) -> None:
+    torch = pytest.importorskip("torch")
+    p = torch.tensor(START, requires_grad=True)
+    other = {
+        "SGD": lambda: torch.optim.SGD([p], 0.01),
+        "Momentum": lambda: torch.optim.SGD([p], 0.01, momentum=0.9),
+        "NAG": lambda: torch.optim.SGD([p], 0.01, momentum=0.9, nesterov=True),
+        "Adagrad": lambda: torch.optim.Adagrad([p]),
+        "RMSProp": lambda: torch.optim.RMSprop([p]),
+        "Adam": lambda: torch.optim.Adam([p]),
+        "AdamW": lambda: torch.optim.AdamW([p]),
+    }[name]()
+    for _ in range(20):
+        other.zero_grad()
+        (p * p * torch.tensor(SCALE) + torch.sin(p)).sum().backward()
+        other.step()
+    np.testing.assert_allclose(train(getattr(gx.optim, name)()), p.detach().numpy(), rtol=1e-9)
+
+
+def test_names_are_numbered_and_rates_may_be_tensors() -> None:
+    g = gx.Graph("names")
+    w = g.parameter("W1", np.ones(3, np.float32))
+    loss = gx.sum(w * w)
+    gx.optim.Adam().updates(loss)
+    gx.optim.Adam().updates(loss)
+    assert {"adam/W1/m", "adam/W1/v", "adam/step", "adam_2/W1/m"} <= set(g.variables)
+    step, tick = gx.optim.step_counter(g, "time")
+    rate = gx.optim.exponential_decay(step, 0.5, 0.1)
+    train = gx.compile([], rate, updates=gx.optim.SGD(lr=rate).updates(loss, [w]) | tick)
+    rates = [float(train()) for _ in range(3)]
+    np.testing.assert_allclose(rates, [0.5, 0.05, 0.005], rtol=1e-5)
+    np.testing.assert_allclose(g.state["W1"][0], 1 * (1 - 2 * 0.5) * (1 - 2 * 0.05) * (1 - 2 * 0.005), atol=1e-6)
+
+
+def test_schedules() -> None:
+    g = gx.Graph("schedules", float_dtype="float64")
+    t = g.input("t", dtype="float64")
+    outputs = [gx.optim.step_decay(t, 1.0, 0.5, 10), gx.optim.cosine(t, 1.0, 100), gx.optim.warmup(t, 2.0, 4)]
+    exe = gx.compile([t], outputs)
+    assert [float(v) for v in exe(25.0)] == [0.25, pytest.approx(0.5 * (1 + np.cos(np.pi / 4))), 2.0]
+    assert [float(v) for v in exe(1.0)][2] == 1.0 and float(exe(200.0)[1]) == pytest.approx(0)
+
+
+def test_first_values() -> None:
+    w = gx.init.normal((784, 256), std=0.01, seed=0)
+    assert w.dtype == np.float32 and abs(w.std() - 0.01) < 1e-4
+    assert (w == gx.init.normal((784, 256), std=0.01, seed=0)).all() and (w != gx.init.normal((784, 256), std=0.01, seed=1)).any()
+    assert abs(gx.init.he((400, 300)).std() - np.sqrt(2 / 400)) < 1e-3
+    assert abs(gx.init.xavier((400, 300)).std() - np.sqrt(2 / 700)) < 1e-3
+    q = gx.init.orthogonal((8, 5), dtype="float64")
+    np.testing.assert_allclose(q.T @ q, np.eye(5), atol=1e-12)

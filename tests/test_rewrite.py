@@ -1,0 +1,135 @@
+"""Every rule, by instantiation: exact ones leave every bit, the others agree where both sides are finite."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+import graphc as gx
+from graphc.compile import extract
+from graphc.ir.graph import rebuild
+from graphc.reference import evaluate
+from graphc.rewrite.passes import RULES, rewriting, run
+from graphc.rewrite.pattern import Pattern
+from graphc.rewrite.rules import STABILITY, Rule
+
+VALUES = np.array([0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 3.0, 1e-9, -1e-9, np.inf, -np.inf, np.nan, 1e300, -1e300, 5e-324])
+SAFE = np.array([0.1, 0.7, 1.3, 2.9])
+
+
+def instantiate(g: gx.Graph, pattern: Pattern, leaves: dict[str, gx.Tensor]) -> gx.Tensor:
+    """The pattern as nodes, variables being ``leaves``."""
+    if pattern.op == "":
+        return leaves[pattern.name]
+    if pattern.op == "number":
+        return g.constant(pattern.value, "float64")
+    parts = [instantiate(g, p, leaves) for p in pattern.parts]
+    attrs = {"axes": (parts[0].ndim - 1,), "keepdims": True} if pattern.op == "sum" else {}
+    from graphc.ir.op import lookup
+
+    return g.append(lookup(pattern.op), parts, attrs)
+
+
+def sides(rule: Rule, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both sides of a rule at the given values of its variables, one row for each."""
+    g = gx.Graph("rule", float_dtype="float64")
+    names = sorted(set(rule.before.variables()))
+    leaves, feeds = {}, {}
+    for name, column in zip(names, columns.T, strict=False):
+        if rule.name == "over-power-of-two" and name == "c":
+            leaves[name] = g.constant(8.0)
+        elif "logical_not" in rule.before.op or (name == "c" and rule.before.op == "where"):
+            leaves[name] = g.input(name, ("n", 1), "bool")
+            feeds[name] = column[:, None] > 0
+        elif rule.name == "root-squared":
+            inner = g.input(name, ("n", 1), "float64")
+            leaves[name] = gx.sum(inner * inner, -1, True)
+            feeds[name] = column[:, None]
+        else:
+            leaves[name] = g.input(name, ("n", 1), "float64")
+            feeds[name] = column[:, None]
+    before = instantiate(g, rule.before, leaves)
+    inputs = [g[n] for n in feeds]
+    graph = extract(g, inputs, [before], "ignore")
+    after = rebuild(rewriting([rule])(graph))
+    assert [n.op.name for n in after.nodes] != [n.op.name for n in graph.nodes], "the rule did not apply"
+    (a,), (b,) = evaluate(graph, feeds), evaluate(after, feeds)
+    return a, b
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda r: r.name)
+def test_rule(rule: Rule) -> None:
+    count = len(set(rule.before.variables()))
+    special = np.array(list(itertools.product(VALUES, repeat=count)))
+    a, b = sides(rule, special)
+    if rule.exact:
+        same = (a == b) & (np.signbit(a) == np.signbit(b)) if a.dtype.kind == "f" else a == b
+        assert (same | ((a != a) & (b != b))).all(), special[np.argmin(same)]
+        return
+    both = np.isfinite(a) & np.isfinite(b)
+    assert not (np.isfinite(a) & ~np.isfinite(b) & (np.abs(special) < 1e3).all(1)[:, None]).any(), "a finite result is lost"
+    safe = np.array(list(itertools.product(SAFE, repeat=count)))
+    a, b = sides(rule, safe)
+    finite = np.isfinite(a) & np.isfinite(b)
+    assert finite.any() and both.any()
+    np.testing.assert_allclose(b[finite], a[finite], rtol=1e-12, atol=1e-15)
+
+
+# Where each stability rule is needed: values of its variables in sorted order, and the right answer.
+NEEDED = {
+    "log-of-one-plus": ([1e-20], 1e-20),
+    "exp-minus-one": ([1e-20], 1e-20),
+    "logistic": ([-800.0], 0.0),
+    "log-of-one-plus-exp": ([1000.0], 1000.0),
+    "log-of-logistic": ([-1000.0], -1000.0),
+    "one-minus-logistic": ([50.0], 1.928749847963918e-22),
+    "log-of-one-minus-exp": ([1e-20], -46.051701859880914),
+    "log-of-one-minus-exp-plain": ([1e-20], -46.051701859880914),
+    "x-log-x": ([0.0], 0.0),
+    "log-of-exp": ([1000.0], 1000.0),
+    "log-of-softmax": ([-1000.0, 1.0], -1000.0),
+    "log-sum-exp": ([1000.0], 1000.0),
+    "norm-squared": ([2.0], 2.0),
+    "root-squared": ([1.1], 1.1 * 1.1),
+    "quotient-of-quotient": ([1.0, 1e-200, 1e200], 1e200),
+    "quotient-times-quotient": ([1.0, 0.0, 2.0], 0.5),
+    "minus-quotient-times-quotient": ([1.0, 0.0, 2.0], -0.5),
+    "quotient-times-exp": ([3.0, -1000.0], 3.0),
+}
+FASTER = {"logistic", "norm-squared", "root-squared", "log-of-exp"}  # there the plain form is right too, or nearly
+
+
+@pytest.mark.parametrize("rule", STABILITY, ids=lambda r: r.name)
+def test_each_stability_rule_is_needed(rule: Rule) -> None:
+    values, right = NEEDED[rule.name]
+    a, b = sides(rule, np.array([values]))
+    assert b[0, 0] == pytest.approx(right, rel=1e-14, abs=0)
+    if rule.name not in FASTER - {"log-of-exp"}:
+        assert a[0, 0] != pytest.approx(right, rel=1e-6, abs=0), "the unrewritten form is right as well"
+
+
+def test_hand_written_softmax_has_finite_loss_and_gradients() -> None:
+    g = gx.Graph("hand", float_dtype="float64")
+    x = g.input("x", ("n", 3), "float64")
+    e = gx.exp(x)
+    loss = -gx.sum(gx.log(e / gx.sum(e, 1, keepdims=True))[:, 0])
+    exe = gx.compile([x], [loss, gx.grad(loss, x)])
+    a = np.array([[-400.0, 300.0, 0.0], [0.0, 1.0, 2.0]])
+    value, slope = exe(a)
+    p = np.exp(a - a.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    p[:, 0] -= 1
+    assert np.isfinite(value)
+    np.testing.assert_allclose(slope, p, atol=1e-12)
+
+
+def test_constants_fold_but_do_not_grow() -> None:
+    g = gx.Graph("fold")
+    x = g.input("x", (3,))
+    c = g.constant(2.0)
+    y = x * gx.exp(c * 3.0 - 6.0) + gx.sum(gx.broadcast_to(c, (1000, 1000)))
+    folded = run(extract(g, [x], [y], "error"))
+    assert max(n.value.size for n in folded.nodes if n.value is not None) == 1
+    assert gx.compile([x], y)(np.ones(3, np.float32)).tolist() == [2000001.0] * 3
