@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphc.binding import arrange, checked
+from graphc.codegen.jit import compile_source
 from graphc.errors import InputError, InputShapeError
 from graphc.ir import dims
 from graphc.ir.state import Array, aligned_empty
@@ -22,12 +23,12 @@ CHUNK_SECONDS = 0.05  # between looks at Ctrl-C and the progress bar
 # How a chunk's rows are reached: WHOLE input, rows that follow one another, rows at positions of the order.
 WHOLE, SEQUENTIAL, GATHERED = 0, 1, 2
 
-DRIVER = '''
+DRIVER = """
 from graphc.codegen.abi import call_kernel, copy_bytes, data_address
 
 
-def drive(kernel, first, last, batch, rows, order, ins, in_bytes, in_mode, in_stage, outs, out_bytes, out_mode, out_stage,
-          dims, symbol, state, work, tables, trail):
+def drive(kernel, first, last, batch, rows, order, ins, in_bytes, in_mode, in_stage, outs, out_bytes, out_mode,
+          out_stage, dims, symbol, state, work, tables, trail):
     n_in, n_out = in_mode.shape[0], out_mode.shape[0]
     for step in range(first, last):
         low = step * batch
@@ -59,7 +60,7 @@ def drive(kernel, first, last, batch, rows, order, ins, in_bytes, in_mode, in_st
                 for r in range(count):
                     copy_bytes(outs[k] + order[low + r] * out_bytes[k], out_stage[k] + r * out_bytes[k], out_bytes[k])
     return 0
-'''
+"""
 
 
 def run_batches(
@@ -137,10 +138,10 @@ class _Data:
     def _prepare(self) -> None:
         """Buffers of the driver: staging for gathered rows, tables, workspace for the larger of both batch sizes."""
         exe = self.exe
-        from graphc.codegen.jit import compile_source
-
         i, a = "int64", "int64[::1]"
-        signature = f"int64({i}, {i}, {i}, {i}, {i}, {a}, {a}, {a}, {a}, {a}, {a}, {a}, {a}, {a}, {a}, {i}, {i}, {i}, {a}, {a})"
+        signature = (
+            f"int64({i}, {i}, {i}, {i}, {i}, {a}, {a}, {a}, {a}, {a}, {a}, {a}, {a}, {a}, {a}, {i}, {i}, {i}, {a}, {a})"
+        )
         self.drive = compile_source(DRIVER, "drive", signature).function
         self.work = aligned_empty((max(p.work_bytes for p in self.plans.values()),), np.dtype("uint8"))
         self.tables = np.zeros(len(exe._arguments) + len(exe._results), np.int64)
@@ -152,7 +153,9 @@ class _Data:
             for x, t, lead in zip(self.arrays, exe._arguments, self.leads, strict=True)
         ]
         self.stages = [
-            aligned_empty((self.batch, *x.shape[1:]), t.dtype) if lead and self._direct(x, t) and self.shuffled else None
+            aligned_empty((self.batch, *x.shape[1:]), t.dtype)
+            if lead and self._direct(x, t) and self.shuffled
+            else None
             for x, t, lead in zip(self.arrays, exe._arguments, self.leads, strict=True)
         ]
         self.out_stages = [
@@ -183,7 +186,7 @@ class _Data:
         held: list[Array] = []  # keeps what addresses point to alive
         ins, in_bytes, in_mode, in_stage = [], [], [], []
         low, high = first * self.batch, min(last * self.batch, self.rows)
-        for x, t, lead, fixed, stage in zip(
+        for x, t, _lead, fixed, stage in zip(
             self.arrays, exe._arguments, self.leads, self.fixed, self.stages, strict=True
         ):
             if fixed is not None:
@@ -207,7 +210,9 @@ class _Data:
         out_bytes = [o.dtype.itemsize * int(np.prod(o.shape[1:], dtype=np.int64)) for o in self.outputs]
         out_mode = [(2 if self.shuffled else 1) if lead else 0 for lead in self.batched]
         out_stage = [0 if s is None else s.ctypes.data for s in self.out_stages]
-        lists = [np.array(x, np.int64) for x in (ins, in_bytes, in_mode, in_stage, outs, out_bytes, out_mode, out_stage)]
+        lists = [
+            np.array(x, np.int64) for x in (ins, in_bytes, in_mode, in_stage, outs, out_bytes, out_mode, out_stage)
+        ]
         with exe._lock, exe._blas:
             status = self.drive(
                 exe._address, first, last, self.batch, self.rows, self.order, *lists, self.dims, self.symbol,
@@ -261,4 +266,3 @@ class _Bar:
 
     def close(self) -> None:
         print(file=sys.stderr)
-

@@ -91,11 +91,13 @@ def _writeable_view(array: Array) -> Array:
         return array.copy()
     raw = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data)
     raw._owner = array  # type: ignore[attr-defined]
-    view = np.frombuffer(raw, array.dtype).reshape(array.shape)
+    view: Array = np.frombuffer(memoryview(raw).cast("B"), array.dtype).reshape(array.shape)
     return view
 
 
-def check_out(outputs: Sequence[tuple[str, DType, tuple[int, ...]]], given: Sequence[Any], others: Sequence[Array]) -> None:
+def check_out(
+    outputs: Sequence[tuple[str, DType, tuple[int, ...]]], given: Sequence[Any], others: Sequence[Array]
+) -> None:
     """Refuses ``out=`` arrays that do not fit, cannot be written, or share memory with inputs, state or one another."""
     if len(given) != len(outputs):
         raise InputError(f"out: expected {len(outputs)} arrays, found {len(given)}")

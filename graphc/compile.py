@@ -82,7 +82,9 @@ def _one_graph(arguments: list[Tensor], results: list[Tensor], nexts: dict[Tenso
     graph = tensors[-1].graph
     for t in tensors:
         if t.graph is not graph:
-            raise GraphError(f"tensors of two graphs: {t.name} of {t.graph.name!r}, others of {graph.name!r}", node=t.name)
+            raise GraphError(
+                f"tensors of two graphs: {t.name} of {t.graph.name!r}, others of {graph.name!r}", node=t.name
+            )
     seen: set[int] = set()
     for t in arguments:
         if t.id in seen:
@@ -97,16 +99,24 @@ def _check_updates(graph: Graph, arguments: list[Tensor], nexts: dict[Tensor, Te
     listed = {t.id for t in arguments}
     for state, value in nexts.items():
         if state.name not in graph.state:
-            raise CompileError(f"only parameters and variables can be updated, not {state.name}", node=state.name, origin=state.origin)
+            raise CompileError(
+                f"only parameters and variables can be updated, not {state.name}", node=state.name, origin=state.origin
+            )
         if state.id in listed:
-            raise CompileError(f"{state.name} is an input of this executable and cannot be updated by it", node=state.name)
+            raise CompileError(
+                f"{state.name} is an input of this executable and cannot be updated by it", node=state.name
+            )
         if value.dtype != state.dtype:
             raise DTypeError(
-                f"the next value of {state.name} must be {state.type}, found {value.type}", node=state.name, origin=value.origin
+                f"the next value of {state.name} must be {state.type}, found {value.type}",
+                node=state.name,
+                origin=value.origin,
             )
         if value.shape != state.shape:
             raise ShapeError(
-                f"the next value of {state.name} must be {state.type}, found {value.type}", node=state.name, origin=value.origin
+                f"the next value of {state.name} must be {state.type}, found {value.type}",
+                node=state.name,
+                origin=value.origin,
             )
 
 

@@ -11,14 +11,21 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from numba.core import types
+from numba.np.numpy_support import from_dtype
 
 from graphc.batches import run_batches
 from graphc.binding import arrange, check_out, convert
+from graphc.codegen.abi import entry_source, head_bytes
+from graphc.codegen.blas import single_thread
+from graphc.codegen.jit import compile_source
+from graphc.codegen.kernel import SIGNATURE, build
 from graphc.errors import CompileError, InputError, InputIndexError, InputShapeError
 from graphc.ir import dims
 from graphc.ir.graph import Graph, Tensor
 from graphc.ir.state import Array, aligned_empty
 from graphc.ir.text import print_graph
+from graphc.native import njit_function
 from graphc.reference import check_sizes, evaluate
 
 MOST_PLANS = 256  # shapes remembered by one executable
@@ -130,19 +137,14 @@ class Executable:
 
     def _build(self, cache: bool) -> None:
         """Generates, compiles and binds the kernel and the function that enters it from Python."""
-        from graphc.codegen.abi import entry_source, head_bytes
-        from graphc.codegen.blas import single_thread
-        from graphc.codegen.jit import compile_source
-        from graphc.codegen.kernel import SIGNATURE, build
-
         program = self._program
         kernel = build(program.optimised, program.inputs, program.n_outputs, program.updates, program.symbols)
         self._kernel = kernel
         self._compiled = compile_source(kernel.source, "kernel", SIGNATURE, on_disk=cache, fastmath=self.fastmath)
         self._address: int = self._compiled.address
-        types = [(t.dtype, t.ndim) for t in (*self._arguments, *self._results)]
+        arrays = [(t.dtype, t.ndim) for t in (*self._arguments, *self._results)]
         self._entry = compile_source(
-            entry_source(len(self._arguments), len(self._results)), "enter", _entry_signature(types), on_disk=cache
+            entry_source(len(self._arguments), len(self._results)), "enter", _entry_signature(arrays), on_disk=cache
         ).function
         self._head = head_bytes(len(self._arguments), len(self._results))
         storage = program.graph.state.storage
@@ -175,9 +177,7 @@ class Executable:
         if kwargs or len(args) != len(self._arguments):
             args = tuple(arrange(self._arguments, args, kwargs))
         arrays = [
-            a
-            if type(a) is np.ndarray and a.dtype is t.dtype and a.flags.carray
-            else convert(t, a)
+            a if type(a) is np.ndarray and a.dtype is t.dtype and a.flags.carray else convert(t, a)
             for a, t in zip(args, self._arguments, strict=True)
         ]
         key = tuple([a.shape for a in arrays])
@@ -205,9 +205,7 @@ class Executable:
             work = aligned_empty((plan.work_bytes,), np.dtype("uint8"))
             address = work.ctypes.data
         with self._lock, self._blas:
-            status = self._entry(
-                self._address, *arrays, *results, plan.dims_address, self._state_address, address
-            )
+            status = self._entry(self._address, *arrays, *results, plan.dims_address, self._state_address, address)
         if status:
             where, value = work[self._head : self._head + 16].view(np.int64)
             self._pool.append((work, address))
@@ -254,7 +252,9 @@ class Executable:
             for size, found in zip(t.shape, shape, strict=True):
                 name = dims.symbol_name(size)
                 if name is not None and sizes.setdefault(name, found) != found:
-                    text = f"input {t.name!r}: {name} is {found} in shape {shape}, but {sizes[name]} in input {by[name]!r}"
+                    text = (
+                        f"input {t.name!r}: {name} is {found} in shape {shape}, but {sizes[name]} in input {by[name]!r}"
+                    )
                     raise InputShapeError(text, node=t.name, origin=t.origin)
                 if name is not None:
                     by.setdefault(name, t.name)
@@ -326,8 +326,6 @@ class Executable:
         State is read and written in the same storage, without a lock. ValueError where sizes do not fit.
         """
         self._need_kernel()
-        from graphc.native import njit_function
-
         return njit_function(self)
 
     def _need_kernel(self) -> None:
@@ -363,8 +361,5 @@ class Executable:
 
 def _entry_signature(arrays: Sequence[tuple[Any, int]]) -> Any:
     """The Numba signature of the function that enters a kernel from Python."""
-    from numba.core import types
-    from numba.np.numpy_support import from_dtype
-
     typed = [types.Array(from_dtype(dtype), ndim, "C") for dtype, ndim in arrays]
     return types.int64(types.int64, *typed, types.int64, types.int64, types.int64)

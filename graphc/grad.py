@@ -20,7 +20,9 @@ from graphc.ops.shape import sum_to, zeros_like
 @overload
 def grad(y: Tensor, wrt: Tensor, *, cotangent: Any = None, on_disconnected: str = "error") -> Tensor: ...
 @overload
-def grad(y: Tensor, wrt: Sequence[Tensor], *, cotangent: Any = None, on_disconnected: str = "error") -> list[Tensor]: ...
+def grad(
+    y: Tensor, wrt: Sequence[Tensor], *, cotangent: Any = None, on_disconnected: str = "error"
+) -> list[Tensor]: ...
 
 
 def grad(

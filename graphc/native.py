@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numba
+import numpy as np
+
 from graphc.ir import dims
 from graphc.ir.state import ALIGNMENT
 
@@ -16,9 +19,6 @@ def njit_function(exe: Executable) -> Any:
 
     The address holds in this process only, so Numba refuses to cache a caller on disk rather than serve a stale kernel.
     """
-    import numba
-    import numpy as np
-
     scope: dict[str, Any] = {"np": np, "kernel": exe.cfunc, "state": exe.state_address}
     exec(compile(_source(exe), "<graphc njit>", "exec"), scope)
     scope["call"].keep = exe
@@ -48,7 +48,11 @@ def _source(exe: Executable) -> str:
         shape = ", ".join(dims.source(s, local.__getitem__) for s in t.shape)
         lines.append(f"    o{k} = np.empty(({shape}{',' if t.ndim == 1 else ''}), np.{_scalar(t.dtype)})")
         outputs.append(f"o{k}" if t.ndim else f"o{k}[()]")
-    tables = [*[f"{n}.ctypes.data" for n in inputs], *[f"o{k}.ctypes.data" for k in range(len(outputs))], *local.values()]
+    tables = [
+        *[f"{n}.ctypes.data" for n in inputs],
+        *[f"o{k}.ctypes.data" for k in range(len(outputs))],
+        *local.values(),
+    ]
     lines.append(f"    table = np.empty({max(1, len(tables))}, np.int64)")
     lines += [f"    table[{k}] = {value}" for k, value in enumerate(tables)]
     lines.append(f"    work = np.empty({dims.source(kernel.work_bytes, local.__getitem__)} + {ALIGNMENT}, np.uint8)")
@@ -57,7 +61,10 @@ def _source(exe: Executable) -> str:
     first, second = 8 * len(inputs), 8 * (len(inputs) + len(outputs))
     lines.append(f"    if kernel(at, at + {first}, at + {second}, state, aligned) != 0:")
     lines.append("        raise IndexError('an index is out of range')")
-    lines.append(f"    return {', '.join(outputs) if outputs else 'None'}" + ("," if len(outputs) == 1 and exe._structure.kind != "one" else ""))
+    lines.append(
+        f"    return {', '.join(outputs) if outputs else 'None'}"
+        + ("," if len(outputs) == 1 and exe._structure.kind != "one" else "")
+    )
     return "\n".join(lines) + "\n"
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from graphc.errors import GraphError, caller
 from graphc.grad import grad
 from graphc.ir.graph import Graph, Tensor, located
-from graphc.ops.elementwise import minimum, where
+from graphc.ops.elementwise import minimum, multiply, where
 from graphc.ops.functions import cos, expm1, floor, pow, sqrt
 from graphc.ops.functions import exp as _exp
 from graphc.ops.reduce import sum
@@ -210,4 +210,5 @@ def cosine(step: Tensor, initial: float, steps: int, final: float = 0.0) -> Tens
 
 def warmup(step: Tensor, rate: Rate, steps: int) -> Tensor:
     """``rate``, reached linearly over the first ``steps``."""
-    return where(step < steps, (step + 1) / steps, 1.0) * rate
+    share = where(step < steps, (step + 1) / steps, 1.0)
+    return multiply(share, rate)

@@ -1,4 +1,4 @@
-"""The NumPy interpreter: plainly right, one node after the other. Oracle of the tests, constant folder, debugging backend."""
+"""The NumPy interpreter, plainly right: oracle of the tests, constant folder, debugging backend."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def evaluate(
 ) -> list[Array]:
     """The values of ``outputs`` (of a graph: its own), given arrays for inputs by name.
 
-    Symbolic sizes are those of the arrays, or ``sizes`` where inputs that bind them are gone. State leaves take their value from ``state``, else their first value. Raises what the executable would.
+    Symbolic sizes are those of the arrays, or ``sizes`` where inputs that bind them are gone. State leaves take
+    their value from ``state``, else their first value. Raises what the executable would.
     """
     tensors = list(outputs.outputs if isinstance(outputs, Graph) else outputs)
     if not tensors:

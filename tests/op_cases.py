@@ -33,7 +33,9 @@ class Case:
     def arrays(self, dtype: str, seed: int = 0) -> list[np.ndarray]:
         """Operands away from ties and edges."""
         rng = np.random.default_rng(seed)
-        return [rng.uniform(low, high, s).astype(dtype) for (low, high), s in zip(self.domains, self.shapes, strict=True)]
+        return [
+            rng.uniform(low, high, s).astype(dtype) for (low, high), s in zip(self.domains, self.shapes, strict=True)
+        ]
 
 
 def unary(name: str, oracle: Any, domain: tuple[float, float] = REAL, **more: Any) -> Case:

@@ -61,7 +61,9 @@ class RandomGraph:
         lines += [f"rng = np.random.default_rng({self.seed})"]
         shapes = [tuple(SIZES.get(s, s) for s in shape) for shape in self.shapes]
         lines += [f"arrays = [rng.uniform(0.3, 1.7, s).astype({self.dtype!r}) for s in {shapes!r}]"]
-        lines += [f"for backend in ('numba', 'numpy'):\n    print(gx.compile([{inputs}], outputs, backend=backend, unused='ignore')(*arrays))"]
+        lines += [
+            f"for backend in ('numba', 'numpy'):\n    print(gx.compile([{inputs}], outputs, backend=backend, unused='ignore')(*arrays))"
+        ]
         return "\n".join(lines)
 
 
@@ -83,7 +85,14 @@ UNARY = [
     "{0} ** 3",
 ]
 REDUCTIONS = ["gx.sum", "gx.mean", "gx.max", "gx.logsumexp", "gx.prod", "gx.var"]
-BINARY = ["{0} + {1}", "{0} - {1}", "{0} * {1}", "{0} / ({1} * {1} + 1.0)", "gx.maximum({0}, {1} + 0.0123)", "gx.logaddexp({0}, {1})"]
+BINARY = [
+    "{0} + {1}",
+    "{0} - {1}",
+    "{0} * {1}",
+    "{0} / ({1} * {1} + 1.0)",
+    "gx.maximum({0}, {1} + 0.0123)",
+    "gx.logaddexp({0}, {1})",
+]
 
 
 def random_graph(seed: int, dtype: str = "float64") -> RandomGraph:
@@ -140,7 +149,11 @@ def _step(rng: np.random.Generator, values: Sequence[gx.Tensor]) -> Step:
         keep = bool(rng.integers(0, 2))
         return Step(f"{REDUCTIONS[rng.integers(len(REDUCTIONS))]}({{0}}, axis={axis}, keepdims={keep})", (i,))
     if kind == 7 and x.ndim >= 2:
-        choices = ["gx.matmul({0}, {1})", "gx.matmul({0}, gx.matrix_transpose({0}))", "gx.matmul({0}, gx.matrix_transpose({1}))"]
+        choices = [
+            "gx.matmul({0}, {1})",
+            "gx.matmul({0}, gx.matrix_transpose({0}))",
+            "gx.matmul({0}, gx.matrix_transpose({1}))",
+        ]
         return Step(choices[rng.integers(3)], (i, j))
     if kind == 8 and x.ndim:
         axis = int(rng.integers(0, x.ndim))

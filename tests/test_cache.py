@@ -105,7 +105,9 @@ def test_a_cache_that_others_may_write_is_refused(tmp_path: Path, monkeypatch: p
     tmp_path.chmod(0o777)
     monkeypatch.setenv("GRAPHC_CACHE_DIR", str(tmp_path))
     with pytest.raises(gx.CompileError, match="belong to you"):
-        jit.compile_source("def kernel(a, b, c, d, e):\n    return 99\n", "kernel", "int64(int64, int64, int64, int64, int64)")
+        jit.compile_source(
+            "def kernel(a, b, c, d, e):\n    return 99\n", "kernel", "int64(int64, int64, int64, int64, int64)"
+        )
 
 
 def test_equal_kernels_are_one_and_flags_are_in_the_key() -> None:

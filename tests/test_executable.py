@@ -53,7 +53,13 @@ def test_inputs_are_converted_where_that_is_safe() -> None:
     want = np.array([2.0, 4.0], np.float32)
     frozen = np.array([1.0, 2.0], np.float32)
     frozen.setflags(write=False)
-    for a in ([1, 2], np.array([1.0, 2.0]), frozen, np.array([1, 9, 2, 9.0], np.float32)[::2], np.array([1.0, 2.0], ">f4")):
+    for a in (
+        [1, 2],
+        np.array([1.0, 2.0]),
+        frozen,
+        np.array([1, 9, 2, 9.0], np.float32)[::2],
+        np.array([1.0, 2.0], ">f4"),
+    ):
         for b in ([1, 2], np.array([1, 2], np.uint8), np.array([1, 2], np.int64)):
             np.testing.assert_array_equal(exe(a, b), want)
     for bad in (np.array([1.5, 2.0]), np.array([2**40, 1])):
@@ -189,7 +195,13 @@ def test_run_batches_converts_drops_and_refuses() -> None:
         assert found["sum"].shape == (3,) and found["sum"].sum() == a.sum()
     assert exe.run_batches([a, [1, 1]], 3, drop_last=True)["y"].shape == (6, 2)
     assert exe.run_batches([a[:0], [1, 1]], 3)["y"].shape == (0, 2)
-    for bad, options in ([a, [1, 1]], {"shuffle": True}), ([a, [1, 1]], {"batch_size": 0}), ([a], {}), ("ab", {}), ([a, a], {}):
+    for bad, options in (
+        ([a, [1, 1]], {"shuffle": True}),
+        ([a, [1, 1]], {"batch_size": 0}),
+        ([a], {}),
+        ("ab", {}),
+        ([a, a], {}),
+    ):
         with pytest.raises(gx.InputError):
             exe.run_batches(bad, **{"batch_size": 3, **options})
 
@@ -274,7 +286,9 @@ def test_a_call_allocates_nothing_but_its_results() -> None:
     g, x, y, logits, losses = network()
     exe = gx.compile([x, y], gx.mean(losses), updates=gx.optim.SGD(lr=0.01).updates(gx.mean(losses)))
     assert exe.memory(batch=256) > 256 * 32 * 4
-    assert not re.search(r"@NRT_|@numba_attempt_nocopy|MemInfo", exe.stages["llvm"]), "the kernel uses Numba's allocator"
+    assert not re.search(r"@NRT_|@numba_attempt_nocopy|MemInfo", exe.stages["llvm"]), (
+        "the kernel uses Numba's allocator"
+    )
     a, b = data(256)
     out = np.empty((), np.float32)
     for _ in range(3):
@@ -313,7 +327,7 @@ def test_stages_follow_a_tanh_to_machine_code() -> None:
     x = g.input("x", ("n",), "float64")
     exe = gx.compile([x], gx.tanh(x).named("bent"))
     stages = exe.stages
-    assert list(stages)[0] == "graph" and list(stages)[-4:] == ["schedule", "source", "llvm", "assembly"]
+    assert next(iter(stages)) == "graph" and list(stages)[-4:] == ["schedule", "source", "llvm", "assembly"]
     assert "tanh(%0)" in stages["graph"] and "bent" in stages["source"] and "tanh" in stages["schedule"]
     assert "define" in stages["llvm"]
 

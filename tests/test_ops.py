@@ -45,15 +45,23 @@ def test_values(group: list[Case], dtype: str, backend: str) -> None:
         tolerance = case.tolerance if dtype == "float64" else 3e-5
         _close(found[case.name], expected[case.name], tolerance, case.name)
         kind = np.asarray(expected[case.name]).dtype
-        assert outputs[case.name].dtype == (np.dtype(dtype) if kind.kind == "f" and case.name != "astype" else outputs[case.name].dtype)
+        assert outputs[case.name].dtype == (
+            np.dtype(dtype) if kind.kind == "f" and case.name != "astype" else outputs[case.name].dtype
+        )
 
 
-SPECIAL = np.array([0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 5e-324, 1e-310, 1e308, -1e308, 709.9, -745.0, 88.9, -104.0])
+SPECIAL = np.array(
+    [0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 5e-324, 1e-310, 1e308, -1e308, 709.9, -745.0, 88.9, -104.0]
+)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_special_values_of_elementwise_functions(dtype: str) -> None:
-    cases = [c for c in CASES if c.special and len(c.shapes) == 1 and c.name in OPS and OPS[c.name].kind.value == "elementwise"]
+    cases = [
+        c
+        for c in CASES
+        if c.special and len(c.shapes) == 1 and c.name in OPS and OPS[c.name].kind.value == "elementwise"
+    ]
     cases = [c for c in cases if c.name not in ("astype", "logical_not")]
     assert len(cases) >= 40
     g = gx.Graph("special", float_dtype=dtype)
@@ -64,11 +72,19 @@ def test_special_values_of_elementwise_functions(dtype: str) -> None:
         for c in cases:
             expected = np.asarray(c.oracle(values))
             np.testing.assert_allclose(
-                found[c.name].astype(expected.dtype), expected, rtol=1e-12 if dtype == "float64" else 1e-5, atol=1e-37 if dtype == "float32" else 0, err_msg=c.name
+                found[c.name].astype(expected.dtype),
+                expected,
+                rtol=1e-12 if dtype == "float64" else 1e-5,
+                atol=1e-37 if dtype == "float32" else 0,
+                err_msg=c.name,
             )
 
 
-@pytest.mark.parametrize("group", [[c for c in group if c.smooth] for group in GROUPS if any(c.smooth for c in group)], ids=lambda g: f"{g[0].name}-{g[-1].name}")
+@pytest.mark.parametrize(
+    "group",
+    [[c for c in group if c.smooth] for group in GROUPS if any(c.smooth for c in group)],
+    ids=lambda g: f"{g[0].name}-{g[-1].name}",
+)
 def test_first_and_second_derivatives(group: list[Case]) -> None:
     """Of a random weighing of the result, along a random direction, against central differences with one refinement."""
     g = gx.Graph("derivatives", float_dtype="float64")

@@ -122,7 +122,9 @@ def test_schedules() -> None:
 def test_first_values() -> None:
     w = gx.init.normal((784, 256), std=0.01, seed=0)
     assert w.dtype == np.float32 and abs(w.std() - 0.01) < 1e-4
-    assert (w == gx.init.normal((784, 256), std=0.01, seed=0)).all() and (w != gx.init.normal((784, 256), std=0.01, seed=1)).any()
+    assert (w == gx.init.normal((784, 256), std=0.01, seed=0)).all() and (
+        w != gx.init.normal((784, 256), std=0.01, seed=1)
+    ).any()
     assert abs(gx.init.he((400, 300)).std() - np.sqrt(2 / 400)) < 1e-3
     assert abs(gx.init.xavier((400, 300)).std() - np.sqrt(2 / 700)) < 1e-3
     q = gx.init.orthogonal((8, 5), dtype="float64")

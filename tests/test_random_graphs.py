@@ -95,4 +95,7 @@ def test_a_failing_seed_shrinks_to_a_script_that_runs() -> None:
     assert len(small.steps) <= len(graph.steps)
     scope: dict = {}
     exec(small.script().split("for backend")[0], scope)
-    assert np.isfinite(gx.compile([scope["t0"]], scope["y"], backend="numpy", unused="ignore")(scope["arrays"][0])) or len(graph.shapes) > 1
+    assert (
+        np.isfinite(gx.compile([scope["t0"]], scope["y"], backend="numpy", unused="ignore")(scope["arrays"][0]))
+        or len(graph.shapes) > 1
+    )

@@ -69,7 +69,9 @@ def test_rule(rule: Rule) -> None:
         assert (same | ((a != a) & (b != b))).all(), special[np.argmin(same)]
         return
     both = np.isfinite(a) & np.isfinite(b)
-    assert not (np.isfinite(a) & ~np.isfinite(b) & (np.abs(special) < 1e3).all(1)[:, None]).any(), "a finite result is lost"
+    assert not (np.isfinite(a) & ~np.isfinite(b) & (np.abs(special) < 1e3).all(1)[:, None]).any(), (
+        "a finite result is lost"
+    )
     safe = np.array(list(itertools.product(SAFE, repeat=count)))
     a, b = sides(rule, safe)
     finite = np.isfinite(a) & np.isfinite(b)

@@ -7,15 +7,39 @@ The symbols have names, so that kernels which call them can be kept on disk.
 from __future__ import annotations
 
 import ctypes
+import importlib
+import importlib.util
+import sys
 import threading
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as ll
-import scipy.linalg.cython_blas as cython_blas
+import scipy
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+
+def _cython_blas() -> Any:
+    """SciPy's table of BLAS functions, without the rest of scipy.linalg, whose import takes seven times as long."""
+    name = "scipy.linalg.cython_blas"
+    if name in sys.modules:
+        return sys.modules[name]
+    folder = Path(scipy.__file__).parent / "linalg"
+    for suffix in EXTENSION_SUFFIXES:
+        file = folder / f"cython_blas{suffix}"
+        if file.exists():
+            spec = importlib.util.spec_from_file_location(name, file)
+            assert spec is not None and spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            return module
+    return importlib.import_module(name)
+
+
+cython_blas = _cython_blas()
 SYMBOLS = {"f32": "graphc_sgemm", "f64": "graphc_dgemm"}
 
 
@@ -41,7 +65,20 @@ def _gemm(kind: Any, symbol: str) -> Any:
     i = types.int64
 
     def typer(
-        typingctx: Any, ta: Any, tb: Any, m: Any, n: Any, k: Any, alpha: Any, a: Any, lda: Any, b: Any, ldb: Any, beta: Any, c: Any, ldc: Any
+        typingctx: Any,
+        ta: Any,
+        tb: Any,
+        m: Any,
+        n: Any,
+        k: Any,
+        alpha: Any,
+        a: Any,
+        lda: Any,
+        b: Any,
+        ldb: Any,
+        beta: Any,
+        c: Any,
+        ldc: Any,
     ) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc = args
@@ -68,14 +105,25 @@ def _gemm(kind: Any, symbol: str) -> Any:
                 symbol,
             )
             # row-major C = op(A) op(B) is column-major C' = op(B)' op(A)'
-            some = builder.and_(
-                builder.icmp_signed(">", m, m.type(0)), builder.icmp_signed(">", n, n.type(0))
-            )
+            some = builder.and_(builder.icmp_signed(">", m, m.type(0)), builder.icmp_signed(">", n, n.type(0)))
             with builder.if_then(some):
                 builder.call(
                     function,
-                    [flag(tb), flag(ta), integer(n), integer(m), integer(k), held(alpha), pointer(b), integer(ldb)]
-                    + [pointer(a), integer(lda), held(beta), pointer(c), integer(ldc)],
+                    [
+                        flag(tb),
+                        flag(ta),
+                        integer(n),
+                        integer(m),
+                        integer(k),
+                        held(alpha),
+                        pointer(b),
+                        integer(ldb),
+                        pointer(a),
+                        integer(lda),
+                        held(beta),
+                        pointer(c),
+                        integer(ldc),
+                    ],
                 )
             return context.get_dummy_value()
 

@@ -56,7 +56,9 @@ def emit(plan: Schedule, symbols: Sequence[str]) -> Text:
     """The source of the kernel of ``plan``; ``symbols`` are the sizes in its dims table."""
     writer = _Writer(plan, {name: f"n{k}" for k, name in enumerate(symbols)})
     parts = [writer.part(items, items is plan.parts[-1]) for items in plan.parts]
-    lines = [Line(f"from graphc.codegen.{module} import {', '.join(sorted(names))}") for module, names in writer.imports()]
+    lines = [
+        Line(f"from graphc.codegen.{module} import {', '.join(sorted(names))}") for module, names in writer.imports()
+    ]
     if len(parts) == 1:
         lines += [Line(""), Line(""), Line("def kernel(inputs, outputs, dims, state, work):"), *parts[0]]
     else:
@@ -255,7 +257,7 @@ class _Writer:
             if not s.path and (s.form is Form.SCATTER or node.attrs.get("fill") is not None):
                 self.start(s, depth)
             held = self.pointer(buffer.place, node.type.dtype)
-            slots = {k: v for k, v in enumerate(values)}
+            slots = dict(enumerate(values))
             at = self.place(buffer, s.target, slots)
             if s.form is Form.PLACE:
                 self.put(depth, f"{held}[{at}] = {values[0]}", node.id)
@@ -415,9 +417,14 @@ class _Writer:
     def position(self, s: Statement) -> str:
         """The flat position of the statement's element in its whole result."""
         shape = s.node.type.shape
-        return "(" + self.offset(
-            Buffer(("work", 0), tuple(range(len(shape))), shape), {a: self.index(ix) for a, ix in enumerate(s.target)}
-        ) + ")"
+        return (
+            "("
+            + self.offset(
+                Buffer(("work", 0), tuple(range(len(shape))), shape),
+                {a: self.index(ix) for a, ix in enumerate(s.target)},
+            )
+            + ")"
+        )
 
     # ---- products
 
@@ -431,7 +438,12 @@ class _Writer:
         for side, access in enumerate((product.left, product.right)):
             found = blas_operand(self.graph, product, side)
             assert found is not None, "a product's operands are made readable before scheduling"
-            flags.append((int(found[0]), f"max(1, {self.size(found[1])})" if isinstance(found[1], dims.Dim) else str(max(1, found[1]))))
+            flags.append(
+                (
+                    int(found[0]),
+                    f"max(1, {self.size(found[1])})" if isinstance(found[1], dims.Dim) else str(max(1, found[1])),
+                )
+            )
             places.append(self.element(access, len(product.batch), dtype))
         result = self.plan.buffers[node.id]
         at = tuple(Index(level, 0, 1) for level in range(len(product.batch))) + (Index(None),) * 2
@@ -440,7 +452,8 @@ class _Writer:
         (ta, lda), (tb, ldb) = flags
         name = f"gemm_{SHORT[dtype.name]}"
         one, zero = self.literal(1.0, dtype), self.literal(0.0, dtype)
-        call = f"{name}({ta}, {tb}, {m}, {n}, {k}, {one}, {places[0]}, {lda}, {places[1]}, {ldb}, {zero}, {target}, max(1, {n}))"
+        operands = f"{places[0]}, {lda}, {places[1]}, {ldb}"
+        call = f"{name}({ta}, {tb}, {m}, {n}, {k}, {one}, {operands}, {zero}, {target}, max(1, {n}))"
         self.put(depth, call, node.id)
 
     def element(self, access: Access, batch: int, dtype: DType) -> str:
@@ -450,9 +463,7 @@ class _Writer:
         while root in self.plan.aliases:
             root = self.plan.aliases[root]
         buffer = Buffer(self.plan.buffers[root].place, tuple(range(len(shape))), shape)
-        index = tuple(
-            ix if ix.level is None or ix.level < batch else Index(None, ix.start) for ix in access.index
-        )
+        index = tuple(ix if ix.level is None or ix.level < batch else Index(None, ix.start) for ix in access.index)
         return self.element_of(buffer, index, dtype)
 
     def element_of(self, buffer: Buffer, index: Sequence[Index], dtype: DType) -> str:

@@ -66,7 +66,13 @@ _guard = threading.RLock()
 
 
 def compile_source(
-    source: str, entry: str, signature: Any, *, on_disk: bool = True, fastmath: bool = False, extra: tuple[str, ...] = ()
+    source: str,
+    entry: str,
+    signature: Any,
+    *,
+    on_disk: bool = True,
+    fastmath: bool = False,
+    extra: tuple[str, ...] = (),
 ) -> Compiled:
     """The function ``entry`` of ``source``, compiled for ``signature``.
 
@@ -145,7 +151,9 @@ def _from_disk(directory: Path, source: str, entry: str, signature: Any, options
         except Exception as error:
             if attempt:
                 raise
-            warnings.warn(f"cache entry {directory.name} is unusable ({type(error).__name__}); rebuilding", stacklevel=2)
+            warnings.warn(
+                f"cache entry {directory.name} is unusable ({type(error).__name__}); rebuilding", stacklevel=2
+            )
             shutil.rmtree(directory / "__pycache__", ignore_errors=True)
     raise AssertionError
 
@@ -225,6 +233,4 @@ def remember(key: str, record: Any) -> None:
     """Keeps a JSON record under ``key`` for later processes; does nothing where the cache cannot be written."""
     body = json.dumps(record).encode()
     with contextlib.suppress(OSError):
-        write_atomically(
-            cache_root() / f"{_key(key)}.json", hashlib.sha256(body).hexdigest().encode() + b"\n" + body
-        )
+        write_atomically(cache_root() / f"{_key(key)}.json", hashlib.sha256(body).hexdigest().encode() + b"\n" + body)

@@ -47,8 +47,10 @@ class Kernel:
         return annotate(self.text, self.schedule.graph)
 
 
-def build(graph: Graph, inputs: Sequence[str], n_outputs: int, updates: Sequence[str], symbols: Sequence[str]) -> Kernel:
-    """The kernel of ``graph``, whose outputs are ``n_outputs`` results, then one next value for each state of ``updates``.
+def build(
+    graph: Graph, inputs: Sequence[str], n_outputs: int, updates: Sequence[str], symbols: Sequence[str]
+) -> Kernel:
+    """The kernel of ``graph``: its outputs are ``n_outputs`` results, then a next value for each state of ``updates``.
 
     ``inputs`` are the names of the argument leaves in order, ``symbols`` the sizes that they bind.
     """

@@ -24,7 +24,7 @@ OPTIONS = {"error_model": "numpy", "forceinline": True, "no_cpython_wrapper": Tr
 # ---- one instruction each
 
 
-def _instruction(build: Callable[..., Any], result: Callable[..., Any] = lambda *a: a[-1], arity: int = 1) -> Any:
+def _instruction(build: Callable[..., Any], arity: int = 1) -> Any:
     """An intrinsic that builds one LLVM value from its operands."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -33,21 +33,21 @@ def _instruction(build: Callable[..., Any], result: Callable[..., Any] = lambda 
     if arity == 1:
 
         def typer1(typingctx: Any, a: Any) -> Any:
-            return result(a)(a), codegen
+            return a(a), codegen
 
         return intrinsic(typer1)
     if arity == 2:
 
         def typer2(typingctx: Any, a: Any, b: Any) -> Any:
             common = typingctx.unify_types(a, b)
-            return result(common)(common, common), codegen
+            return common(common, common), codegen
 
         return intrinsic(typer2)
 
     def typer3(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
         common = typingctx.unify_types(b, c)
         first = types.boolean if isinstance(a, types.Boolean) else common
-        return result(common)(first, common, common), codegen
+        return common(first, common, common), codegen
 
     return intrinsic(typer3)
 
@@ -106,7 +106,7 @@ fmod = _instruction(lambda b, sig, x, y: b.frem(x, y), arity=2)
 fmin = _instruction(_llvm("minnum"), arity=2)
 fmax = _instruction(_llvm("maxnum"), arity=2)
 
-_INT = {types.float32: types.int32, types.float64: types.int64}
+_INT: dict[Any, Any] = {types.float32: types.int32, types.float64: types.int64}
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -126,7 +126,8 @@ def float_of_bits(typingctx: Any, x: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.bitcast(args[0], context.get_value_type(sig.return_type))
 
-    return {types.int32: types.float32, types.int64: types.float64}[x](x), codegen
+    floats: dict[Any, Any] = {types.int32: types.float32, types.int64: types.float64}
+    return floats[x](x), codegen
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -308,7 +309,7 @@ def log_f32(x):  # type: ignore[no-untyped-def]
     tiny = x < f32(1.1754944e-38)
     y = select(tiny, x * f32(33554432.0), x)
     b = bits(y)
-    e = ((b - i32(0x3F3504F3)) >> i32(23))
+    e = (b - i32(0x3F3504F3)) >> i32(23)
     m = float_of_bits(i32(b - (e << i32(23))))
     k = f32(e) - select(tiny, f32(25.0), f32(0.0))
     f = m - f32(1.0)

@@ -42,7 +42,9 @@ def read_idx(path: Path) -> Array:
     if len(raw) < 4 or raw[:3] != b"\0\0\x08":
         raise DataError(f"{found.name} is not an IDX file of unsigned bytes")
     rank = raw[3]
-    shape = struct.unpack(f">{rank}I", raw[4 : 4 + 4 * rank]) if len(raw) >= 4 + 4 * rank else (0,)
+    if len(raw) < 4 + 4 * rank:
+        raise DataError(f"{found.name} ends within its head, after {len(raw)} bytes")
+    shape = struct.unpack(f">{rank}I", raw[4 : 4 + 4 * rank])
     body = raw[4 + 4 * rank :]
     if len(body) != int(np.prod(shape, dtype=np.int64)):
         raise DataError(f"{found.name} holds {len(body)} bytes of data, its head says {shape}")

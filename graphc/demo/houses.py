@@ -66,7 +66,7 @@ def features(houses: Houses, train: Array) -> Array:
     for column in houses.numbers.values():
         known = column[train][~np.isnan(column[train])]
         filled = np.where(np.isnan(column), np.median(known), column)
-        if known.min() >= 0 and known.max() > 50 * max(np.median(known), 1) or (known.min() >= 0 and known.max() > 300 and known.max() < 1e6 and known.min() < 1500):
+        if known.min() >= 0 and known.max() > 200 and known.min() < 1500:  # amounts and areas, not years
             filled = np.log1p(filled)
         columns.append(filled)
         if np.isnan(column[train]).any():
@@ -78,7 +78,8 @@ def features(houses: Houses, train: Array) -> Array:
     x = np.stack(columns, axis=1)
     mean, spread = x[train].mean(0), x[train].std(0)
     kept = spread > 1e-9
-    return np.clip((x[:, kept] - mean[kept]) / spread[kept], -6, 6).astype(np.float32)
+    scaled: Array = np.clip((x[:, kept] - mean[kept]) / spread[kept], -6, 6).astype(np.float32)
+    return scaled
 
 
 def ridge(x: Array, y: Array, train: Array, test: Array, penalty: float = 100.0) -> float:
@@ -119,7 +120,10 @@ def run(path: Path, epochs: int = EPOCHS, seed: int = 0, decay: float = 1.0, rat
     houses = read(path)
     y = houses.log_price
     folds = np.array_split(np.random.default_rng(seed).permutation(len(y)), FOLDS)
-    print(f"{len(y):,} houses, {len(houses.numbers)} numeric and {len(houses.texts)} text columns, {FOLDS} folds, {epochs} epochs\n")
+    print(
+        f"{len(y):,} houses, {len(houses.numbers)} numeric and {len(houses.texts)} text columns, "
+        f"{FOLDS} folds, {epochs} epochs\n"
+    )
     print(f"{'model':<22}{'weight decay':>14}{'dropout':>10}{'log-RMSE':>12}{'+-':>9}")
     splits = []
     for k in range(FOLDS):
@@ -130,7 +134,9 @@ def run(path: Path, epochs: int = EPOCHS, seed: int = 0, decay: float = 1.0, rat
     def show(model: str, wd: float, drop: float, scores: list[float]) -> None:
         mean, spread = float(np.mean(scores)), float(np.std(scores))
         print(f"{model:<22}{wd:>14g}{drop:>10g}{mean:>12.4f}{spread:>9.4f}", flush=True)
-        out["rows"].append({"model": model, "weight_decay": wd, "dropout": drop, "log_rmse": mean, "sd": spread, "folds": scores})
+        out["rows"].append(
+            {"model": model, "weight_decay": wd, "dropout": drop, "log_rmse": mean, "sd": spread, "folds": scores}
+        )
 
     show("ridge regression", 0, 0, [ridge(x, y, train, test) for x, train, test in splits])
     for wd in (0.0, decay):

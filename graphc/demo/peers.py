@@ -8,7 +8,7 @@ from graphc.demo.data import DataError, Images
 
 
 def torch_epoch_seconds(data: Images, hidden: int, batch: int, repeats: int = 5) -> dict[str, float]:
-    """Median seconds of an epoch on one thread and on two: shuffle, forward, backward, SGD 0.1, running loss and accuracy."""
+    """Median seconds of an epoch on one thread and on two: shuffle, forward, backward, SGD 0.1, loss, accuracy."""
     try:
         import torch
     except ImportError:

@@ -22,12 +22,17 @@ def _images(options: Any, data: Images, hidden: int, epochs: int, batch: int, ti
     print(f"{title}: {len(data.train_x):,} training and {len(data.test_x):,} test images of {inputs} pixels")
     std = 0.01 if inputs > 100 else 0.1
     model = classifier(inputs, hidden, classes, std=std, seed=options.seed)
-    print(f"{inputs}-{hidden}-{classes} ReLU network, SGD 0.1, batch {batch}; compiled in {model.compile_seconds:.2f} s\n")
+    print(
+        f"{inputs}-{hidden}-{classes} ReLU network, SGD 0.1, batch {batch}; compiled in {model.compile_seconds:.2f} s\n"
+    )
     print("epoch    train loss   train acc.   test acc.    seconds")
 
     def row(k: int, e: Epoch) -> None:
         if k < 10 or (k + 1) % 10 == 0 or k + 1 == count:
-            print(f"{k + 1:>5}{e.train_loss:>14.4f}{e.train_accuracy:>13.4f}{e.test_accuracy:>12.4f}{e.seconds:>11.3f}", flush=True)
+            print(
+                f"{k + 1:>5}{e.train_loss:>14.4f}{e.train_accuracy:>13.4f}{e.test_accuracy:>12.4f}{e.seconds:>11.3f}",
+                flush=True,
+            )
 
     epochs_done = fit(model, data, count, batch, options.seed, report=row)
     times = sorted(e.seconds for e in epochs_done)

@@ -37,7 +37,10 @@ def neuron(x: float = 1.5, w: float = 0.8, b: float = -0.4, target: float = 1.0)
     print(f"\n{'derivative':<14}{'chain rule':<26}{'by hand':>12}{'graph':>12}")
     for name, rule, hand, found in rows:
         print(f"{name:<14}{rule:<26}{float(hand):>12.8f}{float(found):>12.8f}")
-    return {"values": {n.name: float(v) for n, v in zip(nodes, values, strict=True)}, "gradients": {r[0]: float(r[3]) for r in rows}}
+    return {
+        "values": {n.name: float(v) for n, v in zip(nodes, values, strict=True)},
+        "gradients": {r[0]: float(r[3]) for r in rows},
+    }
 
 
 XOR_X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float64)

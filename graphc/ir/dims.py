@@ -110,7 +110,9 @@ class Dim:
         raise TypeError(f"the size {self} is known only when the executable is called; it has no truth value here")
 
     def __index__(self) -> int:
-        raise TypeError(f"the size {self} is known only when the executable is called; use it where a shape is asked for")
+        raise TypeError(
+            f"the size {self} is known only when the executable is called; use it where a shape is asked for"
+        )
 
     @cached_property
     def _text(self) -> str:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-import networkx as nx
+import networkx
 import numpy as np
 
 from graphc.errors import DTypeError, GraphcError, GraphError, Origin, ShapeError, caller
@@ -103,7 +103,9 @@ class Tensor:
         return f"<Tensor {self.name}: {self.type}>"
 
     def __bool__(self) -> NoReturn:
-        raise TypeError(f"{self!r} has no truth value before it runs; use gx.where, or compare arrays that exe(...) returns")
+        raise TypeError(
+            f"{self!r} has no truth value before it runs; use gx.where, or compare arrays that exe(...) returns"
+        )
 
     def __iter__(self) -> NoReturn:
         raise TypeError(f"{self!r} cannot be iterated; index it, t[0], or use gx.split")
@@ -124,7 +126,9 @@ class Tensor:
         self._no_number()
 
     def __array__(self, *_: Any, **__: Any) -> Array:
-        raise TypeError(f"{self!r} is not an array; use functions of graphc (gx.exp, not np.exp), or compile it and call")
+        raise TypeError(
+            f"{self!r} is not an array; use functions of graphc (gx.exp, not np.exp), or compile it and call"
+        )
 
     def __hash__(self) -> int:
         return id(self)
@@ -290,7 +294,7 @@ class Graph:
         self.state = State()
         self._names: dict[str, int] = {}
         self._outputs: tuple[int, ...] | None = None
-        self._mirror: nx.MultiDiGraph | None = None  # made when first looked at, kept in step from then on
+        self._mirror: networkx.MultiDiGraph | None = None  # made when first looked at, kept in step from then on
         self._scopes: list[str] = []
         self._fresh_symbols = 0
         self._streams: dict[int, int] = {}
@@ -321,7 +325,7 @@ class Graph:
         return self.append(lookup("input"), (), {}, type=kind, name=self._claim(name, origin), origin=origin)
 
     def parameter(self, name: str, value: Any, dtype: Any = None) -> Tensor:
-        """Trainable state with ``value`` as its first value. Arrays keep their dtype; lists and floats take the graph's.
+        """Trainable state that starts as ``value``. Arrays keep their dtype; lists and floats take the graph's.
 
         Raises GraphError for a name that is taken, DTypeError for a dtype that is not supported.
         """
@@ -332,7 +336,7 @@ class Graph:
         return self._state_leaf("variable", name, value, dtype)
 
     def constant(self, value: Any, dtype: Any = None, name: str | None = None) -> Tensor:
-        """A value fixed in the graph. Arrays keep their dtype; lists and Python numbers take the graph's float or int64."""
+        """A fixed value. Arrays keep their dtype; lists and Python numbers take the graph's float or int64."""
         origin = caller()
         with located(name or "constant", origin):
             array = self.as_array(value, dtype)
@@ -383,7 +387,9 @@ class Graph:
         kept = array.astype(dtype_of(array.dtype))
         if is_float(kept.dtype) and kept.dtype.itemsize > self.float_dtype.itemsize:
             where = caller()
-            message = f"a {kept.dtype} array widens the {self.float_dtype} graph {self.name!r}; pass dtype= or .astype()"
+            message = (
+                f"a {kept.dtype} array widens the {self.float_dtype} graph {self.name!r}; pass dtype= or .astype()"
+            )
             warnings.warn_explicit(message, UserWarning, where.file, where.line)
         return kept
 
@@ -431,7 +437,7 @@ class Graph:
         for tensor in inputs:
             if tensor.graph is not self:
                 raise GraphError(
-                    f"{op.name}: the operand {tensor.name} belongs to graph {tensor.graph.name!r}, not to {self.name!r}",
+                    f"{op.name}: {tensor.name} belongs to graph {tensor.graph.name!r}, not to {self.name!r}",
                     node=tensor.name,
                     origin=origin,
                 )
@@ -441,9 +447,7 @@ class Graph:
         id = len(self.nodes)
         name = name or self._readable(op, id)
         self._names[name] = id
-        self.nodes.append(
-            Node(id, op, tuple(t.id for t in inputs), attrs, type, name, origin, value, forward)
-        )
+        self.nodes.append(Node(id, op, tuple(t.id for t in inputs), attrs, type, name, origin, value, forward))
         self.tensors.append(Tensor(self, id))
         if self._mirror is not None:
             self._reflect(self.nodes[id])
@@ -558,10 +562,10 @@ class Graph:
     # ---- networkx
 
     @property
-    def nx(self) -> nx.MultiDiGraph:
+    def nx(self) -> networkx.MultiDiGraph:
         """The live networkx graph, read-only: one node per operation, one edge per operand, keyed by its slot."""
         if self._mirror is None:
-            self._mirror = nx.MultiDiGraph(name=self.name)
+            self._mirror = networkx.MultiDiGraph(name=self.name)
             for node in self.nodes:
                 self._reflect(node)
         self._mirror.graph["outputs"] = [t.id for t in self.outputs]
@@ -572,12 +576,10 @@ class Graph:
         self._mirror.add_node(node.id, **describe(node))
         self._mirror.add_edges_from((i, node.id, slot, {"slot": slot}) for slot, i in enumerate(node.inputs))
 
-    def to_networkx(self) -> nx.MultiDiGraph:
+    def to_networkx(self) -> networkx.MultiDiGraph:
         """A detached copy with plain attributes and names as node keys; `from_networkx` reads it back."""
-        dag = nx.relabel_nodes(self.nx, {n.id: n.name for n in self.nodes}, copy=True)
-        dag.graph.update(
-            name=self.name, float_dtype=self.float_dtype.name, outputs=[t.name for t in self.outputs]
-        )
+        dag = networkx.relabel_nodes(self.nx, {n.id: n.name for n in self.nodes}, copy=True)
+        dag.graph.update(name=self.name, float_dtype=self.float_dtype.name, outputs=[t.name for t in self.outputs])
         return dag
 
     def equals(self, other: Graph) -> bool:

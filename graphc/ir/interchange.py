@@ -37,7 +37,9 @@ def from_networkx(dag: Any, outputs: Sequence[Any] | None = None) -> Graph:
         order = list(nx.lexicographical_topological_sort(dag, key=_rank(dag)))
     except nx.NetworkXUnfeasible:
         cycle = [str(edge[0]) for edge in nx.find_cycle(dag)]
-        raise GraphError(f"the graph has a cycle: {' -> '.join([*cycle, cycle[0]])}", node=cycle[0], origin=origin) from None
+        raise GraphError(
+            f"the graph has a cycle: {' -> '.join([*cycle, cycle[0]])}", node=cycle[0], origin=origin
+        ) from None
     graph = Graph(str(dag.graph.get("name") or "graph"), dag.graph.get("float_dtype", "float32"))
     made: dict[Any, Tensor] = {}
     with graph.placed(origin, None):

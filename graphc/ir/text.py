@@ -43,7 +43,7 @@ def _note(node: Node) -> str:
 
 
 def canonical_text(graph: Graph) -> str:
-    """The graph without names, paths and lines, numbered in order; equal for graphs that compute the same thing alike."""
+    """The graph without names, paths and lines; equal for graphs that compute the same thing alike."""
     lines = []
     for node in graph.nodes:
         value = ""

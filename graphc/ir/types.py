@@ -101,7 +101,7 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
 
 @dataclass(frozen=True, slots=True)
 class SizeCheck:
-    """What must hold of two sizes when called: equal, or (``broadcast``) one of them 1, or (``positive``) left above right."""
+    """What must hold when called: sizes equal, or (``broadcast``) one 1, or (``positive``) left above right."""
 
     left: Size
     right: Size

@@ -77,5 +77,3 @@ def hard_tanh(x: Tensor) -> Tensor:
 def softsign(x: Tensor) -> Tensor:
     """``x / (1 + |x|)``."""
     return x / (1 + abs(x))
-
-

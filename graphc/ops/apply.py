@@ -42,7 +42,8 @@ def graph_of(operands: Sequence[Operand]) -> Graph:
     for other in found[1:]:
         if other.graph is not found[0].graph:
             raise GraphError(
-                f"operands of two graphs: {found[0].name} of {found[0].graph.name!r} and {other.name} of {other.graph.name!r}"
+                f"operands of two graphs: {found[0].name} of {found[0].graph.name!r}, "
+                f"{other.name} of {other.graph.name!r}"
             )
     return found[0].graph
 

@@ -226,9 +226,7 @@ def _check_index(a: Any, low: int, high: int, what: str) -> Any:
     return a
 
 
-elementwise(
-    "checked_index", 1, "a", _check_index, facts=("index_check",), attrs=("low", "high", "what")
-)
+elementwise("checked_index", 1, "a", _check_index, facts=("index_check",), attrs=("low", "high", "what"))
 
 
 # ---- the DSL

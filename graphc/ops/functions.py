@@ -410,7 +410,14 @@ def pow(a: Operand, b: Operand) -> Tensor:
 
     The derivative by ``b`` is 0 where ``a = 0`` and ``b > 0``; that by ``a`` is 0 where ``b = 0``.
     """
-    if isinstance(a, Tensor) and is_scalar(b) and np.isfinite(b) and float(b) == int(b) and -64 <= b <= 64 and is_float(a.dtype):
+    if (
+        isinstance(a, Tensor)
+        and is_scalar(b)
+        and np.isfinite(b)
+        and float(b) == int(b)
+        and -64 <= b <= 64
+        and is_float(a.dtype)
+    ):
         return _power(a, int(b))
     return apply("pow", *promoted(a, b))
 
@@ -460,4 +467,3 @@ def xlogy(a: Operand, b: Operand) -> Tensor:
 def xlog1py(a: Operand, b: Operand) -> Tensor:
     """``a * log1p(b)``, and 0 where ``a = 0``."""
     return _two("xlog1py", a, b)
-

@@ -84,7 +84,8 @@ def dot(a: Operand, b: Operand) -> Tensor:
 @public
 def vecdot(a: Operand, b: Operand, axis: int = -1) -> Tensor:
     """The sum of products along one axis."""
-    return (a * b).sum(axis=axis)
+    left, right = promoted(a, b)
+    return (left * right).sum(axis=axis)
 
 
 @public
@@ -140,5 +141,3 @@ def diagonal(x: Tensor) -> Tensor:
         raise ShapeError(f"expected square matrices, found {x.type}")
     i = iota(x.graph, n)
     return where(equal(expand_dims(i, 1), expand_dims(i, 0)), x, 0).sum(axis=-1)
-
-

@@ -31,17 +31,15 @@ register(
         lambda types, attrs: TensorType(dtype_of(attrs["dtype"]), attrs["shape"]),
         _reference,
         (None, None),
-        lambda out, types, attrs: "uniform32(a, b, {stream}, position)"
-        if out.dtype.itemsize == 4
-        else "uniform64(a, b, {stream}, position)",
+        lambda out, types, attrs: (
+            "uniform32(a, b, {stream}, position)" if out.dtype.itemsize == 4 else "uniform64(a, b, {stream}, position)"
+        ),
         attrs=("shape", "dtype", "stream"),
     )
 )
 
 
-def uniform(
-    key: Tensor, shape: Sequence[Any], low: float = 0.0, high: float = 1.0, dtype: Any = None
-) -> Tensor:
+def uniform(key: Tensor, shape: Sequence[Any], low: float = 0.0, high: float = 1.0, dtype: Any = None) -> Tensor:
     """Uniform numbers in ``[low, high)``; each call draws its own stream of ``key``."""
     if key.dtype != np.dtype("int64") or key.shape != (2,):
         raise DTypeError(f"expected a key made by g.random_key, found {key.type}")

@@ -226,7 +226,7 @@ def mean(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 @public
 def var(x: Tensor, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
-    """The variance over ``axis``: squared deviations from the mean over ``n - ddof``. ShapeError where that is not positive."""
+    """The variance over ``axis``: squared deviations from the mean over ``n - ddof``, which must be positive."""
     axes = normalize_axes(axis, x.ndim, "var")
     n = dims.product(x.shape[a] for a in axes)
     if isinstance(n, int) and n - ddof <= 0:

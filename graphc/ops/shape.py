@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -59,9 +60,11 @@ register(
         lambda x, shape: np.reshape(x, shape),
         gradient=(lambda g, y, x: reshape(g, x.shape),),
         view=_view_reshape,
-        checks=lambda types, attrs: [SizeCheck(types[0].size, dims.product(attrs["shape"]), False)]
-        if types[0].size != dims.product(attrs["shape"])
-        else [],
+        checks=lambda types, attrs: (
+            [SizeCheck(types[0].size, dims.product(attrs["shape"]), False)]
+            if types[0].size != dims.product(attrs["shape"])
+            else []
+        ),
         attrs=("shape",),
     )
 )
@@ -109,7 +112,9 @@ def expand_dims(x: Tensor, axis: int | Sequence[int]) -> Tensor:
 @public
 def squeeze(x: Tensor, axis: int | Sequence[int] | None = None) -> Tensor:
     """``x`` without axes of size 1: all of them, or those named. ShapeError for another size."""
-    axes = tuple(a for a, s in enumerate(x.shape) if s == 1) if axis is None else normalize_axes(axis, x.ndim, "squeeze")
+    axes = (
+        tuple(a for a, s in enumerate(x.shape) if s == 1) if axis is None else normalize_axes(axis, x.ndim, "squeeze")
+    )
     for a in axes:
         if isinstance(x.shape[a], int) and x.shape[a] != 1:
             raise ShapeError(f"cannot squeeze axis {a} of {x.type}: its size is {x.shape[a]}")
@@ -122,7 +127,9 @@ def squeeze(x: Tensor, axis: int | Sequence[int] | None = None) -> Tensor:
 def _infer_broadcast(types: Types, attrs: Attrs) -> TensorType:
     x, shape = types[0], attrs["shape"]
     met = broadcast_shapes(x.shape, shape)
-    if len(met) != len(shape) or any(isinstance(s, int) and isinstance(m, int) and s != m for s, m in zip(shape, met, strict=True)):
+    if len(met) != len(shape) or any(
+        isinstance(s, int) and isinstance(m, int) and s != m for s, m in zip(shape, met, strict=True)
+    ):
         raise ShapeError(f"cannot broadcast {x} to {shape_text(shape)}")
     return TensorType(x.dtype, shape)
 
@@ -266,7 +273,11 @@ def _slice_checks(types: Types, attrs: Attrs) -> list[SizeCheck]:
     checks = []
     for start, step, size, whole in zip(attrs["start"], attrs["step"], attrs["size"], types[0].shape, strict=True):
         known = all(isinstance(v, int) for v in (start, step, size, whole))
-        if known or (start == 0 and step == 1 and size == whole) or (start == whole - 1 and step == -1 and size == whole):
+        if (
+            known
+            or (start == 0 and step == 1 and size == whole)
+            or (start == whole - 1 and step == -1 and size == whole)
+        ):
             continue
         last = start + dims.multiply(step, size - 1)
         for end in (start, last) if step != 1 or start != 0 else (last,):
@@ -317,7 +328,12 @@ def _infer_concat(types: Types, attrs: Attrs) -> TensorType:
         if t.ndim != first.ndim or t.dtype != first.dtype:
             raise ShapeError(f"expected equal rank and dtype, found {first} and {t}")
         for a in range(t.ndim):
-            if a != axis and isinstance(t.shape[a], int) and isinstance(first.shape[a], int) and t.shape[a] != first.shape[a]:
+            if (
+                a != axis
+                and isinstance(t.shape[a], int)
+                and isinstance(first.shape[a], int)
+                and t.shape[a] != first.shape[a]
+            ):
                 raise ShapeError(f"sizes differ on axis {a}: {first} and {t}")
     total: Size = 0
     for t in types:
@@ -374,11 +390,13 @@ register(
         1,
         lambda types, attrs: TensorType(types[0].dtype, attrs["shape"]),
         _place,
-        gradient=(
-            lambda g, y, x: apply("slice", g, start=y.attrs["start"], step=y.attrs["step"], size=x.shape),
-        ),
+        gradient=(lambda g, y, x: apply("slice", g, start=y.attrs["start"], step=y.attrs["step"], size=x.shape),),
         regions=lambda out, types, attrs: [
-            IndexMap(tuple((a, start, step) for a, (start, step) in enumerate(zip(attrs["start"], attrs["step"], strict=True))))
+            IndexMap(
+                tuple(
+                    (a, start, step) for a, (start, step) in enumerate(zip(attrs["start"], attrs["step"], strict=True))
+                )
+            )
         ],
         attrs=("shape", "start", "step", "fill"),
     )
@@ -462,7 +480,7 @@ def split(x: Tensor, sections: int | Sequence[int], axis: int = 0) -> Tensor:
             raise ShapeError(f"cannot split axis {a} of {x.type} into {sections} equal parts")
         return [_span(x, a, dims.multiply(width, k), width) for k in range(int(sections))]  # type: ignore[return-value]
     ends: list[Size] = [0, *sections, size]
-    return [_span(x, a, s, e - s) for s, e in zip(ends, ends[1:], strict=False)]  # type: ignore[return-value]
+    return [_span(x, a, s, e - s) for s, e in itertools.pairwise(ends)]  # type: ignore[return-value]
 
 
 @public

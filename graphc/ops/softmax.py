@@ -65,7 +65,12 @@ def rms_norm(x: Tensor, weight: Tensor | None = None, eps: float = 1e-6) -> Tens
 
 @public
 def batch_norm(
-    x: Tensor, average: Operand, variance: Operand, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+    x: Tensor,
+    average: Operand,
+    variance: Operand,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
 ) -> Tensor:
     """``x`` brought to mean 0 and variance 1 with the given statistics of its last axis (Ioffe and Szegedy 2015)."""
     return _affine((x - average) * rsqrt(variance + eps), weight, bias)
@@ -74,4 +79,3 @@ def batch_norm(
 def _affine(y: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     y = y if weight is None else y * weight
     return y if bias is None else y + bias
-

@@ -14,6 +14,7 @@ from graphc.ir import dims
 from graphc.ir.graph import Graph, Node, Tensor, copy_node, rebuild
 from graphc.ir.op import Attrs, Kind
 from graphc.ir.text import canonical_text
+from graphc.ops.apply import cast
 from graphc.ops.shape import reshape
 from graphc.rewrite.rules import ALGEBRA, RULES, STABILITY, Rule
 
@@ -46,9 +47,8 @@ def _canonical(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor |
         if name == "permute_dims":
             merged = {"axes": tuple(inner.attrs["axes"][a] for a in attrs["axes"])}
         return new.append(node.op, inner.inputs, merged, type=node.type)
-    if name in ("sum", "prod", "max", "min") and operands[0].dtype == node.type.dtype:
-        if all(operands[0].shape[a] == 1 for a in attrs["axes"]):
-            return reshape(operands[0], node.type.shape)
+    if name in ("sum", "prod", "max", "min") and all(operands[0].shape[a] == 1 for a in attrs["axes"]):
+        return reshape(cast(operands[0], node.type.dtype), node.type.shape)
     if "commutative" in node.op.facts and operands[0].op.name == "constant" != operands[1].op.name:
         return new.append(node.op, operands[::-1], attrs, type=node.type)
     return None
@@ -66,7 +66,8 @@ def _folded(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | No
     attributes = [s for v in node.attrs.values() for s in (v if isinstance(v, tuple) else (v,))]
     if not isinstance(size, int) or any(isinstance(s, dims.Dim) for s in attributes):
         return None
-    if node.op.name == "broadcast_to" or size > max(FOLDED, *(t.size for t in operands)):  # type: ignore[type-var]
+    held = [t.node.value.size for t in operands if t.node.value is not None]
+    if node.op.name == "broadcast_to" or size > max(FOLDED, *held):
         return None
     try:
         with np.errstate(all="ignore"):

@@ -86,7 +86,7 @@ ALGEBRA: tuple[Rule, ...] = (
     Rule("over-one", x / 1, lambda x: x, exact=True),
     Rule("minus-zero", x - 0, lambda x: x, exact=True),
     Rule("plus-negative-zero", x + (-0.0), lambda x: x, exact=True),
-    Rule("twice-negated", -(-x), lambda x: x, exact=True),
+    Rule("twice-negated", op("neg")(-x), lambda x: x, exact=True),
     Rule("plus-negated", x + -y, lambda x, y: x - y, exact=True),
     Rule("minus-negated", x - -y, lambda x, y: x + y, exact=True),
     Rule("plus-itself", x + x, lambda x: 2 * x, exact=True, when=lambda root, b: root.dtype.kind == "f"),

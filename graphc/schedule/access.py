@@ -1,4 +1,4 @@
-"""Where a statement finds an operand's element: movement ops resolved to indices into the tensor that holds the data."""
+"""Where a statement finds an operand's element: movements resolved to indices into the tensor with the data."""
 
 from __future__ import annotations
 
@@ -57,9 +57,7 @@ def levels_of(shape: Shape) -> tuple[tuple[Size, ...], tuple[Index, ...]]:
 def broadcast_index(shape: Shape, domain: Shape, index: tuple[Index, ...]) -> tuple[Index, ...]:
     """Indices into an operand of ``shape`` that is broadcast to ``domain``, whose own indices are ``index``."""
     offset = len(domain) - len(shape)
-    return tuple(
-        _stretched(index[axis + offset], size, domain[axis + offset]) for axis, size in enumerate(shape)
-    )
+    return tuple(_stretched(index[axis + offset], size, domain[axis + offset]) for axis, size in enumerate(shape))
 
 
 def _stretched(index: Index, size: Size, target: Size) -> Index:

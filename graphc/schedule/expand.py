@@ -1,4 +1,4 @@
-"""Graph -> graph, before scheduling: small and thin matrix products as plain loops, and copies where memory must be whole."""
+"""Graph -> graph, before scheduling: small and thin products as loops, copies where memory must be whole."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SMALL = 16  # a product with two known sides up to this is faster as fused loops
 
 
 def expand(graph: Graph) -> Graph:
-    """The graph that `fuse` takes: products that BLAS should not have are sums, and copies stand where memory is reshaped.
+    """The graph that `fuse` takes: no products that BLAS should not have, and copies where memory is reshaped.
 
     Products with two small known sides, and those with a vector, become multiply and sum, which fuse with what
     surrounds them; a data matrix that is read by ``X @ w`` and by ``X.T @ r`` is then read once.
@@ -57,9 +57,7 @@ def _copies(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | No
         product = product_of(new, made.node)
         if None not in (blas_operand(new, product, 0), blas_operand(new, product, 1)):
             return made
-        fixed = [
-            t if blas_operand(new, product, side) is not None else _copy(t) for side, t in enumerate(operands)
-        ]
+        fixed = [t if blas_operand(new, product, side) is not None else _copy(t) for side, t in enumerate(operands)]
         return new.append(node.op, fixed, node.attrs, type=node.type)
     return None
 

@@ -7,6 +7,7 @@ and an elementwise chain into one loop.
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable
 
@@ -81,7 +82,7 @@ def statements_of(graph: Graph, node: Node) -> list[Statement]:
 
 
 def _reduced(node: Node, index: tuple[Index, ...]) -> tuple[Index, ...]:
-    """Indices into a reduction's result; axes are dropped, kept with size 1, or (``shape``) folded only when called 1."""
+    """Indices into a reduction's result: axes are dropped, kept with size 1, or (``shape``) folded if 1 when called."""
     if "shape" in node.attrs:
         return broadcast_index(node.type.shape, tuple(node.attrs["operand_shape"]), index)
     axes, keepdims = node.attrs["axes"], node.attrs["keepdims"]
@@ -149,7 +150,7 @@ class _Placer:
             inside = [(a, p) for a, p in inside if len(p.path) > depth and p.path[depth] is loop]
             body = loop.body
         fresh = [Loop(size) for size in statement.sizes[len(statement.path) :]]
-        for outer, inner in zip(fresh, fresh[1:], strict=False):
+        for outer, inner in itertools.pairwise(fresh):
             outer.body.append(inner)
         if fresh:
             fresh[-1].body.append(statement)

@@ -22,7 +22,7 @@ PART = 24  # loop nests in one function; Numba's cost grows faster than linearly
 
 
 def schedule(graph: Graph, inputs: Sequence[int], n_outputs: int, updates: Sequence[str]) -> Schedule:
-    """The program of ``graph``, whose outputs are ``n_outputs`` results and then one next value for each of ``updates``."""
+    """The program of ``graph``: its outputs are ``n_outputs`` results, then a next value for each of ``updates``."""
     roots = [t.id for t in graph.outputs]
     outputs, nexts = tuple(roots[:n_outputs]), dict(zip(updates, roots[n_outputs:], strict=True))
     items, statements = fuse(graph, execution_order(graph))

@@ -1,0 +1,57 @@
+"""The 784-256-10 ReLU network on Fashion-MNIST: weights N(0, 0.01), batches of 256, SGD 0.1.
+
+    python examples/fashion_mnist.py DIRECTORY [--epochs 10]
+
+DIRECTORY holds the four IDX files, plain or gzipped; the environment variable GRAPHC_FASHION_MNIST names it as well.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+import numpy as np
+
+import graphc as gx
+from graphc.demo.data import fashion_mnist
+
+
+def main(argv=None, data=None):
+    """Trains and prints an epoch a line; returns (loss, accuracy, test accuracy) of each epoch."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directory", nargs="?", type=Path, default=os.environ.get("GRAPHC_FASHION_MNIST"))
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(argv)
+    if data is None:
+        if options.directory is None:
+            print("skipped: name the directory of the IDX files, or set GRAPHC_FASHION_MNIST")
+            return []
+        data = fashion_mnist(Path(options.directory))
+
+    inputs = data.train_x.shape[1]
+    g = gx.Graph("fashion-mnist")
+    x = g.input("x", shape=("batch", inputs))
+    y = g.input("y", shape=("batch",), dtype="int64")
+    w1 = g.parameter("W1", gx.init.normal((inputs, 256), std=0.01, seed=2 * options.seed))
+    b1 = g.parameter("b1", np.zeros(256, np.float32))
+    w2 = g.parameter("W2", gx.init.normal((256, 10), std=0.01, seed=2 * options.seed + 1))
+    b2 = g.parameter("b2", np.zeros(10, np.float32))
+    logits = gx.relu(x @ w1 + b1) @ w2 + b2
+    losses = gx.cross_entropy(logits, y)
+    label = gx.argmax(logits, axis=-1)
+
+    updates = gx.optim.SGD(lr=0.1).updates(gx.mean(losses))
+    train = gx.compile([x, y], {"loss": losses, "right": gx.equal(label, y)}, updates=updates)
+    infer = gx.compile([x], label)
+
+    history = []
+    for epoch in range(options.epochs):
+        seen = train.run_batches([data.train_x, data.train_y], 256, shuffle=True, seed=options.seed * 1000 + epoch)
+        guess = infer.run_batches([data.test_x], 1000)
+        history.append((float(seen["loss"].mean()), float(seen["right"].mean()), float((guess == data.test_y).mean())))
+        print("epoch {:>3}  loss {:.4f}  accuracy {:.4f}  test {:.4f}".format(epoch + 1, *history[-1]))
+    return history
+
+
+if __name__ == "__main__":
+    main()
