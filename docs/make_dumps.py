@@ -25,13 +25,13 @@ def lines(text, word, around=0, most=12):
 def page():
     """The page's text."""
     rng = np.random.default_rng(0)
-    g, x, prediction = network(gx.tanh, lambda shape: rng.normal(size=shape))
+    _, x, prediction = network(gx.tanh, lambda shape: rng.normal(size=shape))
     exe = gx.compile([x], prediction)
     stages = exe.stages
     parts = [
         "# Dumps: one tanh, from the DSL to machine code",
-        "`exe.stages` maps the name of every stage to its text. Here the `tanh` of `examples/xor.py` is followed through\n"
-        "all of them (made by `python docs/make_dumps.py`).",
+        "`exe.stages` maps the name of every stage to its text. Here the `tanh` of `examples/xor.py` is followed\n"
+        "through all of them (made by `python docs/make_dumps.py`).",
         "```\n" + "\n".join(f"{name:<14}{len(text.splitlines()):>6} lines" for name, text in stages.items()) + "\n```",
         "**graph**: what the user wrote, one node a line, with the user's line.",
         "```\n" + lines(stages["graph"], "tanh(") + "\n```",

@@ -1,4 +1,4 @@
-"""What a user waits for: import, cold compile and compile from the disk cache, of the 2-3-1 network, in fresh processes.
+"""What a user waits for: import, cold compile and compile from the disk cache of the 2-3-1 network.
 
 python examples/compile_time.py
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import linecache
 import os
 import sys
@@ -44,7 +45,7 @@ def caller() -> Origin:
 
 
 def _inside(file: str) -> bool:
-    return file.startswith(_PACKAGE) and not file.startswith(_DEMO)
+    return (file.startswith(_PACKAGE) and not file.startswith(_DEMO)) or file == contextlib.__file__
 
 
 class GraphcError(Exception):
