@@ -117,9 +117,7 @@ class _Writer:
         kind, k = place
         if kind != "work":
             return f"word({_TABLE[kind]}, {k})"
-        if isinstance(self.offsets[k], int):
-            return f"work + {self.offsets[k]}"
-        return f"work + o{k}"
+        return f"work + {self.size(self.offsets[k])}"
 
     def factor(self, size: Size) -> str:
         """A size, in brackets where it is a sum."""
@@ -140,10 +138,6 @@ class _Writer:
         self.put(1, "return 0")
         scopes = {place: k for k, place in enumerate(dict.fromkeys(p for p, _ in self.pointers.values()))}
         head = [Line(f"    {local} = word(dims, {k})") for k, local in enumerate(self.symbols.values())]
-        for k, (before, slot) in enumerate(zip(self.offsets, self.plan.slots, strict=False), start=1):
-            if not isinstance(self.offsets[k], int):
-                from_ = str(before) if isinstance(before, int) else f"o{k - 1}"
-                head.append(Line(f"    o{k} = {from_} + {self.size(slot.bytes)}"))
         for name, (place, dtype) in self.pointers.items():
             kind = SHORT[dtype.name] if dtype.kind != "b" else "bool_"
             head.append(Line(f"    {name} = buffer({self.address(place)}, {kind}, {scopes[place]}, {len(scopes)})"))
