@@ -155,7 +155,7 @@ CASES: list[Case] = [
     Case("flip", lambda x: gx.flip(x, 1), lambda x: np.flip(x, 1)),
     Case("concat", lambda a, b: gx.concat([a, b, a], 1), lambda a, b: np.concatenate([a, b, a], 1), (REAL, REAL), ((3, 2), (3, 3))),
     Case("stack", lambda a, b: gx.stack([a, b], 1), lambda a, b: np.stack([a, b], 1), (REAL, REAL), ((3, 2), (3, 2))),
-    Case("pad", lambda x: gx.pad(x, [(1, 0), (2, 1)], value=2.0), lambda x: np.pad(x, [(1, 0), (2, 1)], constant_values=2.0), ops=("place",)),
+    Case("pad", lambda x: gx.pad(x, [(1, 0), (2, 1)], constant_values=2.0), lambda x: np.pad(x, [(1, 0), (2, 1)], constant_values=2.0), ops=("place",)),
     Case("pad_edge", lambda x: gx.pad(x, 1, "edge"), lambda x: np.pad(x, 1, "edge")),
     Case("pad_reflect", lambda x: gx.pad(x, 2, "reflect"), lambda x: np.pad(x, 2, "reflect"), shapes=((3, 4),)),
     Case("tile", lambda x: gx.tile(x, (2, 3)), lambda x: np.tile(x, (2, 3))),

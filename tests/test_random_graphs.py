@@ -89,13 +89,9 @@ def test_running_the_pipeline_twice_changes_nothing() -> None:
         assert canonical_text(run(once)) == canonical_text(once), seed
 
 
-def test_a_failing_seed_shrinks_to_a_script_that_runs() -> None:
-    graph = random_graph(3)
-    small = shrink(graph, lambda g: any("tanh" in s.code or "sum" in s.code for s in g.steps) or len(g.steps) > 1)
-    assert len(small.steps) <= len(graph.steps)
-    scope: dict = {}
-    exec(small.script().split("for backend")[0], scope)
-    assert (
-        np.isfinite(gx.compile([scope["t0"]], scope["y"], backend="numpy", unused="ignore")(scope["arrays"][0]))
-        or len(graph.shapes) > 1
-    )
+def test_a_failing_seed_shrinks_to_a_script_that_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    graph = next(g for g in map(random_graph, range(100)) if len(g.steps) > 5 and any("sum" in s.code for s in g.steps))
+    small = shrink(graph, lambda g: any("sum" in s.code for s in g.steps))
+    assert len(small.steps) < len(graph.steps) and any("sum" in s.code for s in small.steps)
+    exec(small.script().replace("('numba', 'numpy')", "('numpy',)"), {})
+    assert "array" in capsys.readouterr().out

@@ -36,9 +36,9 @@ def selu(x: Tensor) -> Tensor:
 
 
 @public
-def gelu(x: Tensor, approximate: bool = False) -> Tensor:
-    """``x * Phi(x)``, or its tanh approximation (Hendrycks and Gimpel 2016)."""
-    if approximate:
+def gelu(x: Tensor, approximate: bool | str = False) -> Tensor:
+    """``x * Phi(x)``, or its tanh approximation, True or "tanh" (Hendrycks and Gimpel 2016)."""
+    if approximate in (True, "tanh"):
         return 0.5 * x * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))))
     return 0.5 * x * (1 + erf(x * math.sqrt(0.5)))
 

@@ -457,12 +457,12 @@ def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
 
 
 @public
-def clip(x: Tensor, low: Operand = None, high: Operand = None) -> Tensor:
+def clip(x: Tensor, min: Operand = None, max: Operand = None) -> Tensor:
     """``x`` kept within bounds; the derivative is 1 on the closed interval, 0 outside. NaN stays NaN."""
-    if low is not None:
-        x = where(less(x, low), low, x)
-    if high is not None:
-        x = where(greater(x, high), high, x)
+    if min is not None:
+        x = where(less(x, min), min, x)
+    if max is not None:
+        x = where(greater(x, max), max, x)
     return x
 
 

@@ -484,15 +484,22 @@ def split(x: Tensor, sections: int | Sequence[int], axis: int = 0) -> Tensor:
 
 
 @public
-def pad(x: Tensor, width: Sequence[tuple[int, int]] | int, mode: str = "constant", value: float = 0.0) -> Tensor:
-    """``x`` with elements put before and after along each axis; mode "constant", "edge" or "reflect"."""
-    pairs = [(width, width)] * x.ndim if isinstance(width, int) else [tuple(w) for w in width]
-    if len(pairs) != x.ndim or any(len(p) != 2 or p[0] < 0 or p[1] < 0 for p in pairs):
-        raise ShapeError(f"expected a pair of widths of at least 0 for each axis of {x.type}, found {width}")
+def pad(x: Tensor, pad_width: int | Sequence[Any], mode: str = "constant", constant_values: float = 0.0) -> Tensor:
+    """``x`` with elements put before and after along each axis; mode "constant", "edge" or "reflect".
+
+    ``pad_width`` is a pair for each axis, one pair or one number for all. ShapeError where it does not fit.
+    """
+    try:
+        widths = np.broadcast_to(np.asarray(pad_width), (x.ndim, 2))
+    except ValueError:
+        widths = np.array([[-1, -1]])
+    if widths.dtype.kind not in "iu" or (widths < 0).any():
+        raise ShapeError(f"expected a pair of widths of at least 0 for each axis of {x.type}, found {pad_width}")
+    pairs = [(int(before), int(after)) for before, after in widths]
     if mode == "constant":
         shape = tuple(s + before + after for s, (before, after) in zip(x.shape, pairs, strict=True))
         start = tuple(before for before, _ in pairs)
-        return apply("place", x, shape=shape, start=start, step=(1,) * x.ndim, fill=float(value))
+        return apply("place", x, shape=shape, start=start, step=(1,) * x.ndim, fill=float(constant_values))
     if mode not in ("edge", "reflect"):
         raise ShapeError(f'mode must be "constant", "edge" or "reflect", found {mode!r}')
     for a, (before, after) in enumerate(pairs):
