@@ -265,4 +265,4 @@ class _Bar:
         print(f"\r  [{bar}] {done}/{self.steps}  {spent:.1f} s, {left:.1f} s left{mean}  ", end="", file=sys.stderr)
 
     def close(self) -> None:
-        print(file=sys.stderr)
+        print("\r" + " " * 78 + "\r", end="", file=sys.stderr, flush=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from op_cases import CASES
 from random_graphs import RandomGraph, random_graph, shrink
 
 import graphc as gx
@@ -67,6 +68,46 @@ def disagreement(jax: Any, graph: RandomGraph) -> str:
         if not (np.abs(a - b) <= bound).all():
             return f"output {k}: {np.asarray(a).ravel()[:4]} instead of {np.asarray(b).ravel()[:4]}"
     return ""
+
+
+def _peer(jax: Any, name: str) -> Any:
+    """The function of that name in jax.numpy, jax.nn or jax.scipy.special."""
+    own = {"lgamma": "gammaln", "digamma": "digamma", "asin": "arcsin", "acos": "arccos", "atan": "arctan"}
+    own |= {"asinh": "arcsinh", "acosh": "arccosh", "atanh": "arctanh", "atan2": "arctan2", "neg": "negative"}
+    for module in (jax.nn, jax.scipy.special, jax.numpy):
+        found = getattr(module, own.get(name, name), None)
+        if found is not None:
+            return found
+    return None
+
+
+def test_ops_and_their_derivatives_agree_with_jax() -> None:
+    jax = pytest.importorskip("jax")
+    jax.config.update("jax_enable_x64", True)
+    cases = [c for c in CASES if c.smooth and c.build is getattr(gx, c.name, None) and _peer(jax, c.name) is not None]
+    cases = [c for c in cases if c.name not in ("gelu", "huber", "kl_div", "log1mexp", "trace", "repeat")]
+    assert len(cases) > 45
+    for case in cases:
+        peer = _peer(jax, case.name)
+        g = gx.Graph(case.name, float_dtype="float64")
+        inputs = [g.input(f"x{k}", s, "float64") for k, s in enumerate(case.shapes)]
+        value = gx.sum(gx.sin(case.build(*inputs)))
+        first = gx.grad(value, inputs, on_disconnected="zeros")
+        second = gx.grad(sum((gx.sum(d * d) for d in first), start=g.constant(0.0)), inputs, on_disconnected="zeros")
+
+        def scalar(*a: Any, peer: Any = peer) -> Any:
+            return jax.numpy.sum(jax.numpy.sin(peer(*a)))
+
+        slots = tuple(range(len(inputs)))
+
+        def squares(*a: Any, scalar: Any = scalar, slots: Any = slots) -> Any:
+            return sum(jax.numpy.sum(d * d) for d in jax.grad(scalar, slots)(*a))
+
+        arrays = case.arrays("float64")
+        found = gx.compile(inputs, [value, *first, *second], backend="numpy", unused="ignore")(*arrays)
+        expected = [scalar(*arrays), *jax.grad(scalar, slots)(*arrays), *jax.grad(squares, slots)(*arrays)]
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_allclose(a, np.asarray(b), rtol=1e-9, atol=1e-11, err_msg=case.name)
 
 
 def _run(seeds: range) -> None:

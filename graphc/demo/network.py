@@ -49,6 +49,7 @@ def classifier(inputs: int, hidden: int, classes: int, lr: float = 0.1, std: flo
     started = time.perf_counter()
     train = gx.compile([x, y], {"loss": losses, "right": gx.equal(label, y)}, updates=gx.optim.SGD(lr=lr).updates(loss))
     infer = gx.compile([x], {"logits": logits, "label": label})
+    train.run_batches([np.zeros((0, inputs), np.float32), np.zeros(0, np.int64)])  # compiles the loop over batches
     return Classifier(g, train, infer, time.perf_counter() - started)
 
 

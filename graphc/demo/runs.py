@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def _images(options: Any, data: Images, hidden: int, epochs: int, batch: int, ti
                 flush=True,
             )
 
-    epochs_done = fit(model, data, count, batch, options.seed, report=row)
+    epochs_done = fit(model, data, count, batch, options.seed, progress=sys.stderr.isatty(), report=row)
     times = sorted(e.seconds for e in epochs_done)
     median = times[len(times) // 2]
     print(f"\nmedian epoch {median:.3f} s, {len(data.train_x) / median:,.0f} images a second")

@@ -1,0 +1,74 @@
+"""Ratios that noise cannot flip: graphc beside the same arithmetic in NumPy, in one run."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphc as gx
+
+sys.path.insert(0, str(Path(__file__).parent.parent.parent / "examples"))
+
+from call_overhead import peers
+from xor import X, Y
+
+
+def ratio(left: Callable[[], Any], right: Callable[[], Any], rounds: int = 15, repeat: int = 20) -> float:
+    """Median time of ``left`` over that of ``right``, in interleaved rounds."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(rounds):
+        for call, spent in zip((left, right), times, strict=True):
+            started = time.perf_counter()
+            for _ in range(repeat):
+                call()
+            spent.append(time.perf_counter() - started)
+    return float(np.median(times[0]) / np.median(times[1]))
+
+
+def arrays() -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [X, Y, rng.normal(size=(2, 3)), rng.normal(size=3), rng.normal(size=(3, 1)), rng.normal(size=1)]
+
+
+def test_a_small_call_costs_less_than_numpy_by_hand() -> None:
+    calls = peers(arrays())
+    assert ratio(calls["graphc"], calls["NumPy by hand"], repeat=200) < 0.8
+
+
+def test_a_fused_chain_beats_numpy() -> None:
+    g = gx.Graph("chain")
+    x = g.input("x", shape=("n",))
+
+    def chain(x: Any) -> Any:
+        return (x * x * 0.5 + x * 3.0 - 1.0) * (x - 0.5) / (x * x + 1.0) + x * 0.25
+
+    exe = gx.compile([x], gx.sum(chain(x)))
+    a = np.random.default_rng(0).normal(size=500_000).astype(np.float32)
+    np.testing.assert_allclose(exe(a), chain(a.astype(np.float64)).sum(), rtol=1e-3)
+    assert ratio(lambda: exe(a), lambda: np.sum(chain(a))) < 0.6
+
+
+def test_a_row_softmax_costs_less_than_three_passes() -> None:
+    g = gx.Graph("rows")
+    x = g.input("x", shape=("n", 100))
+    exe = gx.compile([x], gx.softmax(x))
+    a = np.random.default_rng(0).normal(size=(2000, 100)).astype(np.float32)
+
+    def by_hand() -> np.ndarray:
+        e = np.exp(a - a.max(1, keepdims=True))
+        return e / e.sum(1, keepdims=True)
+
+    np.testing.assert_allclose(exe(a), by_hand(), rtol=1e-5, atol=1e-9)
+    assert ratio(lambda: exe(a), by_hand) < 0.9
+
+
+def test_one_call(benchmark: Any) -> None:
+    pytest.importorskip("pytest_benchmark")
+    calls = peers(arrays())
+    assert len(benchmark(calls["graphc"])) == 5
