@@ -213,7 +213,7 @@ class _Data:
         lists = [
             np.array(x, np.int64) for x in (ins, in_bytes, in_mode, in_stage, outs, out_bytes, out_mode, out_stage)
         ]
-        with exe._lock, exe._blas:
+        with exe._lock:
             status = self.drive(
                 exe._address, first, last, self.batch, self.rows, self.order, *lists, self.dims, self.symbol,
                 exe._state_address, self.work.ctypes.data, self.tables, self.trail,

@@ -10,29 +10,37 @@ from graphc.errors import CompileError
 
 __version__ = "0.1.0"
 
+BLAS = ("auto", "openblas", "mkl")
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the environment says.
 
     GRAPHC_CACHE_DIR  where compiled kernels are kept; else XDG_CACHE_HOME/graphc, else ~/.cache/graphc
+    GRAPHC_BLAS       which library multiplies matrices: "openblas" (SciPy's), "mkl" (the package mkl), or "auto": mkl
+                      where it is installed; read once per process
     """
 
     cache_dir: Path
+    blas: str
 
 
 def settings() -> Settings:
-    """The settings as the environment stands now."""
+    """The settings as the environment stands now. CompileError where one has a value that it cannot have."""
     given = os.environ.get("GRAPHC_CACHE_DIR")
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Settings(Path(given) if given else Path(base) / "graphc")
+    blas = os.environ.get("GRAPHC_BLAS") or "auto"
+    if blas not in BLAS:
+        raise CompileError(f"GRAPHC_BLAS must be one of {', '.join(BLAS)}, found {blas!r}")
+    return Settings(Path(given) if given else Path(base) / "graphc", blas)
 
 
 def cache_root() -> Path:
     """The cache directory, made private to the user (0700).
 
-    Raises CompileError where it belongs to another user or others may write to it, since Numba's files in it are
-    executed; OSError where it cannot be made.
+    Raises CompileError where it belongs to another user or others may write to it, since what it holds is executed;
+    OSError where it cannot be made.
     """
     root = settings().cache_dir
     root.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -18,7 +18,6 @@ from numba.np.numpy_support import from_dtype
 from graphc.batches import run_batches
 from graphc.binding import arrange, check_out, convert
 from graphc.codegen.abi import entry_source, head_bytes
-from graphc.codegen.blas import single_thread
 from graphc.codegen.jit import compile_source
 from graphc.codegen.kernel import SIGNATURE, build
 from graphc.errors import CompileError, InputError, InputIndexError, InputShapeError
@@ -148,13 +147,12 @@ class Executable:
         arrays = [(t.dtype, t.ndim) for t in (*self._arguments, *self._results)]
         self._entry = compile_source(
             entry_source(len(self._arguments), len(self._results)), "enter", _entry_signature(arrays), on_disk=cache
-        ).function
+        ).entry
         self._head = head_bytes(len(self._arguments), len(self._results))
         storage = program.graph.state.storage
         self._state = [*(storage[name] for name in kernel.state_names), *kernel.constants]
         self._state_table = np.array([a.ctypes.data for a in self._state], np.int64)
         self._state_address: int = self._state_table.ctypes.data
-        self._blas: Any = single_thread() if "gemm_" in kernel.source else nullcontext()
 
     def __repr__(self) -> str:
         names = ", ".join(f"{t.name}: {t.type}" for t in self._arguments)
@@ -207,7 +205,7 @@ class Executable:
         except IndexError:
             work = aligned_empty((plan.work_bytes,), np.dtype("uint8"))
             address = work.ctypes.data
-        with self._lock, self._blas:
+        with self._lock:
             status = self._entry(self._address, *arrays, *results, plan.dims_address, self._state_address, address)
         if status:
             where, value = work[self._head : self._head + 16].view(np.int64)

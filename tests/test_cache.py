@@ -4,124 +4,282 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import subprocess
 import sys
+import threading
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import graphc as gx
 from graphc.codegen import jit
+from graphc.config import cache_root
 
-PROGRAM = """
-import sys, time, numpy as np, graphc as gx
-from graphc.codegen.jit import compile_source
-from graphc.codegen.kernel import SIGNATURE
+WORDS = "int64(int64, int64, int64, int64, int64)"
+
+GRAPH = """
+import sys, numpy as np, graphc as gx
 g = gx.Graph()
 x = g.input("x", ("n", 3)); w = g.parameter("w", np.ones((3, 2), "f"))
-loss = gx.mean(gx.tanh(x @ w) * float(sys.argv[1]))
+loss = gx.mean(gx.tanh(x @ w))
 f = gx.compile([x], [loss, gx.grad(loss, w)])
 value, slope = f(np.full((4, 3), 0.1, "f"))
 print("hit" if f._compiled.cache_hit else "compiled", np.float32(value).tobytes().hex(), slope.tobytes().hex())
 """
 
+FORTY = """
+import warnings
+from graphc.codegen.jit import compile_source
+for k in range(40):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        made = compile_source(f"def kernel(a, b, c, d, e):\\n    return a * 3 + {k}\\n", "kernel", WORDS)
+    print(k, made.function(2, 0, 0, 0, 0), made.cache_hit, len(caught))
+""".replace("WORDS", repr(WORDS))
 
-def start(cache: Path, number: float = 1.0) -> subprocess.Popen[str]:
+PRODUCT = """
+import sys, numpy as np, numba
+from graphc.codegen.jit import compile_source
+source = '''
+from graphc.codegen.blas import gemm_f64
+def kernel(inputs, outputs, n, state, work):
+    gemm_f64(0, 1, n, n, n, 1.0, inputs, n, inputs, n, 0.0, outputs, n)
+    return n
+'''
+made = compile_source(source, "kernel", WORDS)
+late = "numba.typed.typedset" not in sys.modules
+a, out = np.arange(36.0).reshape(6, 6), np.empty((6, 6))
+assert made.entry(a.ctypes.data, out.ctypes.data, 6, 0, 0) == 6 and np.array_equal(out, a @ a.T)
+print(made.cache_hit, late)
+kernel = made.function
+
+@numba.njit
+def user(a):
+    out = np.empty_like(a)
+    kernel(a.ctypes.data, out.ctypes.data, a.shape[0], 0, 0)
+    return np.linalg.norm(out) + len([k for k in range(3)])
+
+assert np.isclose(user(a), np.linalg.norm(a @ a.T) + 3)
+""".replace("WORDS", repr(WORDS))
+
+
+def start(program: str, cache: Path, *flags: str) -> subprocess.Popen[str]:
     env = {**os.environ, "GRAPHC_CACHE_DIR": str(cache)}
-    command = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(number)]
+    command = [sys.executable, *flags, "-c", program]
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def finish(process: subprocess.Popen[str]) -> list[str]:
+def finish(process: subprocess.Popen[str]) -> str:
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
-    return out.split()
+    return out
+
+
+def kernel(number: int) -> str:
+    return f"def kernel(a, b, c, d, e):\n    return a + {number}\n"
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache for this process, which shares nothing with earlier tests."""
+    monkeypatch.setattr(jit, "_shared", {})
+    monkeypatch.setenv("GRAPHC_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
 def test_eight_processes_compile_once(tmp_path: Path) -> None:
-    results = [finish(p) for p in [start(tmp_path / "cache") for _ in range(8)]]
+    running = [start(GRAPH, tmp_path / "cache", "-W", "error::UserWarning") for _ in range(8)]
+    results = [finish(p).split() for p in running]
     assert sorted(r[0] for r in results) == ["compiled"] + ["hit"] * 7
     assert len({tuple(r[1:]) for r in results}) == 1, "a cached kernel gives other bits"
 
 
-def damage(entry: Path, kind: int, rng: random.Random) -> None:
-    """Spoils one file of an entry."""
-    files = sorted(p for p in entry.rglob("*") if p.is_file() and p.name != "lock")
-    target = rng.choice([p for p in files if p.parent.name == "__pycache__"] if kind < 6 else files)
-    raw = target.read_bytes()
-    if kind in (0, 6):
-        target.write_bytes(raw[: rng.randrange(len(raw))])
-    elif kind in (1, 7):
-        at = rng.randrange(len(raw))
-        target.write_bytes(raw[:at] + bytes([raw[at] ^ (1 << rng.randrange(8))]) + raw[at + 1 :])
-    elif kind in (2, 8):
-        target.write_bytes(b"")
-    elif kind in (3, 9):
-        target.unlink()
-    elif kind == 4:
-        target.unlink()
-        target.mkdir()
-    else:
-        target.write_bytes(rng.randbytes(len(raw)))
+def truncated(share: float) -> Callable[[Path, random.Random], None]:
+    return lambda file, rng: file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)]) and None
 
 
-def test_forty_damaged_entries_are_rebuilt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In this process, with the in-memory table emptied, so that each entry is read from disk anew."""
-    monkeypatch.setenv("GRAPHC_CACHE_DIR", str(tmp_path))
-    source = "def kernel(a, b, c, d, e):\n    return a * 3 + {}\n"
-    signature = "int64(int64, int64, int64, int64, int64)"
+def flipped(file: Path, rng: random.Random) -> None:
+    raw = bytearray(file.read_bytes())
+    raw[rng.choice([rng.randrange(32), rng.randrange(32, len(raw))])] ^= 1 << rng.randrange(8)
+    file.write_bytes(raw)
+
+
+def empty(file: Path, rng: random.Random) -> None:
+    file.write_bytes(b"")
+
+
+def noise(file: Path, rng: random.Random) -> None:
+    file.write_bytes(rng.randbytes(file.stat().st_size))
+
+
+def longer(file: Path, rng: random.Random) -> None:
+    file.write_bytes(file.read_bytes() + b"\0")
+
+
+def summed_noise(file: Path, rng: random.Random) -> None:
+    jit.write_whole(file, rng.randbytes(1000))
+
+
+def swapped(file: Path, rng: random.Random) -> None:
+    """Another kernel's file, whole, under this name."""
+    file.write_bytes(rng.choice([f for f in file.parent.glob("*.kernel") if f != file and f.is_file()]).read_bytes())
+
+
+def directory(file: Path, rng: random.Random) -> None:
+    file.unlink()
+    (file / "inner").mkdir(parents=True)
+
+
+def missing(file: Path, rng: random.Random) -> None:
+    file.unlink()
+
+
+DAMAGE = [*(truncated(k / 10) for k in range(10)), *[flipped] * 12, *[swapped] * 6, *[noise] * 2, *[summed_noise] * 2]
+DAMAGE += [empty, empty, longer, longer, directory, directory, missing, missing]
+
+
+def test_forty_damaged_entries_are_rebuilt(tmp_path: Path) -> None:
+    """Three fresh processes: one fills the cache, one finds it damaged, one finds it whole again."""
+    cache = tmp_path / "cache"
+    lines = [f"{k} {6 + k}" for k in range(40)]
+    assert finish(start(FORTY, cache)).splitlines() == [f"{line} False 0" for line in lines]
     rng = random.Random(0)
-    for k in range(4):
-        jit.compile_source(source.format(k), "kernel", signature)
-    entries = sorted(p for p in tmp_path.iterdir() if p.is_dir())
-    assert len(entries) == 4
-    for number in range(40):
-        k = number % 4
-        jit._shared.clear()
-        damage(entries[k], number % 10, rng)
-        values = set()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            for j in range(4):
-                values.add(jit.compile_source(source.format(j), "kernel", signature).function(2, 0, 0, 0, 0))
-        assert values == {6, 7, 8, 9}
-        jit._shared.clear()
-        assert all(jit.compile_source(source.format(j), "kernel", signature).cache_hit for j in range(4)), number
+    files = sorted(cache.glob("*.kernel"))
+    assert len(files) == len(DAMAGE) == 40
+    before = {f: f.read_bytes() for f in files}
+    for file, spoil in zip(files, DAMAGE, strict=True):
+        spoil(file, rng)
+    assert not any(f.is_file() and f.read_bytes() == before[f] for f in files)
+    found = [line.rsplit(maxsplit=2) for line in finish(start(FORTY, cache)).splitlines()]
+    assert [f[0] for f in found] == lines
+    assert {f[1] for f in found} == {"False"}, "a damaged file was used"
+    assert sum(int(f[2]) for f in found) == 40 - DAMAGE.count(missing), "one warning for each, none where it is gone"
+    assert finish(start(FORTY, cache)).splitlines() == [f"{line} True 0" for line in lines]
 
 
-def test_a_cache_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "file"
-    file.write_text("not a directory")
-    monkeypatch.setenv("GRAPHC_CACHE_DIR", str(file / "cache"))
-    source = "def kernel(a, b, c, d, e):\n    return a + 1234\n"
-    with pytest.warns(UserWarning, match="cannot be used"):
-        made = jit.compile_source(source, "kernel", "int64(int64, int64, int64, int64, int64)")
-    assert made.function(1, 0, 0, 0, 0) == 1235 and not made.cache_hit
+def test_a_loaded_kernel_serves_python_and_njit_without_numbas_compiler(tmp_path: Path) -> None:
+    assert finish(start(PRODUCT, tmp_path / "cache")).split() == ["False", "False"]
+    assert finish(start(PRODUCT, tmp_path / "cache")).split() == ["True", "True"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fcntl")
+def test_a_killed_holder_of_the_lock_blocks_nobody(cache: Path) -> None:
+    jit.compile_source(kernel(1), "kernel", WORDS)
+    (file,) = cache.glob("*.kernel")
+    file.unlink()
+    jit._shared.clear()
+    hold = f"import fcntl, time; f = open({str(file.with_suffix('.lock'))!r}); fcntl.flock(f, 2); print(1, flush=True); time.sleep(100)"
+    holder = start(hold, cache)
+    assert holder.stdout is not None and holder.stdout.readline() == "1\n"
+    compiler = threading.Thread(target=jit.compile_source, args=(kernel(1), "kernel", WORDS))
+    compiler.start()
+    compiler.join(0.5)
+    assert compiler.is_alive() and not file.exists(), "the lock did not hold"
+    holder.send_signal(signal.SIGKILL)
+    holder.communicate()
+    compiler.join(60)
+    assert not compiler.is_alive() and file.exists()
+
+
+def test_a_cache_that_cannot_be_made_warns_once(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache.write_text("not a directory")
+    monkeypatch.setenv("GRAPHC_CACHE_DIR", str(cache / "inner"))
+    with pytest.warns(UserWarning, match="cannot be kept") as caught:
+        for number in (2, 3):
+            made = jit.compile_source(kernel(number), "kernel", WORDS)
+            assert made.function(1, 0, 0, 0, 0) == 1 + number and not made.cache_hit
+    assert len(caught) == 1 and caught[0].filename == __file__
+    assert jit.recall("graph") is None
+    jit.remember("graph", {})
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs resource limits")
+def test_a_full_disk_warns_once_and_leaves_nothing(tmp_path: Path) -> None:
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+    out = finish(start(limit + FORTY.replace("range(40)", "range(3)"), tmp_path / "cache"))
+    assert out.splitlines() == ["0 6 False 1", "1 7 False 0", "2 8 False 0"]
+    assert {f.suffix for f in (tmp_path / "cache").iterdir()} == {".lock"}
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() == 0, reason="the superuser may write anywhere")
+def test_a_read_only_cache_still_serves(cache: Path) -> None:
+    jit.compile_source(kernel(4), "kernel", WORDS)
+    jit._shared.clear()
+    cache.chmod(0o500)
+    assert jit.compile_source(kernel(4), "kernel", WORDS).cache_hit
+    with pytest.warns(UserWarning, match="cannot be kept"):
+        assert jit.compile_source(kernel(5), "kernel", WORDS).function(1, 0, 0, 0, 0) == 6
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="needs POSIX permissions")
-def test_a_cache_that_others_may_write_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tmp_path.chmod(0o777)
-    monkeypatch.setenv("GRAPHC_CACHE_DIR", str(tmp_path))
-    with pytest.raises(gx.CompileError, match="belong to you"):
-        jit.compile_source(
-            "def kernel(a, b, c, d, e):\n    return 99\n", "kernel", "int64(int64, int64, int64, int64, int64)"
-        )
+def test_a_cache_that_others_may_write_is_refused(cache: Path) -> None:
+    assert cache_root().stat().st_mode & 0o777 == 0o700
+    for mode in (0o777, 0o720, 0o702):
+        cache.chmod(mode)
+        with pytest.raises(gx.CompileError, match="belong to you"):
+            jit.compile_source(kernel(99), "kernel", WORDS)
+        with pytest.raises(gx.CompileError, match="belong to you"):
+            jit.recall("graph")
+    cache.chmod(0o700)
+    if os.getuid() == 0:
+        os.chown(cache, 54321, 54321)
+        with pytest.raises(gx.CompileError, match="belong to you"):
+            jit.compile_source(kernel(99), "kernel", WORDS)
 
 
-def test_equal_kernels_are_one_and_flags_are_in_the_key() -> None:
-    source, signature = "def kernel(a, b, c, d, e):\n    return a + 5\n", "int64(int64, int64, int64, int64, int64)"
-    first = jit.compile_source(source, "kernel", signature)
-    assert jit.compile_source(source, "kernel", signature) is first
-    assert jit.compile_source(source, "kernel", signature, fastmath=True) is not first
+def test_equal_kernels_are_one_object_in_all_threads(cache: Path) -> None:
+    made: list[jit.Compiled] = []
+    threads = [
+        threading.Thread(target=lambda: made.append(jit.compile_source(kernel(5), "kernel", WORDS))) for _ in range(6)
+    ]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert len(made) == 6 and len({id(m) for m in made}) == 1
+    assert len(list(cache.glob("*.kernel"))) == 1
 
 
-def test_records_are_remembered_and_damage_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GRAPHC_CACHE_DIR", str(tmp_path))
+def test_all_that_decides_the_code_is_in_the_key(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ways = [
+        jit.compile_source(kernel(6), "kernel", WORDS),
+        jit.compile_source(kernel(7), "kernel", WORDS),
+        jit.compile_source(kernel(6), "kernel", WORDS.replace("int64)", "int32)")),
+        jit.compile_source(kernel(6), "kernel", WORDS, fastmath=True),
+        jit.compile_source(kernel(6), "kernel", WORDS, python_callable=False),
+        jit.compile_source(kernel(6), "kernel", WORDS, extra=("vectors",)),
+    ]
+    monkeypatch.setattr(jit, "_machine", lambda: ("another processor",))
+    ways.append(jit.compile_source(kernel(6), "kernel", WORDS))
+    assert len({w.address for w in ways}) == len(list(cache.glob("*.kernel"))) == 7
+
+
+def test_the_code_can_be_read_whether_compiled_or_loaded(cache: Path) -> None:
+    made = jit.compile_source(kernel(8), "kernel", WORDS)
+    jit._shared.clear()
+    loaded = jit.compile_source(kernel(8), "kernel", WORDS)
+    assert loaded.cache_hit and not made.cache_hit
+    for text in (made.llvm, loaded.llvm):
+        assert "define" in text and "add" in text
+    assert "ret" in loaded.assembly
+
+
+def test_records_are_remembered_and_damage_is_forgotten(cache: Path) -> None:
     assert jit.recall("graph") is None
     jit.remember("graph", {"symbols": ["n"]})
+    jit.remember("other", {"symbols": ["m"]})
     assert jit.recall("graph") == {"symbols": ["n"]}
-    (file,) = tmp_path.glob("*.json")
-    file.write_bytes(file.read_bytes()[:-1] + b"?")
-    assert jit.recall("graph") is None
+    for file in cache.glob("*.json"):
+        whole = file.read_bytes()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for damaged in (b"", whole[:20], whole[:-1], whole[:-1] + b"?", b"?" + whole[1:], b"{}"):
+                file.write_bytes(damaged)
+                assert None in (jit.recall("graph"), jit.recall("other"))
+        file.write_bytes(whole)
+    first, second = cache.glob("*.json")
+    first.write_bytes(second.read_bytes())
+    assert sorted([jit.recall("graph") is None, jit.recall("other") is None]) == [False, True], "one stands for another"

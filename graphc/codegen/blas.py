@@ -1,67 +1,293 @@
-"""Matrix products on SciPy's BLAS, from inside kernels: by address, without copies, never multi-threaded.
+"""Matrix products by BLAS from inside kernels: by address, without copies, never multi-threaded.
 
-``gemm_f32(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)`` is row-major ``C = alpha op(A) op(B) + beta C``.
-The symbols have names, so that kernels which call them can be kept on disk.
+The library is the OpenBLAS that SciPy brings, or MKL where the package ``mkl`` is installed (GRAPHC_BLAS). Its
+functions get names of their own, so that kernels which call them can be kept on disk.
+
+BLAS cuts its sums differently on several threads, so its bits would depend on their number. Each product therefore
+runs on the calling thread: OpenBLAS has one thread count per process, which the first of the products under way sets
+to one and the last puts back; MKL has one per thread. That is done in machine code, so it holds for kernels reached
+through ``njit`` or ``cfunc`` too, and costs some nanoseconds.
 """
 
 from __future__ import annotations
 
 import ctypes
 import importlib
+import importlib.metadata
 import importlib.util
+import os
 import sys
-import threading
+from dataclasses import dataclass
+from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as ll
-import scipy
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
+
+from graphc.config import settings
+from graphc.errors import CompileError
+
+FUNCTIONS = ("sgemm", "dgemm", "sgemv", "dgemv")
+WORD = ir.IntType(64)
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """A loaded BLAS: the width of its integers, and addresses of its functions by name.
+
+    ``threads`` is how it is held to one thread: "shared" by ``get_threads`` and ``set_threads``, "local" by
+    ``set_local``, "" where it has no known control.
+    """
+
+    name: str
+    int_bits: int
+    addresses: dict[str, int]
+    threads: str
+
+    def symbol(self, function: str) -> str:
+        """The name of one of its functions in generated code."""
+        return f"graphc_{self.name}_{function}"
+
+
+@cache
+def library() -> Library:
+    """The BLAS of this process, loaded at the first use. CompileError where GRAPHC_BLAS names one that is missing."""
+    wanted = settings().blas
+    path = _mkl_path() if wanted != "openblas" else None
+    if wanted == "mkl" and path is None:
+        raise CompileError('GRAPHC_BLAS is "mkl", but the package mkl is not installed')
+    loaded = _scipy_blas() if path is None else _mkl(path)
+    for function, address in loaded.addresses.items():
+        ll.add_symbol(loaded.symbol(function), address)
+    ll.add_symbol(STATE, ctypes.addressof(_state))
+    return loaded
+
+
+def library_name() -> str:
+    """What of the BLAS decides generated code: "openblas32", "mkl32" and so on."""
+    return f"{library().name}{library().int_bits}"
+
+
+def _scipy_blas() -> Library:
+    table = _cython_blas()
+    capsules = {name: table.__pyx_capi__[name] for name in FUNCTIONS}
+    get_name, get_pointer = ctypes.pythonapi.PyCapsule_GetName, ctypes.pythonapi.PyCapsule_GetPointer
+    get_name.restype, get_name.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    get_pointer.restype, get_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    signature = get_name(capsules["dgemm"])
+    bits = 64 if b"int64" in signature or b"long" in signature else 32
+    addresses = {name: get_pointer(capsule, get_name(capsule)) for name, capsule in capsules.items()}
+    whole = ctypes.CDLL(table.__file__)  # its symbols are those of the BLAS that it is linked to
+    for prefix in ("scipy_openblas", "openblas"):
+        for suffix in ("", "64_", "_64"):
+            names = {f"{verb}_threads": f"{prefix}_{verb}_num_threads{suffix}" for verb in ("get", "set")}
+            if all(hasattr(whole, name) for name in names.values()):
+                addresses |= {verb: _address(whole, name) for verb, name in names.items()}
+                return Library("openblas", bits, addresses, "shared")
+    return Library("blas", bits, addresses, "")
 
 
 def _cython_blas() -> Any:
     """SciPy's table of BLAS functions, without the rest of scipy.linalg, whose import takes seven times as long."""
     name = "scipy.linalg.cython_blas"
-    if name in sys.modules:
-        return sys.modules[name]
-    folder = Path(scipy.__file__).parent / "linalg"
-    for suffix in EXTENSION_SUFFIXES:
-        file = folder / f"cython_blas{suffix}"
-        if file.exists():
-            spec = importlib.util.spec_from_file_location(name, file)
-            assert spec is not None and spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-            return module
+    spec = importlib.util.find_spec("scipy")
+    if name not in sys.modules and spec is not None and spec.origin is not None:
+        for suffix in EXTENSION_SUFFIXES:
+            file = Path(spec.origin).parent / "linalg" / f"cython_blas{suffix}"
+            if file.exists():
+                importlib.import_module("scipy")  # finds the library's folder on Windows
+                found = importlib.util.spec_from_file_location(name, file)
+                assert found is not None and found.loader is not None
+                module = importlib.util.module_from_spec(found)
+                found.loader.exec_module(module)
+                return module
     return importlib.import_module(name)
 
 
-cython_blas = _cython_blas()
-SYMBOLS = {"f32": "graphc_sgemm", "f64": "graphc_dgemm"}
+def _mkl_path() -> str | None:
+    """Where the package mkl keeps its one library for run-time linking."""
+    try:
+        files = importlib.metadata.files("mkl") or []
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    found = [f for f in files if f.name.startswith(("libmkl_rt.", "mkl_rt."))]
+    return os.path.realpath(str(found[0].locate())) if found else None
 
 
-def _address(name: str) -> tuple[int, str]:
-    """Address and C signature of one of SciPy's BLAS functions."""
-    capsule = cython_blas.__pyx_capi__[name]
-    get_name = ctypes.pythonapi.PyCapsule_GetName
-    get_name.restype, get_name.argtypes = ctypes.c_char_p, [ctypes.py_object]
-    get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
-    get_pointer.restype, get_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    signature = get_name(capsule)
-    return get_pointer(capsule, signature), signature.decode()
+def _mkl(path: str) -> Library:
+    try:
+        mkl = ctypes.CDLL(path)
+    except OSError as error:
+        raise CompileError(f"MKL cannot be loaded: {error}") from error
+    automatic = 2
+    mkl.MKL_CBWR_Set(automatic)  # else its bits depend on how arrays are aligned
+    addresses = {name: _address(mkl, f"{name}_") for name in FUNCTIONS}
+    addresses["set_local"] = _address(mkl, "MKL_Set_Num_Threads_Local")
+    return Library("mkl", 32, addresses, "local")
 
 
-INT_BITS = 32
-for _name, _symbol in (("sgemm", SYMBOLS["f32"]), ("dgemm", SYMBOLS["f64"])):
-    _where, _signature = _address(_name)
-    ll.add_symbol(_symbol, _where)
-    INT_BITS = 64 if "int64" in _signature or "long" in _signature else 32
+def _address(loaded: ctypes.CDLL, name: str) -> int:
+    return ctypes.cast(getattr(loaded, name), ctypes.c_void_p).value or 0
 
 
-def _gemm(kind: Any, symbol: str) -> Any:
+# ---- one thread
+
+STATE = "graphc_blas_state"
+_state = (ctypes.c_int64 * 3)()  # a lock, the number of products under way, the thread count to put back
+
+
+def _after_fork() -> None:
+    """The products of other threads do not go on in a child."""
+    for k in range(3):
+        _state[k] = 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _count_products(module: Any, blas: Library) -> Any:
+    """``void f(int64 change)``: one product more (1) or less (-1) is under way.
+
+    The lock is held for a few instructions only, so waiting is spinning.
+    """
+    function, fresh = _function(module, "graphc_openblas_threads", ir.VoidType(), [WORD])
+    if not fresh:
+        return function
+    number = ir.IntType(32)
+    get = _external(module, blas.symbol("get_threads"), number, [])
+    set_ = _external(module, blas.symbol("set_threads"), ir.VoidType(), [number])
+    state = cgutils.add_global_variable(module, ir.ArrayType(WORD, 3), STATE)
+    state.linkage = "external"
+    start, wait, held, first, later, last, done = (
+        function.append_basic_block(name) for name in ("start", "wait", "held", "first", "later", "last", "done")
+    )
+    builder = ir.IRBuilder(start)
+    lock, count, before = (builder.gep(state, [WORD(0), WORD(k)]) for k in range(3))
+    builder.branch(wait)
+    builder.position_at_end(wait)
+    taken = builder.atomic_rmw("xchg", lock, WORD(1), "acquire")
+    builder.cbranch(builder.icmp_signed("==", taken, WORD(0)), held, wait)
+    builder.position_at_end(held)
+    old = builder.load(count)
+    new = builder.add(old, function.args[0])
+    builder.store(new, count)
+    builder.cbranch(builder.icmp_signed("==", old, WORD(0)), first, later)
+    builder.position_at_end(first)
+    builder.store(builder.sext(builder.call(get, []), WORD), before)
+    builder.call(set_, [number(1)])
+    builder.branch(done)
+    builder.position_at_end(later)
+    builder.cbranch(builder.icmp_signed("==", new, WORD(0)), last, done)
+    builder.position_at_end(last)
+    builder.call(set_, [builder.trunc(builder.load(before), number)])
+    builder.branch(done)
+    builder.position_at_end(done)
+    builder.store_atomic(WORD(0), lock, "release", 8)
+    builder.ret_void()
+    return function
+
+
+# ---- products
+
+
+def _function(module: Any, name: str, result: Any, arguments: list[Any]) -> tuple[Any, bool]:
+    """A function of this module that others may hold too, and whether its body is still to be written."""
+    function = cgutils.get_or_insert_function(module, ir.FunctionType(result, arguments), name)
+    fresh = function.is_declaration
+    if fresh:
+        function.linkage = "linkonce_odr"
+        function.attributes.add("noinline")
+    return function, fresh
+
+
+def _external(module: Any, name: str, result: Any, arguments: list[Any]) -> Any:
+    return cgutils.get_or_insert_function(module, ir.FunctionType(result, arguments), name)
+
+
+def _product(module: Any, real: Any, letter: str) -> Any:
+    """The function behind ``gemm_f32`` and ``gemm_f64``, with the same arguments."""
+    blas = library()
+    arguments = [WORD] * 5 + [real] + [WORD] * 4 + [real] + [WORD] * 2
+    function, fresh = _function(module, f"graphc_{blas.name}_{letter}product", ir.VoidType(), arguments)
+    if not fresh:
+        return function
+    builder = ir.IRBuilder(function.append_basic_block("start"))
+    ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc = function.args
+    zero, one = WORD(0), WORD(1)
+    number, char = ir.IntType(blas.int_bits), ir.IntType(8)
+    ip, rp, cp = number.as_pointer(), real.as_pointer(), char.as_pointer()
+    select = builder.select
+
+    def held(value: Any) -> Any:
+        return cgutils.alloca_once_value(builder, value)
+
+    def integer(value: Any) -> Any:
+        return held(builder.trunc(value, number) if blas.int_bits < 64 else value)
+
+    def flag(transposed: Any) -> Any:
+        return held(select(transposed, char(ord("T")), char(ord("N"))))
+
+    def pointer(address: Any) -> Any:
+        return builder.inttoptr(address, rp)
+
+    def is_one(value: Any) -> Any:
+        return builder.icmp_signed("==", value, one)
+
+    some = builder.icmp_signed(">", k, zero)
+    lda, ldb = select(some, lda, m), select(some, ldb, n)  # those of an empty operand may be anything
+    ta, tb = (builder.icmp_signed("!=", t, zero) for t in (ta, tb))
+    empty = builder.or_(builder.icmp_signed("<=", m, zero), builder.icmp_signed("<=", n, zero))
+    with builder.if_then(empty):
+        builder.ret_void()
+    if blas.threads == "shared":
+        count = _count_products(module, blas)
+        builder.call(count, [one])
+    elif blas.threads == "local":
+        int32 = ir.IntType(32)
+        set_local = _external(module, blas.symbol("set_local"), int32, [int32])
+        before = builder.call(set_local, [int32(1)])
+
+    # gemv is two to four times as fast as gemm where it fits; it leaves y alone where the matrix is empty
+    vector = builder.and_(some, builder.or_(is_one(m), is_one(n)))
+    with builder.if_else(vector) as (then, otherwise):
+        with then:  # y = M x, M the operand that is not a vector; row-major M is column-major M'
+            column = is_one(n)
+            turned = select(column, builder.not_(ta), tb)
+            length = select(column, m, n)
+            step = select(column, select(tb, one, ldb), select(ta, lda, one))
+            gemv = _external(
+                module, blas.symbol(f"{letter}gemv"), ir.VoidType(), [cp, ip, ip, rp, rp, ip, rp, ip, rp, rp, ip]
+            )
+            y = [held(beta), pointer(c), integer(select(column, ldc, one))]
+            matrix = [pointer(select(column, a, b)), integer(select(column, lda, ldb))]
+            x = [pointer(select(column, b, a)), integer(step)]
+            sizes = [integer(select(turned, k, length)), integer(select(turned, length, k))]
+            builder.call(gemv, [flag(turned), *sizes, held(alpha), *matrix, *x, *y])
+        with otherwise:  # row-major C = op(A) op(B) is column-major C' = op(B)' op(A)'
+            gemm = _external(
+                module,
+                blas.symbol(f"{letter}gemm"),
+                ir.VoidType(),
+                [cp, cp, ip, ip, ip, rp, rp, ip, rp, ip, rp, rp, ip],
+            )
+            operands = [pointer(b), integer(ldb), pointer(a), integer(lda)]
+            sizes = [integer(n), integer(m), integer(k)]
+            result = [held(beta), pointer(c), integer(ldc)]
+            builder.call(gemm, [flag(tb), flag(ta), *sizes, held(alpha), *operands, *result])
+    if blas.threads == "shared":
+        builder.call(count, [WORD(-1)])
+    elif blas.threads == "local":
+        builder.call(set_local, [before])
+    builder.ret_void()
+    return function
+
+
+def _gemm(kind: Any, letter: str) -> Any:
     i = types.int64
 
     def typer(
@@ -81,106 +307,18 @@ def _gemm(kind: Any, symbol: str) -> Any:
         ldc: Any,
     ) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc = args
-            letter, number = ir.IntType(8), ir.IntType(INT_BITS)
-            real = context.get_value_type(kind)
-
-            def held(value: Any) -> Any:
-                return cgutils.alloca_once_value(builder, value)
-
-            def integer(value: Any) -> Any:
-                return held(builder.trunc(value, number) if INT_BITS < 64 else value)
-
-            def flag(value: Any) -> Any:
-                chosen = builder.icmp_signed("!=", value, value.type(0))
-                return held(builder.select(chosen, letter(ord("T")), letter(ord("N"))))
-
-            def pointer(value: Any) -> Any:
-                return builder.inttoptr(value, real.as_pointer())
-
-            ip, rp, lp = number.as_pointer(), real.as_pointer(), letter.as_pointer()
-            function = cgutils.get_or_insert_function(
-                builder.module,
-                ir.FunctionType(ir.VoidType(), [lp, lp, ip, ip, ip, rp, rp, ip, rp, ip, rp, rp, ip]),
-                symbol,
-            )
-            # row-major C = op(A) op(B) is column-major C' = op(B)' op(A)'
-            some = builder.and_(builder.icmp_signed(">", m, m.type(0)), builder.icmp_signed(">", n, n.type(0)))
-            with builder.if_then(some):
-                builder.call(
-                    function,
-                    [
-                        flag(tb),
-                        flag(ta),
-                        integer(n),
-                        integer(m),
-                        integer(k),
-                        held(alpha),
-                        pointer(b),
-                        integer(ldb),
-                        pointer(a),
-                        integer(lda),
-                        held(beta),
-                        pointer(c),
-                        integer(ldc),
-                    ],
-                )
+            builder.call(_product(builder.module, context.get_value_type(kind), letter), args)
             return context.get_dummy_value()
 
         return types.none(i, i, i, i, i, kind, i, i, i, i, kind, i, i), codegen
 
+    typer.__doc__ = """Row-major ``C[m,n] = alpha op(A) op(B) + beta C`` on addresses.
+
+    ``op(X)`` is X, or its transpose where the flag is not 0; ``ld*`` count elements between rows. With k = 0 the result
+    is ``beta C``; with beta = 0 what C held before does not matter. Sizes must fit the integers of the BLAS.
+    """
     return intrinsic(typer)
 
 
-gemm_f32 = _gemm(types.float32, SYMBOLS["f32"])
-gemm_f64 = _gemm(types.float64, SYMBOLS["f64"])
-
-
-class _Threads:
-    """BLAS's own threads: one at the outermost call, what they were at the last return."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._depth = 0
-        self._before = 0
-        self._get, self._set = _thread_functions()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._depth == 0:
-                self._before = self._get()
-                if self._before != 1:
-                    self._set(1)
-            self._depth += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._depth -= 1
-            if self._depth == 0 and self._before != 1:
-                self._set(self._before)
-
-
-def _thread_functions() -> tuple[Any, Any]:
-    """OpenBLAS's getter and setter where the loaded library has them, else ones that do nothing."""
-    library = ctypes.CDLL(cython_blas.__file__)
-    for prefix in ("scipy_openblas", "openblas"):
-        for suffix in ("", "64_", "_64"):
-            try:
-                get = getattr(library, f"{prefix}_get_num_threads{suffix}")
-                set_ = getattr(library, f"{prefix}_set_num_threads{suffix}")
-            except AttributeError:
-                continue
-            get.restype, set_.argtypes = ctypes.c_int, [ctypes.c_int]
-            return get, set_
-    return (lambda: 1), (lambda n: None)
-
-
-_threads: _Threads | None = None
-
-
-def single_thread() -> _Threads:
-    """A context in which BLAS runs on the calling thread only, so that its bits do not depend on a thread count."""
-    global _threads
-    if _threads is None:
-        _threads = _Threads()
-    return _threads
+gemm_f32 = _gemm(types.float32, "s")
+gemm_f64 = _gemm(types.float64, "d")

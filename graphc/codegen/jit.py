@@ -1,21 +1,23 @@
 """From source to machine code by Numba, kept on disk so that several processes and damaged files are safe.
 
-An entry is a directory named by the SHA-256 of everything that decides the code. It holds the source, Numba's own
-cache files, and their digests, which are compared before Numba reads anything. One process compiles, under a lock;
-others wait and then find the result.
+One file holds one compiled function: a SHA-256, then what Numba writes for its own cache. The file's name is a hash of
+everything that decides the code, and no byte is given to Numba before the sum agrees. A whole file is read without a
+lock. Where it is missing or damaged, one process compiles it under a lock; others wait and read it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.util
 import json
 import os
+import pickle
 import shutil
 import sys
 import tempfile
 import threading
+import time
+import types
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,15 +27,17 @@ from typing import Any
 
 import llvmlite
 import numba
+from numba.core.compiler import CompileResult
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
+from numba.core.runtime import rtsys
+from numba.core.serialize import dumps
 
-from graphc.config import __version__, cache_root
-from graphc.errors import CompileError
+from graphc.codegen.blas import library_name
+from graphc.config import __version__, cache_root, settings
+from graphc.errors import CompileError, caller
 
-try:
-    import fcntl
-except ImportError:  # pragma: no cover - Windows: the atomic renames still keep entries whole
-    fcntl = None  # type: ignore[assignment]
+PACKAGE = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +47,12 @@ class Compiled:
     function: Any
     address: int
     cache_hit: bool
+
+    @property
+    def entry(self) -> Any:
+        """The same for Python callers who vouch for the arguments' types, dtypes and layout: nothing is dispatched."""
+        (result,) = self.function.overloads.values()
+        return result.entry_point
 
     @property
     def llvm(self) -> str:
@@ -57,7 +67,7 @@ class Compiled:
     def _fresh(self) -> Any:
         if not self.cache_hit:
             return self.function
-        options = {k: v for k, v in self.function.targetoptions.items() if k not in ("nopython", "boundscheck")}
+        options = {k: v for k, v in self.function.targetoptions.items() if k != "nopython"}
         return numba.njit(self.function.signatures[0], **options)(self.function.py_func)
 
 
@@ -72,165 +82,188 @@ def compile_source(
     *,
     on_disk: bool = True,
     fastmath: bool = False,
+    python_callable: bool = True,
     extra: tuple[str, ...] = (),
 ) -> Compiled:
     """The function ``entry`` of ``source``, compiled for ``signature``.
 
-    ``extra`` names what else decides the code, such as the BLAS. Raises CompileError where Numba cannot compile it.
+    Without ``python_callable`` it is reached by its address and from compiled code only. ``extra`` names what else
+    decides the code. Raises CompileError where Numba cannot compile it, or the cache is not private to the user.
     """
     options: dict[str, Any] = {"error_model": "numpy", "boundscheck": False, "nogil": True}
     if fastmath:
         options["fastmath"] = True
-    key = _key(source, entry, str(signature), repr(sorted(options.items())), *extra)
+    if not python_callable:
+        options["no_cpython_wrapper"] = True
+    calls_blas = (library_name(),) if "graphc.codegen.blas" in source else ()
+    key = _key(source, entry, str(signature), repr(sorted(options.items())), _digest("codegen"), *calls_blas, *extra)
     with _guard:
         held = _shared.get(key)
         if held is None:
-            held = _shared[key] = _load(key, source, entry, signature, options, on_disk)
+            function = _define(f"graphc_kernel_{key}", source)[entry]
+            held = _shared[key] = _compile(function, signature, options, key if on_disk else None)
         return held
 
 
 def _key(*parts: str) -> str:
     digest = hashlib.sha256()
-    for part in ("graphc 1", *parts, *_machine()):
+    for part in ("graphc 2", *parts, *_machine()):
         digest.update(part.encode() + b"\0")
     return digest.hexdigest()[:32]
 
 
+@cache
 def _machine() -> tuple[str, ...]:
     """Versions and processor, which decide the code too."""
-    codegen = cpu_target.target_context.codegen()
+    processor = cpu_target.target_context.codegen().magic_tuple()
     versions = (__version__, numba.__version__, llvmlite.__version__, sys.implementation.cache_tag or "")
-    return (*versions, repr(codegen.magic_tuple()), _runtime())
+    return (*versions, repr(processor))
 
 
 @cache
-def _runtime() -> str:
-    """The digest of the modules that generated source imports."""
-    here = Path(__file__).parent
-    files = [here / f"{name}.py" for name in ("abi", "blas", "buffer", "rng", "vecmath")]
-    return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()
+def _digest(folder: str) -> str:
+    """The digest of graphc's own sources in a folder: they are compiled into kernels, or decide their source."""
+    files = sorted((PACKAGE / folder).rglob("*.py"))
+    return hashlib.sha256(b"\0".join(f.read_bytes() for f in files)).hexdigest()
 
 
-def _load(key: str, source: str, entry: str, signature: Any, options: dict[str, Any], on_disk: bool) -> Compiled:
-    if on_disk:
+def _define(name: str, source: str) -> dict[str, Any]:
+    """The namespace of a source text, run as a module of its own, by which Numba tells its functions apart."""
+    module = types.ModuleType(name)
+    sys.modules[name] = module
+    exec(compile(source, f"<{name}>", "exec"), vars(module))
+    return vars(module)
+
+
+# ---- compiled functions on disk
+
+
+def _compile(function: Any, signature: Any, options: dict[str, Any], key: str | None) -> Compiled:
+    made = numba.njit(**options)(function)
+    hit = False
+    try:
+        if key is not None:
+            hit = _load_or_keep(made, signature, key)
+        if not made.overloads:
+            made.compile(signature)
+    except numba.core.errors.NumbaError as error:
+        raise CompileError(f"the generated kernel did not compile: {error}") from error
+    made.disable_compile()
+    (result,) = made.overloads.values()
+    return Compiled(made, result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name), hit)
+
+
+def _load_or_keep(made: Any, signature: Any, key: str) -> bool:
+    """Loads it, or compiles and keeps it; True where it was loaded. Warns where the cache cannot be used."""
+    try:
+        file = cache_root() / f"{key}.kernel"
+        if _load(made, file):
+            return True
+        with _locked(file.with_suffix(".lock")):
+            if _load(made, file):  # another process has compiled it meanwhile
+                return True
+            if os.path.lexists(file):
+                _warn(f"the cache entry {key} is damaged; building it anew")
+            made.compile(signature)
+            (result,) = made.overloads.values()
+            if not result.library.has_dynamic_globals:  # addresses of this process
+                write_whole(file, dumps(result._reduce()))
+    except OSError as error:
+        _warn_once(f"kernels cannot be kept in {settings().cache_dir}: {error.strerror or error}")
+    return False
+
+
+def _load(made: Any, file: Path) -> bool:
+    """Gives a dispatcher the compiled function in a file; False where there is none, or it is damaged."""
+    data = read_whole(file)
+    if data is None:
+        return False
+    with global_compiler_lock:
+        # Numba's own cache also loads all that it needs to compile, which takes far longer than the rest
+        rtsys.initialize(made.targetctx)
         try:
-            directory = cache_root() / key
-            directory.mkdir(mode=0o700, exist_ok=True)
-            with _locked(directory / "lock"):
-                return _from_disk(directory, source, entry, signature, options)
-        except OSError as error:
-            warnings.warn(f"the cache of compiled kernels cannot be used ({error}); compiling without it", stacklevel=2)
-    name = f"graphc_kernel_{key}"
-    scope: dict[str, Any] = {"__name__": name}
-    exec(compile(source, f"<{name}>", "exec"), scope)
-    return _compile(scope[entry], signature, options, False)
+            result = CompileResult._rebuild(made.targetctx, *pickle.loads(data))
+        except Exception:  # whole, but not what this Numba wrote
+            return False
+        made.targetctx.insert_user_function(result.entry_point, result.fndesc, [result.library])
+        made.add_overload(result)
+    return True
+
+
+def _warn(message: str) -> None:
+    origin = caller()
+    warnings.warn_explicit(message, UserWarning, origin.file, origin.line)
+
+
+_warn_once = cache(_warn)
 
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """The lock of an entry; the system releases it when its holder dies."""
+    """A lock between processes; the system releases it when its holder dies."""
     with open(path, "w") as file:
-        if fcntl is not None:
+        if sys.platform == "win32":
+            import msvcrt
+
+            while True:
+                with contextlib.suppress(OSError):
+                    msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+                    break
+                time.sleep(0.01)
+        else:
+            import fcntl
+
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def _from_disk(directory: Path, source: str, entry: str, signature: Any, options: dict[str, Any]) -> Compiled:
-    for attempt in (0, 1):
-        try:
-            _drop_unless_whole(directory)
-            text = directory / "kernel.py"
-            if not text.is_file() or text.read_bytes() != source.encode():
-                write_atomically(text, source.encode())
-            compiled = _compile(_module(text)[entry], signature, options, True)
-            if not compiled.cache_hit:
-                write_atomically(directory / "sums.json", json.dumps(_sums(directory)).encode())
-            return compiled
-        except CompileError:
-            raise
-        except Exception as error:
-            if attempt:
-                raise
-            warnings.warn(
-                f"cache entry {directory.name} is unusable ({type(error).__name__}); rebuilding", stacklevel=2
-            )
-            shutil.rmtree(directory / "__pycache__", ignore_errors=True)
-    raise AssertionError
+# ---- files with their sum
 
 
-def _module(path: Path) -> dict[str, Any]:
-    """The namespace of a source file, run as a module so that Numba finds its cache beside it."""
-    name = f"graphc_kernel_{path.parent.name}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+def _sum(path: Path, data: bytes) -> bytes:
+    """The name is in it, so that a file cannot pass for another."""
+    return hashlib.sha256(path.name.encode() + b"\0" + data).digest()
+
+
+def read_whole(path: Path) -> bytes | None:
+    """What was written; None where there is no such file, or it is damaged."""
     try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.dont_write_bytecode = before
-    return vars(module)
+        whole = path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError):
+        return None
+    return whole[32:] if whole[:32] == _sum(path, whole[32:]) else None
 
 
-def _compile(function: Any, signature: Any, options: dict[str, Any], on_disk: bool) -> Compiled:
-    try:
-        made = numba.njit(signature, cache=on_disk, **options)(function)
-    except numba.core.errors.NumbaError as error:
-        raise CompileError(f"the generated kernel did not compile: {error}") from error
-    (result,) = made.overloads.values()
-    address = result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
-    return Compiled(made, address, bool(made.stats.cache_hits))
-
-
-def _sums(directory: Path) -> dict[str, str]:
-    files = sorted((directory / "__pycache__").glob("kernel.*"))
-    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
-
-
-def _drop_unless_whole(directory: Path) -> None:
-    """Removes Numba's files where their digests are not those that were written: Numba would run them unchecked."""
-    files = directory / "__pycache__"
-    try:
-        want = json.loads((directory / "sums.json").read_bytes())
-    except (OSError, ValueError):
-        want = None
-    for path in (directory / "kernel.py", directory / "sums.json"):
-        if path.is_dir():
-            shutil.rmtree(path)
-    if files.exists() and (not want or not files.is_dir() or want != _sums(directory)):
-        if want is not None:  # else its compiler was stopped, or failed
-            warnings.warn(f"cache entry {directory.name} is damaged; rebuilding", stacklevel=2)
-        shutil.rmtree(files) if files.is_dir() else files.unlink()
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """All of ``data`` under ``path``, or what was there before."""
+def write_whole(path: Path, data: bytes) -> None:
+    """All of ``data`` and its sum under ``path``, or what was there before."""
+    if path.is_dir():
+        shutil.rmtree(path)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            file.write(_sum(path, data) + data)
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
 
 
+# ---- records
+
+
 def recall(key: str) -> Any:
-    """What was remembered under ``key``; None where there is nothing, or it is damaged."""
-    try:
-        digest, _, body = (cache_root() / f"{_key(key)}.json").read_bytes().partition(b"\n")
-        if hashlib.sha256(body).hexdigest().encode() == digest:
-            return json.loads(body)
-    except (OSError, ValueError):
-        pass
+    """What was remembered under ``key`` on a machine and by a graphc like these; None where there is nothing whole."""
+    with contextlib.suppress(OSError):
+        data = read_whole(_record(key))
+        return None if data is None else json.loads(data)
     return None
 
 
 def remember(key: str, record: Any) -> None:
     """Keeps a JSON record under ``key`` for later processes; does nothing where the cache cannot be written."""
-    body = json.dumps(record).encode()
     with contextlib.suppress(OSError):
-        write_atomically(cache_root() / f"{_key(key)}.json", hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+        write_whole(_record(key), json.dumps(record).encode())
+
+
+def _record(key: str) -> Path:
+    return cache_root() / f"{_key(key, _digest(''))}.json"
