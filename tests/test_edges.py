@@ -23,6 +23,13 @@ def product(g: gx.Graph) -> Any:
     return [x, y], [z, loss, *gx.grad(loss, [x, y])]
 
 
+def reversed_rows(g: gx.Graph) -> Any:
+    x = g.input("x", (2, "n", "m"), "float64")
+    back = x[:, ::-1]
+    z = back @ gx.matrix_transpose(back)
+    return [x], [z, gx.grad(gx.sum(z * z), x), gx.flip(x, 2) @ gx.matrix_transpose(x)]
+
+
 def integers(g: gx.Graph) -> Any:
     a, b, u = g.input("a", ("n",), "int32"), g.input("b", ("n",), "int32"), g.input("u", ("n",), "uint8")
     arithmetic = [a + b, a - b, a * b, a // b, a % b, -a, abs(a), gx.sign(a), a**2, a / b, a + 1.5, u + u, u // 0]
@@ -119,6 +126,7 @@ def normal(*shape: int) -> np.ndarray:
 SIZES = [(0, 3, 4), (3, 0, 4), (2, 3, 0), (1, 1, 1), (1, 40, 30), (20, 30, 40)]
 CASES: dict[str, tuple[Build, list[Any]]] = {
     **{f"product {s}": (product, [normal(s[0], s[1]), normal(s[1], s[2])]) for s in SIZES},
+    "reversed rows": (reversed_rows, [normal(2, 30, 20)]),
     "integers": (integers, [np.array([5, -7, 3, 0, 8, -2, 9], "i4"), np.array([0, -1, 3, 2, -5, 7, 1], "i4"), np.array([0, 255, 3, 4, 128, 7, 1], "u1")]),
     "gathers": (gathers, [normal(5, 4), np.array([0, 4, 4, -1, 2])]),
     "repeated outputs": (repeated, [1.3]),

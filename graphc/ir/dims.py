@@ -272,9 +272,16 @@ def not_one(size: Size) -> Size:
     return _atom(NotOne(size)) if isinstance(size, Dim) else int(size != 1)
 
 
-def may_vanish(size: Size) -> bool:
-    """True for a step that is 0 where an axis turns out to be broadcast."""
-    return isinstance(size, Dim) and any(isinstance(a, NotOne) for mono, _ in size.terms for a, _ in mono)
+def is_stride(step: Size) -> bool:
+    """True for a step between elements that cannot turn out 0 (a broadcast axis) or negative (a reversed one).
+
+    >>> n = symbol("n")
+    >>> is_stride(n + 1), is_stride(-n), is_stride(not_one(n))
+    (True, False, False)
+    """
+    if not isinstance(step, Dim):
+        return step > 0
+    return all(c > 0 and not any(isinstance(a, NotOne) for a, _ in mono) for mono, c in step.terms)
 
 
 def evaluate(size: Size, sizes: Mapping[str, int]) -> int:

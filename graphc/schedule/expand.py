@@ -120,7 +120,7 @@ def _leading(step: Size, count: Size, width: Size, transposed: bool) -> tuple[bo
     """BLAS wants at least ``width`` between rows; a matrix of one row may have any."""
     if count == 1:
         return transposed, width
-    if dims.may_vanish(step):
+    if not dims.is_stride(step):
         return None
     if isinstance(step, int) and (not isinstance(width, int) or step < max(width, 1)):
         return None
