@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,7 @@ Updates = dict[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class Optimizer:
+class Optimizer(ABC):
     """What all optimisers share.
 
     lr            learning rate, a float or a scalar tensor such as a schedule
@@ -82,8 +83,9 @@ class Optimizer:
         """What all parameters share, such as a step counter; adds its update."""
         return None
 
+    @abstractmethod
     def _step(self, p: Tensor, g: Tensor, slot: Any, common: Any) -> Updates:
-        raise NotImplementedError
+        """Next values for one parameter, given its gradient; ``slot(key)`` makes a variable in its shape."""
 
 
 @dataclass(frozen=True)
