@@ -1,6 +1,6 @@
 """Activation functions and their derivatives, plotted.
 
-python examples/activations.py --save activations.png
+python examples/activations.py [--save activations.png]
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """The 784-256-10 ReLU network on Fashion-MNIST: weights N(0, 0.01), batches of 256, SGD 0.1.
 
-    python examples/fashion_mnist.py DIRECTORY [--epochs 10]
+    python examples/fashion_mnist.py DIRECTORY [--epochs 10] [--small]
 
 DIRECTORY holds the four IDX files, plain or gzipped; the environment variable GRAPHC_FASHION_MNIST names it as well.
 """
@@ -12,21 +12,26 @@ from pathlib import Path
 import numpy as np
 
 import graphc as gx
-from graphc.demo.data import fashion_mnist
+from graphc.demo.data import DataError, fashion_mnist
 
 
-def main(argv=None, data=None):
+def main(argv=None):
     """Trains and prints an epoch a line; returns (loss, accuracy, test accuracy) of each epoch."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", nargs="?", type=Path, default=os.environ.get("GRAPHC_FASHION_MNIST"))
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--small", action="store_true", help="the first 2,000 images alone")
     options = parser.parse_args(argv)
-    if data is None:
-        if options.directory is None:
-            print("skipped: name the directory of the IDX files, or set GRAPHC_FASHION_MNIST")
-            return []
+    if options.directory is None:
+        print("skipped: name the directory of the four IDX files, or set GRAPHC_FASHION_MNIST")
+        return []
+    try:
         data = fashion_mnist(Path(options.directory))
+    except DataError as error:
+        raise SystemExit(str(error)) from None
+    if options.small:
+        data = data.head(2000)
 
     inputs = data.train_x.shape[1]
     g = gx.Graph("fashion-mnist")
@@ -40,6 +45,7 @@ def main(argv=None, data=None):
     losses = gx.cross_entropy(logits, y)
     label = gx.argmax(logits, axis=-1)
 
+    # one kernel: forward, backward and update; the outputs are per row, so their means over an epoch weigh rows equally
     updates = gx.optim.SGD(lr=0.1).updates(gx.mean(losses))
     train = gx.compile([x, y], {"loss": losses, "right": gx.equal(label, y)}, updates=updates)
     infer = gx.compile([x], label)

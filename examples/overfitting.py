@@ -1,6 +1,6 @@
 """Training against validation loss of a network too large for its data, with and without weight decay and dropout.
 
-python examples/overfitting.py --save overfitting.png
+python examples/overfitting.py [--save overfitting.png]
 """
 
 import argparse

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import sys
@@ -10,19 +11,30 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+DATA = ("fashion-mnist", "house-prices")  # demos that read files
+IMAGES = ("digits", "fashion-mnist")
 DEMOS = ("neuron", "xor", "digits", "fashion-mnist", "house-prices")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; returns the exit status."""
+    """Runs a command; returns the exit status: 0, 1 for an error, 2 for a wrong command line, 130 when stopped."""
     options = _parser().parse_args(argv)
     from graphc.demo.data import DataError
     from graphc.errors import GraphcError
 
     run: Callable[[Any], int] = options.run
     try:
-        return run(options)
-    except (DataError, GraphcError, OSError) as error:
+        status = run(options)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # the reader has gone; keep the interpreter's last flush quiet
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        place = f": {error.filename}" if error.filename else ""
+        print(f"graphc: {error.strerror or error}{place}", file=sys.stderr)
+        return 1
+    except (DataError, GraphcError) as error:
         print(f"graphc: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -31,42 +43,83 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="graphc", description="A compiler for static graphs, forward and backward.")
+    parser = argparse.ArgumentParser(
+        prog="graphc",
+        description="A compiler for static graphs, forward and backward.",
+        epilog="graphc demo         train a network on scans of digits\ngraphc demo --help  the other demos",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     demo = commands.add_parser(
         "demo",
         help="train a network of the tutorials",
         description="Trains a network of the tutorials and shows how it goes.",
-        epilog="graphc demo                                      scans of digits that scikit-learn ships\n"
-        "graphc demo fashion-mnist --data DIR --epochs 50   the four IDX files of Fashion-MNIST",
+        epilog="""demos:
+  neuron         one sigmoid neuron, the chain rule node by node
+  xor            the 2-3-1 network; --epochs counts steps (2000)
+  digits         64-32-10 network on 8 by 8 scans of digits (30 epochs)
+  fashion-mnist  784-256-10 network on 60,000 images (10 epochs)
+  house-prices   weight decay and dropout beside ridge regression (60 epochs)
+
+data:
+  fashion-mnist  DIR holds train-images-idx3-ubyte, train-labels-idx1-ubyte,
+                 t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte, plain or .gz
+  house-prices   DIR holds AmesHousing.csv, with a column SalePrice
+
+examples:
+  graphc demo
+  graphc demo fashion-mnist --data DIR --epochs 50 --json figures.json
+  graphc demo fashion-mnist --data DIR --compare torch""",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    demo.add_argument("which", nargs="?", default="digits", choices=DEMOS, help="default: digits")
-    demo.add_argument("--data", type=Path, metavar="DIR", help="where the data files are (fashion-mnist, house-prices)")
-    demo.add_argument("--epochs", type=_positive, metavar="N", help="passes over the data")
+    demo.add_argument("which", nargs="?", default="digits", choices=DEMOS, metavar="NAME", help=", ".join(DEMOS))
+    demo.add_argument("--data", type=Path, metavar="DIR", help="where the data files are")
+    demo.add_argument("--epochs", type=_at_least(1), metavar="N", help="passes over the data")
     demo.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
-    demo.add_argument("--seed", type=int, default=0, help="of first weights and order (default 0)")
-    demo.add_argument("--compare", choices=["torch"], help="time the same network in PyTorch, in the same run")
-    demo.set_defaults(run=_demo)
-    info = commands.add_parser("info", help="versions, processor, cache")
+    demo.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="of weights and order (0)")
+    demo.add_argument("--compare", choices=["torch"], help="time PyTorch too, from the extra bench (images only)")
+    demo.set_defaults(run=_demo, parser=demo)
+    info = commands.add_parser("info", help="versions, processor, BLAS, cache, for a report of a problem")
     info.set_defaults(run=_info)
     return parser
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected an int of at least 1, found {text}")
-    return value
+def _at_least(least: int) -> Callable[[str], int]:
+    def convert(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"expected an int of at least {least}, found {text!r}")
+        return value
+
+    return convert
 
 
 def _demo(options: Any) -> int:
+    _check_demo(options)
     from graphc.demo import runs
 
     result = runs.RUNS[options.which](options)
     if options.json is not None:
         _write(options.json, json.dumps(result, indent=1) + "\n")
     return 0
+
+
+def _check_demo(options: Any) -> None:
+    """Before anything is trained: ends the program with the usage where an option does not fit the demo."""
+    which, wrong = options.which, options.parser.error
+    if options.data is not None and which not in DATA:
+        wrong(f"{which} reads no data files; leave --data out")
+    if options.compare is not None and which not in IMAGES:
+        wrong(f"--compare is for {' and '.join(IMAGES)}")
+    if options.epochs is not None and which == "neuron":
+        wrong("neuron trains nothing; leave --epochs out")
+    if options.json is not None and options.json.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "--json names a directory", str(options.json))
+    if options.json is not None and not options.json.absolute().parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "--json: there is no such directory", str(options.json.parent))
 
 
 def _write(path: Path, text: str) -> None:
@@ -80,31 +133,9 @@ def _write(path: Path, text: str) -> None:
 
 
 def _info(options: Any) -> int:
-    import platform
+    from graphc.demo.info import rows
 
-    import llvmlite
-    import networkx
-    import numba
-    import numpy
-    import scipy
-    from numba.core.registry import cpu_target
-
-    from graphc.config import __version__, settings
-
-    cache = settings().cache_dir
-    files = [p for p in cache.rglob("*") if p.is_file()] if cache.exists() else []
-    rows = {
-        "graphc": __version__,
-        "python": platform.python_version(),
-        "numba": f"{numba.__version__} (llvmlite {llvmlite.__version__})",
-        "numpy": numpy.__version__,
-        "scipy": f"{scipy.__version__} (its BLAS is used, on one thread)",
-        "networkx": networkx.__version__,
-        "processor": cpu_target.target_context.codegen().magic_tuple()[1],
-        "processors": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
-        "cache": f"{cache} ({len(files)} files, {sum(p.stat().st_size for p in files) / 1e6:.1f} MB)",
-    }
-    for key, value in rows.items():
+    for key, value in rows().items():
         print(f"{key:<12}{value}")
     return 0
 

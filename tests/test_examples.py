@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from graphc.demo.data import DataError, Images, digits, fashion_mnist, read_idx
+import graphc as gx
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -30,10 +30,15 @@ def example(name: str) -> ModuleType:
 
 
 def test_neuron(capsys: pytest.CaptureFixture[str]) -> None:
-    found = example("neuron").main()
-    z = 0.8 * 1.5 - 0.4
-    a = 1 / (1 + np.exp(-z))
-    assert found["gradients"]["dloss/dw"] == pytest.approx((a - 1) * a * (1 - a) * 1.5, rel=1e-12)
+    values, slopes = example("neuron").main(["--x", "0.7", "--w", "-1.2"])
+    assert set(values) == {"p", "z", "a", "e", "loss"} and set(slopes) == {*values, "b", "w", "x"}
+    for by_hand, by_graph in [*values.values(), *slopes.values()]:
+        assert by_graph == pytest.approx(by_hand, rel=1e-12)
+
+    def loss(w: float) -> float:
+        return float(0.5 * (1 / (1 + np.exp(-(w * 0.7 - 0.4))) - 1) ** 2)
+
+    assert slopes["w"][1] == pytest.approx((loss(-1.2 + 1e-6) - loss(-1.2 - 1e-6)) / 2e-6, rel=1e-6)
     assert "dloss/da * a * (1 - a)" in capsys.readouterr().out
 
 
@@ -43,30 +48,35 @@ def test_xor() -> None:
 
 
 def test_softmax_classifier() -> None:
-    worst = example("softmax_classifier").main()
+    worst = example("softmax_classifier").main([])
     assert len(worst) == 12 and max(worst.values()) < 1e-12
 
 
-def small_images() -> Images:
-    d = digits()
-    return Images(d.train_x[:600], d.train_y[:600], d.test_x, d.test_y)
+def test_fashion_mnist_on_small_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from test_cli import write_images
+
+    write_images(tmp_path)
+    monkeypatch.setenv("GRAPHC_FASHION_MNIST", str(tmp_path))
+    history = example("fashion_mnist").main(["--epochs", "50", "--small"])
+    assert len(history) == 50 and history[-1][0] < 0.5 < history[0][0] and history[-1][2] > 0.9
 
 
-def test_fashion_mnist_on_other_scans() -> None:
-    history = example("fashion_mnist").main(["--epochs", "25"], data=small_images())
-    assert len(history) == 25 and history[-1][0] < history[0][0]
-
-
-def test_fashion_mnist_skips_with_a_word(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["fashion_mnist", "house_prices"])
+def test_missing_data(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("GRAPHC_FASHION_MNIST", raising=False)
-    assert example("fashion_mnist").main([]) == []
+    monkeypatch.delenv("GRAPHC_AMES", raising=False)
+    assert not example(name).main([])
     assert "skipped" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="there is no"):
+        example(name).main([str(tmp_path / "nowhere")])
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_first_epoch_of_fashion_mnist(fashion_mnist_directory: Path, seed: int) -> None:
-    data = fashion_mnist(fashion_mnist_directory)
-    ((loss, accuracy, _),) = example("fashion_mnist").main(["--epochs", "1", "--seed", str(seed)], data=data)
+    args = [str(fashion_mnist_directory), "--epochs", "1", "--seed", str(seed)]
+    ((loss, accuracy, _),) = example("fashion_mnist").main(args)
     assert 1.03 <= loss <= 1.07 and 0.61 <= accuracy <= 0.66
 
 
@@ -82,19 +92,20 @@ def made_up_houses(file: Path) -> None:
     file.write_text("\n".join(rows) + "\n")
 
 
-def test_house_prices(tmp_path: Path) -> None:
+FOUR = {("network", decay, rate) for decay in (0, 1.0) for rate in (0, 0.2)}
+
+
+def test_house_prices(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made_up_houses(tmp_path / "AmesHousing.csv")
-    rows = example("house_prices").main([str(tmp_path), "--epochs", "60"])
-    assert next(r["model"] for r in rows) == "ridge regression" and len(rows) == 5
-    assert {(r["weight_decay"] > 0, r["dropout"] > 0) for r in rows[1:]} == {
-        (a, b) for a in (False, True) for b in (False, True)
-    }
-    assert min(r["log_rmse"] for r in rows) < 0.1
+    scores = example("house_prices").main([str(tmp_path)])
+    assert set(scores) == {("ridge", 0, 0)} | FOUR
+    assert min(scores[key] for key in FOUR) < 0.1
+    assert f"{scores['network', 1.0, 0.2]:.4f}" in capsys.readouterr().out
 
 
 def test_house_prices_of_ames(ames_file: Path) -> None:
-    rows = example("house_prices").main([str(ames_file)])
-    assert min(r["log_rmse"] for r in rows) < 0.16
+    scores = example("house_prices").main([str(ames_file)])
+    assert all(scores[key] < 0.16 for key in FOUR)
 
 
 def test_plots(tmp_path: Path) -> None:
@@ -105,27 +116,17 @@ def test_plots(tmp_path: Path) -> None:
     last = example("overfitting").main(["--save", str(tmp_path / "o.png"), "--epochs", "60"])
     assert last["plain"][0] < last["plain"][1] and last["both"][1] < last["plain"][1]
     losses = example("optimizers").main(["--save", str(tmp_path / "p.png"), "--steps", "500"])
-    assert len(losses) == 7 and all(v < 24.2 for v in losses.values())
+    kinds = (c for c in vars(gx.optim).values() if isinstance(c, type) and issubclass(c, gx.optim.Optimizer))
+    assert set(losses) == {c.__name__ for c in kinds} - {"Optimizer"} and all(v < 24.2 for v in losses.values())
     for name in "aop":
         assert (tmp_path / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_data_files_are_checked(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no file"):
-        read_idx(tmp_path / "nothing")
-    cases = {
-        b"\0\0\x09\1\0\0\0\0": "not an IDX",
-        b"\0\0\x08\1\0\0\0\5abc": "3 bytes",
-        b"": "not an IDX",
-        b"\0\0\x08\3\0": "bytes",
-    }
-    for raw, text in cases.items():
-        (tmp_path / "x").write_bytes(raw)
-        with pytest.raises(DataError, match=text):
-            read_idx(tmp_path / "x")
-    (tmp_path / "y.gz").write_bytes(b"\x1f\x8b broken")
-    with pytest.raises(DataError, match="damaged"):
-        read_idx(tmp_path / "y.gz")
+@pytest.mark.parametrize("name", ["activations", "overfitting", "optimizers"])
+def test_missing_matplotlib_is_one_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(SystemExit, match=r"graphc\[demo\]"):
+        example(name).main([])
 
 
 def test_call_overhead_and_compile_time() -> None:

@@ -53,7 +53,9 @@ def read_idx(path: Path) -> Array:
         except (OSError, EOFError, zlib.error) as error:
             raise DataError(f"{found.name} is damaged: {error}") from None
     if len(raw) < 4 or raw[:3] != UNSIGNED_BYTES:
-        raise DataError(f"{found.name}: expected an IDX file of unsigned bytes, found one that starts {raw[:4].hex()!r}")
+        raise DataError(
+            f"{found.name}: expected an IDX file of unsigned bytes, found one that starts {raw[:4].hex()!r}"
+        )
     rank = raw[3]
     if len(raw) < 4 + 4 * rank:
         raise DataError(f"{found.name} ends within its head, after {len(raw)} bytes")

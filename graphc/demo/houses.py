@@ -11,6 +11,7 @@ import numpy as np
 
 import graphc as gx
 from graphc.demo.data import DataError
+from graphc.demo.progress import Progress
 from graphc.ir.state import Array
 
 EPOCHS = 60
@@ -18,6 +19,8 @@ FOLDS = 5
 IDENTIFIERS = ("Order", "PID", "Id")
 CODES = ("MS SubClass", "MSSubClass", "Mo Sold", "MoSold")  # numbers that name a kind
 MISSING = ("", "NA")
+PRICE = "SalePrice"
+LEAST = 10 * FOLDS  # houses
 
 
 @dataclass(frozen=True)
@@ -34,26 +37,49 @@ def read(path: Path) -> Houses:
     file = path / "AmesHousing.csv" if path.is_dir() else path
     if not file.is_file():
         raise DataError(f"there is no file {file.name} in {file.parent}")
-    with file.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
-    if not rows or "SalePrice" not in rows[0]:
-        raise DataError(f"{file.name} has no column SalePrice")
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.reader(stream, strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{file.name} is not a CSV table: {error}") from None
+    head, body = (rows[0], rows[1:]) if rows else ([], [])
+    if PRICE not in head:
+        raise DataError(f"{file.name}: expected a column {PRICE}, found {', '.join(head)[:60] or 'none'}")
+    if len(body) < LEAST:
+        raise DataError(f"{file.name}: expected at least {LEAST} houses, found {len(body)}")
+    for k, row in enumerate(body, 1):
+        if len(row) != len(head):
+            raise DataError(f"{file.name}, house {k}: expected {len(head)} fields, found {len(row)}")
+    texts = {name: [v.strip() for v in column] for name, column in zip(head, zip(*body, strict=True), strict=True)}
+    log_price = np.array([_log_price(file, k, v) for k, v in enumerate(texts.pop(PRICE), 1)])
     numbers: dict[str, Array] = {}
-    texts: dict[str, list[str]] = {}
-    for name in rows[0]:
-        values = [(row[name] or "").strip() for row in rows]
-        if name in IDENTIFIERS or name == "SalePrice":
-            continue
-        try:
-            column = np.array([np.nan if v in MISSING else float(v) for v in values])
-        except ValueError:
-            texts[name] = values
-            continue
-        if name in CODES:
-            texts[name] = values
-        else:
+    for name in list(texts):
+        if name in IDENTIFIERS:
+            del texts[name]
+        elif name not in CODES and (column := _numbers(texts[name])) is not None:
             numbers[name] = column
-    return Houses(numbers, texts, np.log(np.array([float(row["SalePrice"]) for row in rows])))
+            del texts[name]
+    return Houses(numbers, texts, log_price)
+
+
+def _log_price(file: Path, house: int, text: str) -> float:
+    try:
+        price = float(text)
+    except ValueError:
+        price = np.nan
+    if not 0 < price < np.inf:
+        raise DataError(f"{file.name}, house {house}: expected a price above 0, found {text!r}")
+    return float(np.log(price))
+
+
+def _numbers(values: list[str]) -> Array | None:
+    """A column as numbers with NaN where missing; None for a column of texts."""
+    try:
+        column = np.array([np.nan if v in MISSING else float(v) for v in values])
+    except ValueError:
+        return None
+    column[np.isinf(column)] = np.nan
+    return column
 
 
 def features(houses: Houses, train: Array) -> Array:
@@ -65,6 +91,8 @@ def features(houses: Houses, train: Array) -> Array:
     columns: list[Array] = []
     for column in houses.numbers.values():
         known = column[train][~np.isnan(column[train])]
+        if not known.size:
+            continue
         filled = np.where(np.isnan(column), np.median(known), column)
         if known.min() >= 0 and known.max() > 200 and known.min() < 1500:  # amounts and areas, not years
             filled = np.log1p(filled)
@@ -115,31 +143,44 @@ def network(x: Array, y: Array, train: Array, test: Array, decay: float, rate: f
     return float(np.sqrt(np.mean((infer(x[test]) * spread + mean - y[test]) ** 2)))
 
 
+def splits(houses: Houses, seed: int = 0) -> list[tuple[Array, Array, Array]]:
+    """For each fold its features, the rows to train on and the rows to test on."""
+    count = len(houses.log_price)
+    out = []
+    for fold in np.array_split(np.random.default_rng(seed).permutation(count), FOLDS):
+        test = np.sort(fold)
+        train = np.setdiff1d(np.arange(count), test)
+        out.append((features(houses, train), train, test))
+    return out
+
+
 def run(path: Path, epochs: int = EPOCHS, seed: int = 0, decay: float = 1.0, rate: float = 0.2) -> dict[str, Any]:
-    """Five-fold cross validation of the four networks and ridge regression; prints the table."""
+    """Five-fold cross validation of ridge regression and the four networks; prints the table."""
     houses = read(path)
-    y = houses.log_price
-    folds = np.array_split(np.random.default_rng(seed).permutation(len(y)), FOLDS)
+    y, folds = houses.log_price, splits(houses, seed)
     print(
-        f"{len(y):,} houses, {len(houses.numbers)} numeric and {len(houses.texts)} text columns, "
-        f"{FOLDS} folds, {epochs} epochs\n"
+        f"{len(y):,} houses, {len(houses.numbers)} numeric and {len(houses.texts)} text columns as "
+        f"{folds[0][0].shape[1]} features\n"
+        f"log-RMSE: mean and standard deviation over {FOLDS} folds, {epochs} epochs each\n"
     )
-    print(f"{'model':<22}{'weight decay':>14}{'dropout':>10}{'log-RMSE':>12}{'+-':>9}")
-    splits = []
-    for k in range(FOLDS):
-        train = np.sort(np.concatenate([f for j, f in enumerate(folds) if j != k]))
-        splits.append((features(houses, train), train, np.sort(folds[k])))
-    out: dict[str, Any] = {"demo": "house-prices", "rows": []}
+    print(f"{'model':<20}{'weight decay':>14}{'dropout':>10}{'log-RMSE':>12}{'+-':>9}", flush=True)
+    bar = Progress(4 * FOLDS, "fold")
+    rows: list[dict[str, Any]] = []
 
     def show(model: str, wd: float, drop: float, scores: list[float]) -> None:
         mean, spread = float(np.mean(scores)), float(np.std(scores))
-        print(f"{model:<22}{wd:>14g}{drop:>10g}{mean:>12.4f}{spread:>9.4f}", flush=True)
-        out["rows"].append(
+        bar.clear()
+        print(f"{model:<20}{wd or 'off':>14}{drop or 'off':>10}{mean:>12.4f}{spread:>9.4f}", flush=True)
+        rows.append(
             {"model": model, "weight_decay": wd, "dropout": drop, "log_rmse": mean, "sd": spread, "folds": scores}
         )
 
-    show("ridge regression", 0, 0, [ridge(x, y, train, test) for x, train, test in splits])
+    show("ridge regression", 0, 0, [ridge(x, y, train, test) for x, train, test in folds])
     for wd in (0.0, decay):
         for drop in (0.0, rate):
-            show("network 64 ReLU", wd, drop, [network(x, y, tr, te, wd, drop, epochs, seed) for x, tr, te in splits])
-    return out
+            scores = []
+            for x, train, test in folds:
+                scores.append(network(x, y, train, test, wd, drop, epochs, seed))
+                bar.step()
+            show("network 64 ReLU", wd, drop, scores)
+    return {"demo": "house-prices", "seed": seed, "epochs": epochs, "rows": rows}

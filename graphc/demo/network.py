@@ -59,16 +59,13 @@ def fit(
     epochs: int,
     batch_size: int = 256,
     seed: int = 0,
-    progress: bool = False,
     report: Callable[[int, Epoch], Any] = lambda k, epoch: None,
 ) -> list[Epoch]:
     """Trains for some epochs, each in an order of its own."""
     out = []
     for k in range(epochs):
         started = time.perf_counter()
-        pass_ = model.train.run_batches(
-            [data.train_x, data.train_y], batch_size, shuffle=True, seed=seed * 1000 + k, progress=progress
-        )
+        pass_ = model.train.run_batches([data.train_x, data.train_y], batch_size, shuffle=True, seed=seed * 1000 + k)
         seconds = time.perf_counter() - started
         guess = model.infer.run_batches([data.test_x], 1000)["label"]
         epoch = Epoch(

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from graphc.demo.data import DataError, Images
 
 
-def torch_epoch_seconds(data: Images, hidden: int, batch: int, repeats: int = 5) -> dict[str, float]:
-    """Median seconds of an epoch on one thread and on two: shuffle, forward, backward, SGD 0.1, loss, accuracy."""
+def need_torch() -> Any:
+    """The module torch; DataError where it is missing."""
     try:
         import torch
     except ImportError:
         raise DataError('--compare torch needs PyTorch: pip install "graphc[bench]"') from None
+    return torch
+
+
+def torch_epoch_seconds(data: Images, hidden: int, batch: int, repeats: int = 5) -> dict[str, float]:
+    """Median seconds of an epoch on one thread and on two: shuffle, forward, backward, SGD 0.1, loss, accuracy."""
+    torch = need_torch()
     classes = int(data.train_y.max()) + 1
     x, y = torch.from_numpy(data.train_x.copy()), torch.from_numpy(data.train_y.copy())
     out = {}

@@ -1,0 +1,65 @@
+"""What ``graphc info`` says of the machine and the installation."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import llvmlite.binding as llvm
+
+from graphc.codegen.blas import library
+from graphc.config import __version__, settings
+
+REQUIRED = ("numba", "llvmlite", "numpy", "scipy", "networkx")
+OPTIONAL = ("scikit-learn", "matplotlib", "torch", "jax", "mkl")
+HELD = {"shared": "held to one thread while graphc calls it", "local": "one thread of its own"}
+VECTOR = (("avx512f", 512), ("avx2", 256), ("sve", 0), ("neon", 128), ("sse2", 128))
+
+
+def rows() -> dict[str, str]:
+    """Name -> value, in reading order. CompileError where GRAPHC_BLAS cannot be satisfied."""
+    blas = library()
+    features = llvm.get_host_cpu_features()
+    vector = next(((name, bits) for name, bits in VECTOR if features.get(name)), ("none known", 0))
+    width = f", {vector[1]} bits" if vector[1] else ""
+    present = {name: _version(name) for name in OPTIONAL}
+    absent = [name for name, found in present.items() if found is None]
+    extras = [f"{name} {found}" for name, found in present.items() if found is not None]
+    return {
+        "graphc": __version__,
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        **{name: _version(name) or "missing" for name in REQUIRED},
+        "optional": ", ".join(extras) + (f" (not installed: {', '.join(absent)})" if absent else ""),
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": f"{llvm.get_host_cpu_name()}, {_processors()} for this process",
+        "vectors": f"{vector[0]}{width}; exp, log, tanh and the like are graphc's own, inlined",
+        "blas": f"{blas.name}, {blas.int_bits}-bit sizes, {HELD.get(blas.threads, 'threads not controlled')}",
+        "threads": "a kernel runs on the thread that calls it",
+        "cache": _cache(settings().cache_dir),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _processors() -> str:
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return f"{count} processor{'s' * (count != 1)}"
+
+
+def _cache(root: Path) -> str:
+    """Place and size of the cache; entries may come and go meanwhile."""
+    count, size = 0, 0
+    for file in root.rglob("*") if root.is_dir() else ():
+        try:
+            if file.is_file():
+                count, size = count + 1, size + file.stat().st_size
+        except FileNotFoundError:
+            continue
+    return f"{root} ({count} files, {size / 1e6:.1f} MB)"
