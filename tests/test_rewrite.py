@@ -98,6 +98,8 @@ NEEDED = {
     "quotient-of-quotient": ([1.0, 1e-200, 1e200], 1e200),
     "quotient-times-quotient": ([1.0, 0.0, 2.0], 0.5),
     "minus-quotient-times-quotient": ([1.0, 0.0, 2.0], -0.5),
+    "gradient-of-logistic": ([1.0, -800.0], 0.0),
+    "gradient-of-softplus": ([3.0, 800.0], 3.0),
     "quotient-times-exp": ([3.0, -1000.0], 3.0),
 }
 FASTER = {"logistic", "norm-squared", "root-squared", "log-of-exp"}  # there the plain form is right too, or nearly
@@ -125,6 +127,16 @@ def test_hand_written_softmax_has_finite_loss_and_gradients() -> None:
     p[:, 0] -= 1
     assert np.isfinite(value)
     np.testing.assert_allclose(slope, p, atol=1e-12)
+
+
+def test_hand_written_logistic_and_softplus_have_finite_gradients() -> None:
+    g = gx.Graph("hand", float_dtype="float64")
+    x = g.input("x", ("n",), "float64")
+    a = np.array([-800.0, -1.0, 0.0, 2.0, 800.0])
+    s = 1 / (1 + np.exp(-np.clip(a, -700, None)))
+    for value, want in ((1 / (1 + gx.exp(-x)), s * (1 - s)), (gx.log(1 + gx.exp(x)), s)):
+        found = gx.compile([x], gx.grad(gx.sum(value), x))(a)
+        np.testing.assert_allclose(found, want, rtol=1e-12, atol=1e-300)
 
 
 def test_constants_fold_but_do_not_grow() -> None:

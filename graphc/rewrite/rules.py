@@ -78,6 +78,13 @@ STABILITY: tuple[Rule, ...] = (
     Rule("quotient-of-quotient", (g / (x / y)) / y, lambda g, x, y: g / x),
     Rule("quotient-times-quotient", (g / x) * (x / y), lambda g, x, y: g / y),
     Rule("minus-quotient-times-quotient", -(g / x) * (x / y), lambda g, x, y: -(g / y)),
+    # and those of 1 / (1 + exp(-x)) and log(1 + exp(x))
+    Rule(
+        "gradient-of-logistic",
+        (g * (sigmoid(x) / (1 + exp(-x)))) * exp(-x),
+        lambda g, x: g * (f.sigmoid(x) * f.sigmoid(-x)),
+    ),
+    Rule("gradient-of-softplus", (g / (1 + exp(x))) * exp(x), lambda g, x: g * f.sigmoid(x)),
     Rule("quotient-times-exp", (g / exp(x)) * exp(x), lambda g, x: g),
 )
 
