@@ -1,8 +1,11 @@
 """Writes docs/dumps.md: one tanh of examples/xor.py followed through ``exe.stages``, with real output.
 
-python docs/make_dumps.py
+    python docs/make_dumps.py
+
+What stands before the heading of LLVM is the same on every machine, and a test compares it.
 """
 
+import re
 import sys
 from pathlib import Path
 
@@ -14,39 +17,87 @@ from xor import network  # noqa: E402
 
 import graphc as gx  # noqa: E402
 
+HOLDS = {
+    "graph": "what you wrote, and its derivatives; one node a line, with your line",
+    "schedule": "loops, and where values are kept",
+    "source": "the generated Python, a comment for each node",
+    "llvm": "the same after LLVM's optimisation",
+    "assembly": "machine code",
+}
 
-def lines(text, word, around=0, most=12):
-    """The lines of a stage that hold ``word``, with some around them."""
+
+def stages():
+    """The stages of the mean squared error of the 2-3-1 network and its gradient with respect to W1."""
+    rng = np.random.default_rng(0)
+    g, x, prediction = network(gx.tanh, lambda shape: rng.normal(size=shape))
+    y = g.input("y", shape=("batch", 1), dtype="float64")
+    loss = gx.mean(gx.squared_error(prediction, y))
+    return gx.compile([x, y], [loss, gx.grad(loss, g["W1"])]).stages
+
+
+def code(rows):
+    """Rows as a block, cut to the width of a page."""
+    return "```\n" + "\n".join(row[:118].rstrip() for row in rows) + "\n```"
+
+
+def holding(text, *words):
+    """The rows that hold one of the words, their columns closed up."""
+    found = [row for row in text.splitlines() if any(word in row for word in words)]
+    return [row if row.startswith("    ") else re.sub(r"(?<=\S) {2,}", "  ", row) for row in found]
+
+
+def around(text, word, before, after):
+    """The first row that holds the word, with its neighbours."""
     rows = text.splitlines()
-    kept = sorted({j for k, row in enumerate(rows) if word in row for j in range(k - around, k + around + 1)})
-    return "\n".join(rows[j][:118].rstrip() for j in kept[:most] if 0 <= j < len(rows))
+    at = next(k for k, row in enumerate(rows) if word in row)
+    return rows[max(at - before, 0) : at + after + 1]
+
+
+def portable(found):
+    """The part of the page that does not depend on the machine."""
+    passes = [name for name in found if name not in HOLDS]
+    table = "\n".join(f"| `{k}` | {HOLDS.get(k, 'the graph after that pass')} |" for k in found)
+    loop = holding(found["source"], "def kernel", "range(n0)")
+    loop += around(found["source"], " = tanh(", 5, 6)
+    return [
+        "# Dumps: one tanh, from the DSL to machine code",
+        "`exe.stages` maps the name of every stage to its text. Here the `tanh` of `examples/xor.py` and its\n"
+        "derivative are followed through all of them (`python docs/make_dumps.py` writes this page).",
+        "| stage | what it holds |\n|---|---|\n" + table,
+        "## graph",
+        "The node, and the nodes that `gx.grad` appended for it: `1 - y * y`, times what arrives from above.",
+        code(holding(found["graph"], "= tanh(", "gradient of tanh")),
+        "## " + ", ".join(passes),
+        "A pass stands here when it changed something. Nodes are numbered anew, names and lines stay:",
+        code([f"{name:<13}{row.strip()}" for name in passes for row in holding(found[name], "= tanh(")]),
+        "## schedule",
+        "Nodes became statements in loops. The products are small, so they became sums, and one loop over the batch\n"
+        "holds everything, forward and backward:",
+        code(found["schedule"].splitlines()),
+        "## source",
+        "Valid Python; tracebacks and profilers find it. The middle loop, with both halves of the `tanh` in it:",
+        code(loop),
+    ]
+
+
+def machine(found):
+    """The part that does: vectors where this machine has them."""
+    vectors = "@llvm.copysign.v"
+    return [
+        "## llvm",
+        "`tanh` is a function of `graphc/codegen/vecmath.py`: with `t = expm1(2 * min(|x|, 10))` it is\n"
+        "`copysign(t / (t + 2), x)`. Those last three operations, inlined into the loop:",
+        code(around(found["llvm"], vectors if vectors in found["llvm"] else "@llvm.copysign", 2, 0)),
+        "## assembly",
+        "The division among its neighbours:",
+        code(around(found["assembly"], "vdiv" if "vdiv" in found["assembly"] else "div", 2, 2)),
+    ]
 
 
 def page():
     """The page's text."""
-    rng = np.random.default_rng(0)
-    _, x, prediction = network(gx.tanh, lambda shape: rng.normal(size=shape))
-    exe = gx.compile([x], prediction)
-    stages = exe.stages
-    parts = [
-        "# Dumps: one tanh, from the DSL to machine code",
-        "`exe.stages` maps the name of every stage to its text. Here the `tanh` of `examples/xor.py` is followed\n"
-        "through all of them (made by `python docs/make_dumps.py`).",
-        "```\n" + "\n".join(f"{name:<14}{len(text.splitlines()):>6} lines" for name, text in stages.items()) + "\n```",
-        "**graph**: what the user wrote, one node a line, with the user's line.",
-        "```\n" + lines(stages["graph"], "tanh(") + "\n```",
-        "Each **pass** that changed something follows (`canonicalise`, `fold`, `cse`, `stabilise`, `simplify`).",
-        "**schedule**: loops and statements. The small products became sums, so everything is one loop over the batch.",
-        "```\n" + lines(stages["schedule"], "tanh", 3) + "\n```",
-        "**source**: the generated Python, a comment for each node.",
-        "```\n" + lines(stages["source"], "tanh", 3) + "\n```",
-        "**llvm**: after optimisation. `tanh` is graphc's own, from `expm1`; its polynomial is inlined into the loop.",
-        "```\n" + lines(stages["llvm"], "@llvm.copysign", 2, 6) + "\n```",
-        "**assembly**: the last lines of the same.",
-        "```\n" + lines(stages["assembly"], "vfmadd", 0, 4) + "\n```",
-        "On the command line, `print(exe.source)` is usually the best first look.",
-    ]
-    return "\n\n".join(parts) + "\n"
+    found = stages()
+    return "\n\n".join(portable(found) + machine(found)) + "\n"
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from graphc.executable import Executable, Program, Structure
 from graphc.ir import dims
 from graphc.ir.graph import Graph, Tensor, copy_node, located, topological
 from graphc.ir.op import lookup
-from graphc.rewrite.passes import run
 
 
 def compile(
@@ -55,9 +54,6 @@ def compile(
             graph, source, structure, tuple(t.name for t in arguments), len(results), tuple(t.name for t in nexts)
         )
         _check_sizes(program)
-        stages: list[tuple[str, Graph]] = [("graph", source)]
-        program.optimised = run(source, on_stage=lambda name, g: stages.append((name, g)))
-        program.stages = stages
         return Executable(program, threads=threads, fastmath=fastmath, backend=backend, cache=cache)
 
 

@@ -6,7 +6,7 @@ import ctypes
 import linecache
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -18,8 +18,9 @@ from numba.np.numpy_support import from_dtype
 from graphc.batches import run_batches
 from graphc.binding import arrange, check_out, convert
 from graphc.codegen.abi import entry_source, head_bytes
-from graphc.codegen.jit import compile_source
-from graphc.codegen.kernel import SIGNATURE, build
+from graphc.codegen.jit import compile_source, recall, remember
+from graphc.codegen.kernel import SIGNATURE, Kernel, build
+from graphc.codegen.record import from_record, program_key, to_record
 from graphc.errors import CompileError, InputError, InputIndexError, InputShapeError
 from graphc.ir import dims
 from graphc.ir.graph import Graph, Tensor
@@ -27,6 +28,7 @@ from graphc.ir.state import Array, aligned_empty
 from graphc.ir.text import print_graph
 from graphc.native import njit_function
 from graphc.reference import check_sizes, evaluate
+from graphc.rewrite.passes import run
 
 MOST_PLANS = 256  # shapes remembered by one executable
 
@@ -73,9 +75,9 @@ class Structure:
         raise InputError(f"out must have the structure of the outputs: {self.kind} {', '.join(self.keys)}".rstrip())
 
 
-@dataclass(slots=True)
+@dataclass
 class Program:
-    """What is compiled: the user's graph, the part of it that the outputs need, and the same after rewriting."""
+    """What is compiled: the user's graph, the part that the outputs need, and, when asked for, its rewritten form."""
 
     graph: Graph
     source: Graph
@@ -83,8 +85,21 @@ class Program:
     inputs: tuple[str, ...]
     n_outputs: int
     updates: tuple[str, ...]
-    optimised: Graph = field(init=False)
-    stages: list[tuple[str, Graph]] = field(init=False)
+
+    @cached_property
+    def stages(self) -> list[tuple[str, Graph]]:
+        """The graph, and after each pass that changed it."""
+        out = [("graph", self.source)]
+        run(self.source, on_stage=lambda name, graph: out.append((name, graph)))
+        return out
+
+    @property
+    def optimised(self) -> Graph:
+        return self.stages[-1][1]
+
+    def kernel(self) -> Kernel:
+        """The kernel, by all passes."""
+        return build(self.optimised, self.inputs, self.n_outputs, self.updates, self.symbols)
 
     @property
     def arguments(self) -> list[Tensor]:
@@ -128,22 +143,23 @@ class Executable:
         self._dtypes = tuple(t.dtype for t in self._results)
         self._scalar = tuple(t.shape == () for t in self._results)
         self.backend, self.threads, self.fastmath = backend, threads, fastmath
-        self._kernel: Any = None
+        self._kernel: Kernel | None = None
         if backend == "numba":
             self._build(cache)
         state = program.graph.state
-        uses_state = any(n.op.name in ("parameter", "variable") for n in program.optimised.nodes)
+        uses_state = any(n.op.name in ("parameter", "variable") for n in program.source.nodes)
         self._lock = state.lock.writing if program.updates else state.lock.reading if uses_state else nullcontext()
 
     def _build(self, cache: bool) -> None:
         """Generates, compiles and binds the kernel and the function that enters it from Python."""
         program = self._program
-        kernel = build(program.optimised, program.inputs, program.n_outputs, program.updates, program.symbols)
-        self._kernel = kernel
+        self._kernel = kernel = _recalled(program) if cache else program.kernel()
         self._compiled = compile_source(kernel.source, "kernel", SIGNATURE, on_disk=cache, fastmath=self.fastmath)
         self._address: int = self._compiled.address
         code = self._compiled.function.py_func.__code__
-        linecache.cache[code.co_filename] = (lambda: kernel.annotated,)  # for profilers and debuggers, made when read
+        linecache.cache[code.co_filename] = (
+            lambda: self._listing.annotated,
+        )  # for profilers and debuggers, made when read
         arrays = [(t.dtype, t.ndim) for t in (*self._arguments, *self._results)]
         self._entry = compile_source(
             entry_source(len(self._arguments), len(self._results)), "enter", _entry_signature(arrays), on_disk=cache
@@ -227,7 +243,8 @@ class Executable:
 
     def index_error(self, status: int, where: int, value: int, sizes: Mapping[str, int]) -> InputIndexError:
         """The error for an index out of range that a kernel reported."""
-        node = self._program.optimised[self._kernel.failures[status - 1]].node
+        assert self._kernel is not None
+        node = self._program.source[self._kernel.failures[status - 1]].node
         low, high = (dims.evaluate(node.attrs[k], sizes) for k in ("low", "high"))
         shape = tuple(dims.evaluate(s, sizes) for s in node.type.shape)
         at = tuple(int(k) for k in np.unravel_index(where, shape)) if shape else ()
@@ -339,15 +356,20 @@ class Executable:
     def source(self) -> str:
         """The generated Python, with a comment for each node."""
         self._need_kernel()
-        text: str = self._kernel.annotated
-        return text
+        return self._listing.annotated
+
+    @cached_property
+    def _listing(self) -> Kernel:
+        """The kernel with its text and schedule; made anew where it was recalled from disk."""
+        assert self._kernel is not None
+        return self._kernel if self._kernel.text is not None else self._program.kernel()
 
     @property
     def stages(self) -> Mapping[str, str]:
         """The text of every stage of the compiler, in order."""
         out = {name: print_graph(graph) for name, graph in self._program.stages}
         if self._kernel is not None:
-            out["schedule"] = self._kernel.loops
+            out["schedule"] = self._listing.loops
             out["source"] = self.source
             out["llvm"] = self._compiled.llvm
             out["assembly"] = self._compiled.assembly
@@ -358,6 +380,19 @@ class Executable:
         if set(sizes) != set(self._program.symbols):
             raise InputError(f"memory: expected the sizes {', '.join(self._program.symbols)}, found {', '.join(sizes)}")
         return self.plan_for(dict(sizes)).work_bytes
+
+
+def _recalled(program: Program) -> Kernel:
+    """The program's kernel from the cache's record of it, or made and recorded."""
+    key = program_key(program.source, program.inputs, program.n_outputs, program.updates)
+    record = recall(key)
+    if record is not None:
+        return from_record(record, program.source, program.updates)
+    kernel = program.kernel()
+    made = to_record(kernel, program.source, program.updates)
+    if made is not None:
+        remember(key, made)
+    return kernel
 
 
 def _entry_signature(arrays: Sequence[tuple[Any, int]]) -> Any:

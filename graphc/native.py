@@ -28,6 +28,7 @@ def njit_function(exe: Executable) -> Any:
 def _source(exe: Executable) -> str:
     """The wrapper's text, made of positions and sizes only."""
     program, kernel = exe._program, exe._kernel
+    assert kernel is not None
     local = {name: f"n{k}" for k, name in enumerate(program.symbols)}
     inputs = [f"a{k}" for k in range(len(exe._arguments))]
     lines = [f"def call({', '.join(inputs)}):"]

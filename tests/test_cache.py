@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import graphc as gx
@@ -283,3 +284,36 @@ def test_records_are_remembered_and_damage_is_forgotten(cache: Path) -> None:
     first, second = cache.glob("*.json")
     first.write_bytes(second.read_bytes())
     assert sorted([jit.recall("graph") is None, jit.recall("other") is None]) == [False, True], "one stands for another"
+
+
+def _step(prefix: str) -> gx.Executable:
+    """One training program under different names: constants, labels, an update that is not read, two symbols."""
+    g = gx.Graph(prefix)
+    x, y = g.input(prefix + "x", ("n", "k")), g.input(prefix + "y", ("n",), "int64")
+    w = g.parameter(prefix + "w", np.ones((6, 5), np.float32))
+    last = g.variable(prefix + "last", np.zeros((), np.float32))
+    logits = x[:, :6] @ (w * np.arange(5, dtype=np.float32))
+    loss = gx.mean(gx.cross_entropy(logits, y))
+    return gx.compile([x, y], loss, updates=gx.optim.SGD(lr=0.1).updates(loss) | {last: loss})
+
+
+def test_a_warm_start_runs_no_pass_and_names_its_own_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAPHC_CACHE_DIR", str(tmp_path))
+    a, b = np.ones((4, 7), np.float32), np.array([0, 1, 2, 3])
+    first = _step("one_")
+    expected = [first(a, b), first(a, b)]
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("a pass was run")
+
+    with monkeypatch.context() as context:
+        context.setattr("graphc.executable.run", never)
+        second = _step("two_")
+        assert [second(a, b), second(a, b)] == expected
+        with pytest.raises(gx.InputIndexError, match="label 9") as caught:
+            second(a, np.array([0, 9, 0, 0]))
+        assert "test_cache.py" in str(caught.value)
+        assert second.memory(n=4, k=7) == first.memory(n=4, k=7)
+    for name in ("w", "last"):
+        np.testing.assert_array_equal(first.graph.state["one_" + name], second.graph.state["two_" + name])
+    assert second.source.replace("two_", "one_") == first.source

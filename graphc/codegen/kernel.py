@@ -33,17 +33,19 @@ class Kernel:
     constants: tuple[Array, ...]
     work_bytes: Size
     failures: tuple[str, ...]
-    text: Text
-    schedule: Schedule
+    text: Text | None  # None where the kernel was recalled from disk
+    schedule: Schedule | None
 
     @property
     def loops(self) -> str:
         """The schedule as text: loops, statements, products, and where values are kept."""
+        assert self.schedule is not None
         return describe(self.schedule)
 
     @property
     def annotated(self) -> str:
         """The source with a comment for each node."""
+        assert self.text is not None and self.schedule is not None
         return annotate(self.text, self.schedule.graph)
 
 

@@ -41,8 +41,8 @@ def torch_epoch_seconds(data: Images, hidden: int, batch: int, repeats: int = 5)
                 step.zero_grad()
                 loss.backward()
                 step.step()
-                total += float(loss) * len(rows)
-                right += int((logits.argmax(1) == y[rows]).sum())
+                total += loss.item() * len(rows)
+                right += int((logits.argmax(1) == y[rows]).sum().item())
             times.append(time.perf_counter() - started)
         out[str(threads)] = sorted(times)[len(times) // 2]
     return out

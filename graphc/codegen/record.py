@@ -1,0 +1,62 @@
+"""A kernel as a JSON record, so that a later process finds its source without running the compiler's passes.
+
+Names are left out: state, tests and constants are told by their place in the program, so graphs that differ in names
+only share a record, as they share the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc.codegen.kernel import Kernel
+from graphc.ir.graph import Graph
+from graphc.ir.interchange import parse
+from graphc.ir.text import canonical_text
+
+LARGEST = 1 << 20  # bytes of constant arrays in a record
+
+
+def program_key(source: Graph, inputs: Sequence[str], n_outputs: int, updates: Sequence[str]) -> str:
+    """What decides a program's kernel: the graph before rewriting, and the roles of its leaves and outputs."""
+    roles = [source[name].id for name in inputs], n_outputs, [_place(source, updates, name) for name in updates]
+    return f"{canonical_text(source)}\n{roles}"
+
+
+def to_record(kernel: Kernel, source: Graph, updates: Sequence[str]) -> dict[str, Any] | None:
+    """The record of ``kernel``; None where its constants are large or a test is not a node of ``source``."""
+    if sum(c.nbytes for c in kernel.constants) > LARGEST or any(name not in source for name in kernel.failures):
+        return None
+    return {
+        "source": kernel.source,
+        "symbols": list(kernel.symbols),
+        "state": [_place(source, updates, name) for name in kernel.state_names],
+        "constants": [[c.dtype.name, list(c.shape), c.tobytes().hex()] for c in kernel.constants],
+        "work_bytes": str(kernel.work_bytes),
+        "failures": [source[name].id for name in kernel.failures],
+    }
+
+
+def from_record(record: dict[str, Any], source: Graph, updates: Sequence[str]) -> Kernel:
+    """The kernel of a record, with the names of this program."""
+    names = {tuple(_place(source, updates, n.name)): n.name for n in source.nodes}
+    names |= {("update", k): name for k, name in enumerate(updates)}
+    return Kernel(
+        source=record["source"],
+        symbols=tuple(record["symbols"]),
+        state_names=tuple(names[tuple(place)] for place in record["state"]),
+        constants=tuple(
+            np.frombuffer(bytes.fromhex(data), dtype).reshape(shape) for dtype, shape, data in record["constants"]
+        ),
+        work_bytes=parse(record["work_bytes"]),
+        failures=tuple(source.nodes[i].name for i in record["failures"]),
+        text=None,
+        schedule=None,
+    )
+
+
+def _place(source: Graph, updates: Sequence[str], name: str) -> list[Any]:
+    """Where a state stands: a node of the program, or the one that an update writes without reading it."""
+    return ["node", source[name].id] if name in source else ["update", list(updates).index(name)]
