@@ -162,6 +162,7 @@ CASES: list[Case] = [
     Case("repeat", lambda x: gx.repeat(x, 2, 1), lambda x: np.repeat(x, 2, 1)),
     Case("roll", lambda x: gx.roll(x, 3, 1), lambda x: np.roll(x, 3, 1)),
     Case("split", lambda x: gx.split(x, 2, 1)[1], lambda x: np.split(x, 2, 1)[1]),
+    Case("split_at", lambda x: gx.split(x, [1, -1], 1)[1], lambda x: np.split(x, [1, -1], 1)[1]),
     Case("squeeze", lambda x: gx.squeeze(gx.expand_dims(x, 1), 1), lambda x: x),
     Case("moveaxis", lambda x: gx.moveaxis(x, 0, 2), lambda x: np.moveaxis(x, 0, 2), shapes=((2, 3, 4),)),
     # indexing
@@ -179,7 +180,12 @@ CASES: list[Case] = [
     Case("outer", gx.outer, np.outer, (REAL, REAL), ((3,), (4,))),
     Case("vecdot", gx.vecdot, lambda a, b: (a * b).sum(-1), (REAL, REAL), ((3, 4), (3, 4)), tolerance=1e-12),
     Case("tensordot", lambda a, b: gx.tensordot(a, b, 2), lambda a, b: np.tensordot(a, b, 2), (REAL, REAL), ((2, 3, 4), (3, 4, 5)), tolerance=1e-12),
+    Case("vecdot_axis", lambda a, b: gx.vecdot(a, b, axis=-2), lambda a, b: (a * b).sum(-2), (REAL, REAL), ((2, 3, 4), (3, 1)), tolerance=1e-12),
+    Case("tensordot_axes", lambda a, b: gx.tensordot(a, b, ((1, -1), (1, 0))), lambda a, b: np.tensordot(a, b, ((1, 2), (1, 0))), (REAL, REAL), ((2, 3, 4), (4, 3, 5)), tolerance=1e-12),
+    Case("tensordot_axis", lambda a, b: gx.tensordot(a, b, (0, 1)), lambda a, b: np.tensordot(a, b, (0, 1)), (REAL, REAL), ((3, 2), (4, 3)), tolerance=1e-12),
     Case("trace", gx.trace, np.trace, shapes=((4, 4),), tolerance=1e-12),
+    Case("diagonal_above", lambda x: gx.diagonal(x, 1), lambda x: np.diagonal(x, 1), shapes=((3, 4),)),
+    Case("diagonal_below", lambda x: gx.diagonal(x, -2), lambda x: np.diagonal(x, -2), shapes=((5, 4),)),
     # network
     Case("softmax", gx.softmax, _softmax),
     Case("log_softmax", lambda x: gx.log_softmax(x, 0), lambda x: sp.log_softmax(x, 0)),

@@ -131,7 +131,7 @@ def test_symbolic_sizes_give_the_same_bits_as_known_ones(group: list[Case]) -> N
         try:
             symbolic = case.build(*b)
         except gx.ShapeError:
-            assert case.name in ("roll", "reshape", "split", "pad_reflect", "trace", "tensordot")
+            assert case.name.split("_")[0] in ("roll", "reshape", "split", "pad", "trace", "tensordot", "diagonal")
             continue
         arrays = case.arrays("float64")
         expected = gx.compile(a, case.build(*a), backend="numpy")(*arrays)

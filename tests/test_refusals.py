@@ -169,8 +169,8 @@ def test_more_functions_refuse() -> None:
         gx.random.uniform(key, (2,), dtype="int64")
     with pytest.raises(gx.ShapeError, match="low < high"):
         gx.random.randint(key, (2,), 3, 3)
-    with pytest.raises(gx.ShapeError, match="square"):
-        gx.diagonal(x)
+    with pytest.raises(gx.ShapeError, match="known sizes"):
+        gx.diagonal(g.input("oblong", ("rows", 3)))
     with pytest.raises(gx.ShapeError, match="at least one axis"):
         gx.cross_entropy(g.input("s", ()), g.input("i", (), "int64"))
     with pytest.raises(ValueError, match="two axes"):

@@ -139,7 +139,7 @@ def getitem(x: Tensor, index: Any) -> Tensor:
                 raise ShapeError(f"index {k} is out of range on axis {axis} of {x.type}")
             start, step, size = (k if k >= 0 else n + k), 1, 1
         elif isinstance(entry, (Tensor, np.ndarray, list)) and gather is None:
-            gather = (len(shape), entry)
+            gather = (len(shape), np.empty(0, np.int64) if isinstance(entry, list) and not entry else entry)
             start, step, size = 0, 1, n
             shape.append(n)
         else:

@@ -7,11 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from graphc.errors import DTypeError, ShapeError
+from graphc.ir import dims
+from graphc.ir.dims import Size
 from graphc.ir.graph import Tensor
 from graphc.ir.op import Attrs, Kind, Op, register
-from graphc.ir.types import SizeCheck, TensorType, broadcast_checks, broadcast_shapes
+from graphc.ir.types import SizeCheck, TensorType, broadcast_checks, broadcast_shapes, normalize_axis
 from graphc.ops.apply import Operand, apply, promoted, public
-from graphc.ops.shape import expand_dims, matrix_transpose, permute_dims, reshape, squeeze
+from graphc.ops.elementwise import equal, where
+from graphc.ops.shape import expand_dims, iota, matrix_transpose, moveaxis, permute_dims, reshape, squeeze
 
 
 def _infer(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
@@ -83,9 +86,13 @@ def dot(a: Operand, b: Operand) -> Tensor:
 
 @public
 def vecdot(a: Operand, b: Operand, axis: int = -1) -> Tensor:
-    """The sum of products along one axis."""
+    """The sum of products along one axis, of one size on both sides; the other axes broadcast.
+
+    ``axis`` counts within each operand, before they broadcast. Raises ShapeError where the sizes differ.
+    """
     left, right = promoted(a, b)
-    return (left * right).sum(axis=axis)
+    left, right = (moveaxis(t, normalize_axis(axis, t.ndim, "vecdot"), -1) for t in (left, right))
+    return squeeze(matmul(expand_dims(left, left.ndim - 1), expand_dims(right, right.ndim)), [-2, -1])
 
 
 @public
@@ -102,20 +109,22 @@ def tensordot(a: Operand, b: Operand, axes: int | tuple[Sequence[int], Sequence[
     if isinstance(axes, int):
         over_left, over_right = list(range(left.ndim - axes, left.ndim)), list(range(axes))
     else:
-        over_left = [x % left.ndim for x in axes[0]]
-        over_right = [x % right.ndim for x in axes[1]]
+        pairs = [[k] if isinstance(k, int) else list(k) for k in axes]
+        over_left = [normalize_axis(k, left.ndim, "tensordot") for k in pairs[0]]
+        over_right = [normalize_axis(k, right.ndim, "tensordot") for k in pairs[1]]
+    inner = [left.shape[k] for k in over_left], [right.shape[k] for k in over_right]
+    if len(inner[0]) != len(inner[1]) or any(_apart(*sizes) for sizes in zip(*inner, strict=True)):
+        raise ShapeError(f"axes {axes} of {left.type} and {right.type} differ in number or size")
     free_left = [k for k in range(left.ndim) if k not in over_left]
     free_right = [k for k in range(right.ndim) if k not in over_right]
-    from graphc.ir import dims
-
-    inner = dims.product(left.shape[k] for k in over_left)
     rows, columns = [left.shape[k] for k in free_left], [right.shape[k] for k in free_right]
-    x = reshape(permute_dims(left, free_left + over_left), (dims.product(rows), inner))
-    y = reshape(
-        permute_dims(right, over_right + free_right),
-        (dims.product(right.shape[k] for k in over_right), dims.product(columns)),
-    )
+    x = reshape(permute_dims(left, free_left + over_left), (dims.product(rows), dims.product(inner[0])))
+    y = reshape(permute_dims(right, over_right + free_right), (dims.product(inner[1]), dims.product(columns)))
     return reshape(apply("matmul", x, y), (*rows, *columns))
+
+
+def _apart(left: Size, right: Size) -> bool:
+    return isinstance(left, int) and isinstance(right, int) and left != right
 
 
 @public
@@ -125,19 +134,25 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 @public
-def trace(x: Tensor) -> Tensor:
-    """The sum of the main diagonal of the last two axes."""
-    return diagonal(x).sum(axis=-1)
+def trace(x: Tensor, offset: int = 0) -> Tensor:
+    """The sum of a diagonal of the last two axes."""
+    return diagonal(x, offset).sum(axis=-1)
 
 
 @public
-def diagonal(x: Tensor) -> Tensor:
-    """The main diagonal of the last two axes, which must be equal known sizes."""
-    from graphc.ops.elementwise import equal, where
-    from graphc.ops.shape import iota
+def diagonal(x: Tensor, offset: int = 0) -> Tensor:
+    """A diagonal of the last two axes, ``offset`` to the right of the main one (to the left where negative).
 
-    n, m = x.shape[-2], x.shape[-1]
-    if n != m:
-        raise ShapeError(f"expected square matrices, found {x.type}")
-    i = iota(x.graph, n)
-    return where(equal(expand_dims(i, 1), expand_dims(i, 0)), x, 0).sum(axis=-1)
+    Raises ShapeError where a size is symbolic, other than the main diagonal of two equal sizes.
+    """
+    if x.ndim < 2:
+        raise ShapeError(f"expected at least two axes, found {x.type}")
+    n, m = x.shape[-2:]
+    if not (isinstance(n, int) and isinstance(m, int)) and (n != m or offset != 0):
+        raise ShapeError(f"expected known sizes, or the main diagonal of two equal ones, found {x.type}")
+    here = equal(expand_dims(iota(x.graph, n) + offset, 1), expand_dims(iota(x.graph, m), 0))
+    rows = where(here, x, 0).sum(axis=-1)
+    if not (isinstance(n, int) and isinstance(m, int)):
+        return rows
+    first = max(0, -offset)
+    return rows[..., first : first + max(0, min(n - first, m - max(0, offset)))]

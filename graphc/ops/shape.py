@@ -471,7 +471,10 @@ def _span(x: Tensor, axis: int, start: Size, size: Size, step: int = 1) -> Tenso
 
 @public
 def split(x: Tensor, sections: int | Sequence[int], axis: int = 0) -> Tensor:
-    """A list of equal parts along ``axis``, or parts that end at the given positions."""
+    """A list of equal parts along ``axis``, or parts that end at the given positions, as NumPy's slices would.
+
+    Raises ShapeError where an axis does not divide, or where a position of a symbolic size is negative.
+    """
     a = normalize_axis(axis, x.ndim, "split")
     size = x.shape[a]
     if isinstance(sections, (int, np.integer)):
@@ -479,8 +482,8 @@ def split(x: Tensor, sections: int | Sequence[int], axis: int = 0) -> Tensor:
         if width is None:
             raise ShapeError(f"cannot split axis {a} of {x.type} into {sections} equal parts")
         return [_span(x, a, dims.multiply(width, k), width) for k in range(int(sections))]  # type: ignore[return-value]
-    ends: list[Size] = [0, *sections, size]
-    return [_span(x, a, s, e - s) for s, e in itertools.pairwise(ends)]  # type: ignore[return-value]
+    at = (slice(None),) * a
+    return [x[(*at, slice(s, e))] for s, e in itertools.pairwise([0, *sections, None])]  # type: ignore[return-value]
 
 
 @public

@@ -23,18 +23,21 @@ def _float(x: Tensor) -> Tensor:
 
 @public
 def softmax(x: Tensor, axis: int = -1) -> Tensor:
-    """``exp(x) / sum(exp(x))`` along ``axis``, without overflow."""
+    """``exp(x) / sum(exp(x))`` along ``axis``, without overflow; a row of -inf gives 0 and gradient 0."""
     x = _float(x)
     e = exp(x - _shift(x, axis))
-    return e / sum(e, axis, keepdims=True)
+    total = sum(e, axis, keepdims=True)
+    return e / where(equal(total, 0), 1, total)
 
 
 @public
 def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
-    """``log(softmax(x))``, exact for small probabilities."""
+    """``log(softmax(x))``, exact for small probabilities; a row of -inf gives -inf and gradient 0."""
     x = _float(x)
     shifted = x - _shift(x, axis)
-    return shifted - log(sum(exp(shifted), axis, keepdims=True))
+    total = sum(exp(shifted), axis, keepdims=True)
+    empty = equal(total, 0)
+    return where(empty, float("-inf"), shifted - log(where(empty, 1, total)))
 
 
 @public
