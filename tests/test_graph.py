@@ -175,3 +175,15 @@ def test_text_form_shows_lines_and_gradients() -> None:
     gx.grad(gx.sum(g["h"]), g["W"])
     text = str(g)
     assert "%0 x : float32[batch, 4]" in text and "test_graph.py" in text and "gradient of h" in text
+
+
+def test_a_size_is_a_number_beside_a_tensor_and_nothing_beside_a_float() -> None:
+    x = gx.Graph("size", float_dtype="float64").input("x", ("n",), "float64")
+    n = x.shape[0]
+    values = gx.compile([x], [n * gx.sum(x), n + gx.sum(x), n - gx.sum(x), gx.sum(x) / n, n / gx.sum(x)])(
+        np.ones(4) * 2
+    )
+    assert values == [32.0, 12.0, -4.0, 2.0, 0.5]
+    for wrong in (lambda: n * 0.5, lambda: 0.5 + n, lambda: n - "a", lambda: n // 2.0):
+        with pytest.raises(TypeError):
+            wrong()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 from typing import Union
 
 Size = Union[int, "Dim"]
@@ -131,29 +132,34 @@ class Dim:
     __repr__ = __str__
 
     def __add__(self, other: Size) -> Size:
-        return _combine(((self, 1), (other, 1)))
+        return _combine(((self, 1), (other, 1))) if _is_size(other) else NotImplemented
 
     __radd__ = __add__
 
     def __sub__(self, other: Size) -> Size:
-        return _combine(((self, 1), (other, -1)))
+        return _combine(((self, 1), (other, -1))) if _is_size(other) else NotImplemented
 
     def __rsub__(self, other: Size) -> Size:
-        return _combine(((self, -1), (other, 1)))
+        return _combine(((self, -1), (other, 1))) if _is_size(other) else NotImplemented
 
     def __neg__(self) -> Size:
         return _combine(((self, -1),))
 
     def __mul__(self, other: Size) -> Size:
-        return multiply(self, other)
+        return multiply(self, other) if _is_size(other) else NotImplemented
 
     __rmul__ = __mul__
 
     def __floordiv__(self, other: Size) -> Size:
-        return floor_divide(self, other)
+        return floor_divide(self, other) if _is_size(other) else NotImplemented
 
     def __rfloordiv__(self, other: Size) -> Size:
-        return floor_divide(other, self)
+        return floor_divide(other, self) if _is_size(other) else NotImplemented
+
+
+def _is_size(value: object) -> bool:
+    """Arithmetic with anything else, a Tensor or a float, is not a size."""
+    return isinstance(value, (Integral, Dim)) and not isinstance(value, bool)
 
 
 def symbol(name: str) -> Dim:

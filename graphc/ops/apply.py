@@ -9,6 +9,8 @@ from typing import Any, ParamSpec
 import numpy as np
 
 from graphc.errors import DTypeError, GraphError, caller
+from graphc.ir import dims
+from graphc.ir.dims import Size
 from graphc.ir.graph import Graph, Tensor, located
 from graphc.ir.op import FUNCTIONS, lookup
 from graphc.ir.types import DType, is_float, promote
@@ -49,14 +51,16 @@ def graph_of(operands: Sequence[Operand]) -> Graph:
 
 
 def is_scalar(value: Operand) -> bool:
-    """A weak operand: a Python or NumPy number, which takes the dtype of what it meets."""
-    return isinstance(value, (bool, int, float, np.generic))
+    """A weak operand: a Python or NumPy number or a size, which takes the dtype of what it meets."""
+    return isinstance(value, (bool, int, float, np.generic, dims.Dim))
 
 
 def tensor(value: Operand, graph: Graph, dtype: DType | None = None) -> Tensor:
-    """``value`` in ``graph``: a tensor as it is, an array or number as a constant."""
+    """``value`` in ``graph``: a tensor as it is, an array or number as a constant, a size as a number."""
     if isinstance(value, Tensor):
         return value
+    if isinstance(value, dims.Dim):
+        return cast(size_node(graph, value), np.dtype("int64") if dtype is None else dtype)
     if not isinstance(value, (bool, int, float, np.generic, np.ndarray, list, tuple)):
         raise DTypeError(f"expected a tensor, array or number, found {type(value).__name__}")
     return graph.constant(value, dtype)
@@ -73,12 +77,21 @@ def common_dtype(operands: Sequence[Operand], graph: Graph, floating: bool = Fal
     if floating or any(isinstance(s, (float, np.floating)) for s in scalars):
         return graph.float_dtype
     found = promote(*dtypes)
-    if found.kind == "b" and any(isinstance(s, (int, np.integer)) and not isinstance(s, bool) for s in scalars):
+    if found.kind == "b" and any(not isinstance(s, (bool, np.bool_)) for s in scalars):
         return np.dtype("int64")
     for s in scalars:
-        if found.kind in "iu" and not np.iinfo(found).min <= int(s) <= np.iinfo(found).max:
+        if (
+            not isinstance(s, dims.Dim)
+            and found.kind in "iu"
+            and not np.iinfo(found).min <= int(s) <= np.iinfo(found).max
+        ):
             raise DTypeError(f"the number {s} does not fit in {found}")
     return found
+
+
+def size_node(graph: Graph, size: Size) -> Tensor:
+    """A size as an int64 scalar; a constant where it is known."""
+    return graph.constant(size) if isinstance(size, int) else graph.append(lookup("size"), (), {"size": size})
 
 
 def cast(value: Tensor, dtype: DType) -> Tensor:

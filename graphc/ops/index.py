@@ -13,9 +13,9 @@ from graphc.ir.dims import Size
 from graphc.ir.graph import Tensor
 from graphc.ir.op import Attrs, Kind, Op, register
 from graphc.ir.types import TensorType, dtype_of, is_integer, normalize_axis
-from graphc.ops.apply import Operand, apply, cast, public, tensor
+from graphc.ops.apply import Operand, apply, cast, public, size_node, tensor
 from graphc.ops.elementwise import add, checked_index, equal, less, where
-from graphc.ops.shape import expand_dims, iota, reshape, size_node
+from graphc.ops.shape import expand_dims, iota, reshape
 
 Types = Sequence[TensorType]
 INT64 = np.dtype("int64")

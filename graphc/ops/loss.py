@@ -10,7 +10,7 @@ import numpy as np
 from graphc.errors import DTypeError, ShapeError
 from graphc.ir.graph import Tensor
 from graphc.ir.types import is_float, is_integer
-from graphc.ops.apply import Operand, cast, promoted, public
+from graphc.ops.apply import Operand, cast, promoted, public, size_node
 from graphc.ops.elementwise import abs, checked_index, equal, less, maximum, where
 from graphc.ops.functions import exp, log, softplus, xlogy
 from graphc.ops.reduce import sum
@@ -102,8 +102,6 @@ def cross_entropy(
 
 
 def _classes(logits: Tensor) -> Any:
-    from graphc.ops.shape import size_node
-
     size = logits.shape[-1]
     return size if isinstance(size, int) else cast(size_node(logits.graph, size), logits.dtype)
 

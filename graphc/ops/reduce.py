@@ -12,8 +12,8 @@ from graphc.ir import dims
 from graphc.ir.graph import Tensor
 from graphc.ir.op import Attrs, Kind, Op, register
 from graphc.ir.types import DType, SizeCheck, TensorType, is_float, normalize_axes, normalize_axis
-from graphc.ops.apply import apply, cast, public
-from graphc.ops.shape import broadcast_to, expand_dims, iota, permute_dims, reshape, size_node
+from graphc.ops.apply import apply, cast, public, size_node
+from graphc.ops.shape import broadcast_to, expand_dims, iota, permute_dims, reshape
 
 Axis = int | Sequence[int] | None
 

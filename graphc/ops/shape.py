@@ -551,10 +551,3 @@ def iota(graph: Graph, size: Size, dtype: Any = "int64") -> Tensor:
     from graphc.ir.op import lookup
 
     return graph.append(lookup("iota"), (), {"shape": (size,), "dtype": dtype_of(dtype).name})
-
-
-def size_node(graph: Graph, size: Size) -> Tensor:
-    """A size as an int64 scalar; a constant where it is known."""
-    from graphc.ir.op import lookup
-
-    return graph.constant(size) if isinstance(size, int) else graph.append(lookup("size"), (), {"size": size})
