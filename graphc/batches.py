@@ -11,6 +11,7 @@ import numpy as np
 
 from graphc.binding import arrange, checked
 from graphc.codegen.jit import compile_source
+from graphc.crew import LEAD, crew
 from graphc.errors import InputError, InputShapeError
 from graphc.ir import dims
 from graphc.ir.state import Array, aligned_empty
@@ -28,7 +29,7 @@ from graphc.codegen.abi import call_kernel, copy_bytes, data_address
 
 
 def drive(kernel, first, last, batch, rows, order, ins, in_bytes, in_mode, in_stage, outs, out_bytes, out_mode,
-          out_stage, dims, symbol, state, work, tables, trail):
+          out_stage, dims, lead, symbol, state, work, tables, trail):
     n_in, n_out = in_mode.shape[0], out_mode.shape[0]
     for step in range(first, last):
         low = step * batch
@@ -49,9 +50,9 @@ def drive(kernel, first, last, batch, rows, order, ins, in_bytes, in_mode, in_st
                 tables[n_in + k] = outs[k] + low * out_bytes[k]
             else:
                 tables[n_in + k] = out_stage[k]
-        dims[symbol] = count
+        dims[lead + symbol] = count
         table = data_address(tables)
-        status = call_kernel(kernel, table, table + 8 * n_in, data_address(dims), state, work)
+        status = call_kernel(kernel, table, table + 8 * n_in, data_address(dims) + 8 * lead, state, work)
         if status != 0:
             trail[0] = step
             return status
@@ -139,9 +140,7 @@ class _Data:
         """Buffers of the driver: staging for gathered rows, tables, workspace for the larger of both batch sizes."""
         exe = self.exe
         i, a = "int64", "int64[::1]"
-        signature = (
-            f"int64({i}, {i}, {i}, {i}, {i}, {a}, {a}, {a}, {a}, {a}, {a}, {a}, {a}, {a}, {a}, {i}, {i}, {i}, {a}, {a})"
-        )
+        signature = f"int64({', '.join([i] * 5 + [a] * 10 + [i] * 4 + [a] * 2)})"
         self.drive = compile_source(DRIVER, "drive", signature).function
         self.work = aligned_empty((max(p.work_bytes for p in self.plans.values()),), np.dtype("uint8"))
         self.tables = np.zeros(len(exe._arguments) + len(exe._results), np.int64)
@@ -213,9 +212,11 @@ class _Data:
         lists = [
             np.array(x, np.int64) for x in (ins, in_bytes, in_mode, in_stage, outs, out_bytes, out_mode, out_stage)
         ]
+        if self.plan.threads > 1:
+            crew().gather(self.plan.threads)
         with exe._lock:
             status = self.drive(
-                exe._address, first, last, self.batch, self.rows, self.order, *lists, self.dims, self.symbol,
+                self.plan.kernel, first, last, self.batch, self.rows, self.order, *lists, self.dims, LEAD, self.symbol,
                 exe._state_address, self.work.ctypes.data, self.tables, self.trail,
             )  # fmt: skip
         if status:

@@ -21,6 +21,7 @@ from graphc.codegen.abi import entry_source, head_bytes
 from graphc.codegen.jit import compile_source, recall, remember
 from graphc.codegen.kernel import SIGNATURE, Kernel, build
 from graphc.codegen.record import from_record, program_key, to_record
+from graphc.crew import LEAD, WORTH, can_share, conductor, crew, processors
 from graphc.errors import CompileError, InputError, InputIndexError, InputShapeError
 from graphc.ir import dims
 from graphc.ir.graph import Graph, Tensor
@@ -122,9 +123,11 @@ class Plan:
 
     sizes: dict[str, int]
     shapes: tuple[tuple[int, ...], ...]  # of the outputs
-    dims: Array  # values of the symbols, read by the kernel
-    dims_address: int
+    dims: Array  # for the threads that share a call (LEAD words), then values of the symbols, read by the kernel
+    dims_address: int  # of the first symbol
     work_bytes: int
+    kernel: int  # the address to call
+    threads: int
 
 
 class Executable:
@@ -142,7 +145,8 @@ class Executable:
         self._pool: list[tuple[Array, int]] = []
         self._dtypes = tuple(t.dtype for t in self._results)
         self._scalar = tuple(t.shape == () for t in self._results)
-        self.backend, self.threads, self.fastmath = backend, threads, fastmath
+        self.backend, self.fastmath = backend, fastmath
+        self.threads = processors() if threads is None else threads
         self._kernel: Kernel | None = None
         if backend == "numba":
             self._build(cache)
@@ -221,8 +225,10 @@ class Executable:
         except IndexError:
             work = aligned_empty((plan.work_bytes,), np.dtype("uint8"))
             address = work.ctypes.data
+        if plan.threads > 1:
+            crew().gather(plan.threads)
         with self._lock:
-            status = self._entry(self._address, *arrays, *results, plan.dims_address, self._state_address, address)
+            status = self._entry(plan.kernel, *arrays, *results, plan.dims_address, self._state_address, address)
         if status:
             where, value = work[self._head : self._head + 16].view(np.int64)
             self._pool.append((work, address))
@@ -288,9 +294,15 @@ class Executable:
         for node in source.nodes:
             check_sizes(source, node, sizes)
         shapes = tuple(tuple(dims.evaluate(s, sizes) for s in t.shape) for t in self._results)
-        table = np.array([sizes[n] for n in self._program.symbols], np.int64)
-        bytes = 0 if self._kernel is None else self._head + dims.evaluate(self._kernel.work_bytes, sizes)
-        return Plan(sizes, shapes, table, table.ctypes.data, bytes)
+        symbols = [sizes[n] for n in self._program.symbols]
+        if self._kernel is None:
+            return Plan(sizes, shapes, np.array(symbols, np.int64), 0, 0, 0, 1)
+        shared = self.threads > 1 and dims.evaluate(self._kernel.cost, sizes) >= WORTH and can_share()
+        threads = self.threads if shared else 1
+        table = np.array([threads, self._address, crew().board if shared else 0, *symbols], np.int64)
+        bytes = self._head + dims.evaluate(self._kernel.work_bytes, sizes)
+        address = conductor() if shared else self._address
+        return Plan(sizes, shapes, table, table.ctypes.data + 8 * LEAD, bytes, address, threads)
 
     def run_batches(
         self,

@@ -18,7 +18,7 @@ FLOORS = [
     ["rewrite"],
     ["schedule"],
     ["codegen"],
-    ["binding", "batches", "native", "executable", "compile", "transform"],
+    ["crew", "binding", "batches", "native", "executable", "compile", "transform"],
     ["init", "optim"],
     [""],  # the front door
     ["demo", "cli", "__main__"],

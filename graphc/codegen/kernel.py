@@ -32,6 +32,7 @@ class Kernel:
     state_names: tuple[str, ...]
     constants: tuple[Array, ...]
     work_bytes: Size
+    cost: Size  # of what several threads may share
     failures: tuple[str, ...]
     text: Text | None  # None where the kernel was recalled from disk
     schedule: Schedule | None
@@ -61,5 +62,7 @@ def build(
     plan = schedule(ready, leaves, n_outputs, updates)
     text = emit(plan, symbols)
     constants = tuple(value for i in plan.constants if (value := ready.nodes[i].value) is not None)
+    if text.rows is not None:
+        constants += (text.rows,)
     failures = tuple(ready.nodes[i].name for i in text.failures)
-    return Kernel(text.source, tuple(symbols), plan.state, constants, text.work_bytes, failures, text, plan)
+    return Kernel(text.source, tuple(symbols), plan.state, constants, text.work_bytes, text.cost, failures, text, plan)

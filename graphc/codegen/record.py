@@ -35,6 +35,7 @@ def to_record(kernel: Kernel, source: Graph, updates: Sequence[str]) -> dict[str
         "state": [_place(source, updates, name) for name in kernel.state_names],
         "constants": [[c.dtype.name, list(c.shape), c.tobytes().hex()] for c in kernel.constants],
         "work_bytes": str(kernel.work_bytes),
+        "cost": str(kernel.cost),
         "failures": [source[name].id for name in kernel.failures],
     }
 
@@ -51,6 +52,7 @@ def from_record(record: dict[str, Any], source: Graph, updates: Sequence[str]) -
             np.frombuffer(bytes.fromhex(data), dtype).reshape(shape) for dtype, shape, data in record["constants"]
         ),
         work_bytes=parse(record["work_bytes"]),
+        cost=parse(record["cost"]),
         failures=tuple(source.nodes[i].name for i in record["failures"]),
         text=None,
         schedule=None,

@@ -1,13 +1,15 @@
 """Where values are kept: in a scalar, in a row of scratch, in a whole buffer; and which buffers share memory.
 
-Live ranges are counted in items of the schedule; buffers whose ranges do not meet share a slot of the workspace
-(linear scan, Poletto and Sarkar 1999).
+Live ranges are counted in steps: a lone item is one, and so are all groups of a stage, whose shards run side by side.
+Buffers whose ranges do not meet share a slot of the workspace (linear scan, Poletto and Sarkar 1999); so do rows of
+one group that are never alive together, since a shard keeps to its own rows.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from graphc.ir import dims
 from graphc.ir.dims import Size
@@ -15,10 +17,12 @@ from graphc.ir.graph import Graph
 from graphc.ir.op import Kind
 from graphc.schedule.access import is_alias, is_check
 from graphc.schedule.fuse import fuse
-from graphc.schedule.plan import Buffer, Form, Item, Loop, Product, Schedule, Slot, Statement
+from graphc.schedule.plan import Buffer, Combine, Form, Group, Item, Loop, Product, Schedule, Slot, Statement
+from graphc.schedule.stages import reads_of, stages, statements_in
 
 ALIGNMENT = 64  # bytes
 PART = 24  # loop nests in one function; Numba's cost grows faster than linearly beyond
+SHARDS = 16  # at most, so that many processors have work
 
 
 def schedule(graph: Graph, inputs: Sequence[int], n_outputs: int, updates: Sequence[str]) -> Schedule:
@@ -26,13 +30,42 @@ def schedule(graph: Graph, inputs: Sequence[int], n_outputs: int, updates: Seque
     roots = [t.id for t in graph.outputs]
     outputs, nexts = tuple(roots[:n_outputs]), dict(zip(updates, roots[n_outputs:], strict=True))
     items, statements = fuse(graph, execution_order(graph))
-    plan = Schedule(graph, tuple(inputs), outputs, nexts, items, statements)
-    plan.aliases = {n.id: n.inputs[0] for n in graph.nodes if is_alias(graph, n)}
-    plan.parts = _parts(items)
+    aliases = {n.id: n.inputs[0] for n in graph.nodes if is_alias(graph, n)}
+    plan = Schedule(graph, tuple(inputs), outputs, nexts, stages(graph, items, aliases), statements, aliases=aliases)
+    plan.split = sum(map(nests, items)) > PART
     _leaves(plan)
     _keep(plan)
     _share(plan)
     return plan
+
+
+def sections(plan: Schedule) -> Iterator[tuple[int, Group | None, list[Item]]]:
+    """Runs of items that one thread works through: the stage's lone items, then each of its groups."""
+    for k, stage in enumerate(plan.stages):
+        yield k, None, stage.alone
+        for group in stage.groups:
+            yield k, group, group.items
+
+
+def scopes(plan: Schedule) -> dict[int, int]:
+    """id of an item -> the function or section in which its scalars are at hand."""
+    out: dict[int, int] = {}
+    for k, (_, _, items) in enumerate(sections(plan)):
+        for item in items:
+            out[id(item)] = len(out) if plan.split else k
+    return out
+
+
+def _steps(plan: Schedule) -> dict[int, int]:
+    """id of an item -> when it runs."""
+    out: dict[int, int] = {}
+    now = 0
+    for stage in plan.stages:
+        for item in stage.alone:
+            out[id(item)] = now = now + 1
+        now += 1
+        out |= {id(item): now for group in stage.groups for item in group.items}
+    return out
 
 
 def execution_order(graph: Graph) -> list[int]:
@@ -90,21 +123,25 @@ def _leaves(plan: Schedule) -> None:
 def _keep(plan: Schedule) -> None:
     """Gives a buffer to every computed value that a scalar cannot carry to all its readers."""
     nodes = plan.graph.nodes
-    part = {id(item): k for k, items in enumerate(plan.parts) for item in items}
+    part = scopes(plan)
     shallow: dict[int, int] = {}  # node -> how many loops its most distant reader shares with it
     for statement in _all_statements(plan):
         for access in statement.operands:
             producer = _producer(plan, access.root)
             if producer is not None:
-                together = part[id(_item(producer))] == part[id(_item(statement))]
+                together = part[id(producer.item)] == part[id(statement.item)]
                 shared = _common(_made_in(producer), statement.path) if together else -1
                 shallow[access.root] = min(shallow.get(access.root, len(producer.path)), shared)
     whole = {plan.aliases[i] for i in plan.aliases} | set(plan.outputs) | set(plan.updates.values())
-    for item in plan.items:
-        if isinstance(item, Product):
-            whole |= {item.node.id, item.left.root, item.right.root}
+    for _, _, items in sections(plan):
+        for item in items:
+            if isinstance(item, Product):
+                whole |= {item.node.id, item.left.root, item.right.root}
+            elif isinstance(item, Combine):
+                shallow[item.fold.node.id] = -1
     in_place = {i: name for name, i in plan.updates.items() if _may_write(plan, i, name)}
     plan.commits = [(i, name) for name, i in plan.updates.items() if in_place.get(i) != name]
+    sharded = {id(item) for _, group, items in sections(plan) if group is not None for item in items}
     for node in nodes:
         if node.id in plan.buffers or node.id in plan.aliases or node.op.kind is Kind.LEAF:
             continue
@@ -126,26 +163,29 @@ def _keep(plan: Schedule) -> None:
             place = ("state", plan.state.index(in_place[node.id]))
         else:
             place = ("work", -1)
-        plan.buffers[node.id] = Buffer(place, axes, tuple(node.type.shape[a] for a in axes))
+        shape = tuple(node.type.shape[a] for a in axes)
+        step: Size = 0
+        if place[0] == "work" and parts and id(parts[0].item) in sharded and _scratch(parts[0], axes):
+            step = _padded(dims.product(shape), node.type.dtype.itemsize)
+        plan.buffers[node.id] = Buffer(place, axes, shape, step)
+    for stage in plan.stages:
+        for item in stage.alone:
+            if isinstance(item, Combine):
+                node = item.fold.node
+                held = plan.buffers[node.id]
+                step = _padded(dims.product(held.shape), node.type.dtype.itemsize)
+                plan.partials[node.id] = Buffer(("work", -1), held.axes, held.shape, step)
 
 
-def _parts(items: list[Item]) -> list[list[Item]]:
-    """Items cut into functions of a bounded number of loop nests."""
-    parts: list[list[Item]] = [[]]
-    weight = 0
-    for item in items:
-        cost = _nests(item)
-        if parts[-1] and weight + cost > PART:
-            parts.append([])
-            weight = 0
-        parts[-1].append(item)
-        weight += cost
-    return parts
+def _scratch(statement: Statement, axes: tuple[int, ...]) -> bool:
+    """True for what lives within one step of the outermost loop: each shard needs its own."""
+    kept = statement.kept.get(0)
+    return kept is not None and kept not in axes
 
 
-def _nests(item: Item) -> int:
+def nests(item: Item) -> int:
     """Innermost loops of an item; a statement outside loops counts little."""
-    return max(1, sum(_nests(i) for i in item.body)) if isinstance(item, Loop) else 0
+    return max(1, sum(nests(i) for i in item.body)) if isinstance(item, Loop) else 0
 
 
 def _all_statements(plan: Schedule) -> list[Statement]:
@@ -193,73 +233,108 @@ def _may_write(plan: Schedule, root: int, name: str) -> bool:
     if leaf in plan.aliases.values():
         return False
     writer = parts[0]
-    place = {id(item): k for k, item in enumerate(plan.items)}
-    here = place[id(_item(writer))]
-    for item in plan.items[here + 1 :]:
-        if isinstance(item, Product) and leaf in (item.left.root, item.right.root):
-            return False
-    body: Sequence[object] = writer.path[-1].body if writer.path else plan.items
-    for reader in _all_statements(plan):
-        for access in reader.operands:
-            if access.root != leaf or place[id(_item(reader))] < here:
+    steps = _steps(plan)
+    here = steps[id(writer.item)]
+    body: Sequence[object] = writer.path[-1].body if writer.path else []
+    for _, _, items in sections(plan):
+        for item in items:
+            if steps[id(item)] < here:
                 continue
-            together = reader.path == writer.path and access.index == writer.target
-            if not together or body.index(reader) > body.index(writer):
+            if isinstance(item, Product) and leaf in (item.left.root, item.right.root):
                 return False
+            for reader in statements_in(item):
+                if reader.form is Form.CHECK:
+                    return False  # what fails must change no state
+                for access in reader.operands:
+                    if access.root == leaf and not (
+                        reader.path == writer.path
+                        and access.index == writer.target
+                        and (reader is writer or (body and body.index(reader) < body.index(writer)))
+                    ):
+                        return False
     return True
-
-
-def _item(statement: Statement) -> Item:
-    return statement.path[0] if statement.path else statement
 
 
 def _share(plan: Schedule) -> None:
     """Packs the workspace: buffers that are never alive together share a slot of equal, or larger known, size."""
-    place = {id(item): k for k, item in enumerate(plan.items)}
-    first: dict[int, int] = {}
-    last: dict[int, int] = {}
+    steps = _steps(plan)
+    alive: dict[int, list[int]] = {}  # node -> first and last step; its own number with the sign changed for partials
+    inside: dict[int, list[int]] = {}  # of nodes made and read within one group: first and last item of it
+    rows: dict[int, Group | None] = {}
 
-    def touch(root: int, where: int) -> None:
-        while root in plan.aliases:
-            root = plan.aliases[root]
-        buffer = plan.buffers.get(root)
-        if buffer is not None and buffer.place[0] == "work":
-            first[root] = min(first.get(root, where), where)
-            last[root] = max(last.get(root, where), where)
+    def touch(key: int, step: int, group: Group | None, place: int) -> None:
+        first, last = alive.get(key, (step, step))
+        alive[key] = [min(first, step), max(last, step)]
+        start, end = inside.get(key, (place, place))
+        inside[key] = [min(start, place), max(end, place)]
+        if rows.setdefault(key, group) is not group:
+            rows[key] = None
 
-    for statement in _all_statements(plan):
-        where = place[id(_item(statement))]
-        for root in (statement.node.id, *(a.root for a in statement.operands)):
-            touch(root, where)
-    for item in plan.items:
-        if isinstance(item, Product):
-            for root in (item.node.id, item.left.root, item.right.root):
-                touch(root, place[id(item)])
+    for _, group, items in sections(plan):
+        for place, item in enumerate(items):
+            made = [s.node.id for s in statements_in(item)]
+            if isinstance(item, Product):
+                made.append(item.node.id)
+            elif isinstance(item, Combine):
+                made.append(item.fold.node.id)
+                touch(~item.fold.node.id, steps[id(item)], None, 0)
+            for root in (*made, *(a.root for a in reads_of(item))):
+                while root in plan.aliases:
+                    root = plan.aliases[root]
+                if root in plan.buffers and plan.buffers[root].place[0] == "work":
+                    touch(root, steps[id(item)], group, place)
+                if group is not None and root in plan.partials and root in made:
+                    touch(~root, steps[id(item)], None, 0)
+    last = max(steps.values(), default=0) + 1
     for root, _ in plan.commits:
-        touch(root, len(plan.items))
+        if plan.buffers[root].place[0] == "work":
+            touch(root, last, None, 0)
+
+    starting: Mapping[int, list[int]] = defaultdict(list)
     ending: Mapping[int, list[int]] = defaultdict(list)
-    for root, where in last.items():
-        ending[where].append(root)
+    for key, (first, end) in alive.items():
+        starting[first].append(key)
+        ending[end].append(key)
     free: list[int] = []
     slot_of: dict[int, int] = {}
-    starting: Mapping[int, list[int]] = defaultdict(list)
-    for root, where in first.items():
-        starting[where].append(root)
-    for where in range(len(plan.items) + 1):
-        for root in sorted(starting[where]):
-            slot_of[root] = _take(plan, free, _bytes(plan, root))
-        free += [slot_of[root] for root in sorted(ending[where])]
-    for root, slot in slot_of.items():
-        old = plan.buffers[root]
-        plan.buffers[root] = Buffer(("work", slot), old.axes, old.shape)
+    for step in range(last + 1):
+        within: dict[tuple[int, Size], list[tuple[int, int]]] = defaultdict(list)  # slots of rows, and when they end
+        for key in sorted(starting[step], key=lambda k: (inside[k][0], k)):
+            bytes = _bytes(plan, key)
+            group = rows[key]
+            if group is not None and alive[key][1] == step and _leads(plan, key, group):
+                ended = within[id(group), bytes]
+                reused = next((k for k, (end, _) in enumerate(ended) if end < inside[key][0]), None)
+                slot_of[key] = ended.pop(reused)[1] if reused is not None else _take(plan, free, bytes)
+                ended.append((inside[key][1], slot_of[key]))
+            else:
+                slot_of[key] = _take(plan, free, bytes)
+        free += sorted({slot_of[key] for key in ending[step]})
+    for key, slot in slot_of.items():
+        table = plan.buffers if key >= 0 else plan.partials
+        node = key if key >= 0 else ~key
+        table[node] = replace(table[node], place=("work", slot))
 
 
-def _bytes(plan: Schedule, root: int) -> Size:
-    itemsize = plan.graph.nodes[root].type.dtype.itemsize
-    size = dims.multiply(dims.product(plan.buffers[root].shape), itemsize)
-    if isinstance(size, int):
-        return -(-size // ALIGNMENT) * ALIGNMENT
-    return dims.multiply(dims.floor_divide(size + (ALIGNMENT - 1), ALIGNMENT), ALIGNMENT)
+def _leads(plan: Schedule, node: int, group: Group) -> bool:
+    """True for a buffer whose first axis is the one that the group cuts: a shard has rows of its own in it."""
+    parts = plan.statements.get(node)
+    first = parts is None or parts[0].kept.get(0) == 0
+    return first and plan.buffers[node].step == 0 and plan.buffers[node].shape[:1] == (group.size,)
+
+
+def _bytes(plan: Schedule, key: int) -> Size:
+    node, buffer = (key, plan.buffers[key]) if key >= 0 else (~key, plan.partials[~key])
+    itemsize = plan.graph.nodes[node].type.dtype.itemsize
+    if buffer.step != 0:
+        return dims.multiply(dims.multiply(buffer.step, itemsize), SHARDS)
+    return dims.multiply(_padded(dims.product(buffer.shape), itemsize), itemsize)
+
+
+def _padded(elements: Size, itemsize: int) -> Size:
+    """Elements in whole cache lines."""
+    line = ALIGNMENT // itemsize
+    return dims.multiply(dims.floor_divide(elements + (line - 1), line), line)
 
 
 def _take(plan: Schedule, free: list[int], size: Size) -> int:

@@ -38,6 +38,11 @@ class Statement:
     path: list[Loop] = field(default_factory=list)
 
     @property
+    def item(self) -> Item:
+        """The outermost loop that it stands in, or itself."""
+        return self.path[0] if self.path else self
+
+    @property
     def kept(self) -> dict[int, int]:
         """Level -> axis of the result, where the loop's counter is the index itself."""
         return {ix.level: axis for axis, ix in enumerate(self.target) if ix.plain and ix.level is not None}
@@ -76,7 +81,31 @@ class Product:
     inner: Size
 
 
-Item = Loop | Statement | Product
+@dataclass(eq=False, slots=True)
+class Combine:
+    """The partial results of a reduction, one for each shard of a group, become its result."""
+
+    fold: Statement
+    group: Group
+
+
+Item = Loop | Statement | Product | Combine
+
+
+@dataclass(eq=False, slots=True)
+class Group:
+    """Items that are cut along one size."""
+
+    size: Size
+    items: list[Item] = field(default_factory=list)
+
+
+@dataclass(eq=False, slots=True)
+class Stage:
+    """Items that run alone, in order, then groups whose shards run side by side."""
+
+    alone: list[Item] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +125,7 @@ class Buffer:
     place: tuple[str, int]
     axes: tuple[int, ...]  # axes of the node's result that the buffer has
     shape: tuple[Size, ...]  # their sizes
+    step: Size = 0  # elements from one shard's part to the next, where each shard has its own
 
 
 @dataclass(slots=True)
@@ -106,10 +136,11 @@ class Schedule:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     updates: dict[str, int]  # state name -> node of its next value
-    items: list[Item]
+    stages: list[Stage]
     statements: dict[int, list[Statement]]
-    parts: list[list[Item]] = field(default_factory=list)  # items, cut into functions
+    split: bool = False  # whether items are functions of their own
     buffers: dict[int, Buffer] = field(default_factory=dict)
+    partials: dict[int, Buffer] = field(default_factory=dict)  # of reductions over a group's size
     aliases: dict[int, int] = field(default_factory=dict)  # node -> node whose memory it is
     slots: list[Slot] = field(default_factory=list)
     commits: list[tuple[int, str]] = field(default_factory=list)  # next values copied into state at the end
@@ -129,14 +160,22 @@ def describe(plan: Schedule) -> str:
             for inner in item.body:
                 show(inner, depth + 1)
             return
+        if isinstance(item, Combine):
+            lines.append(f"{pad}%{item.fold.node.id} {item.fold.node.op.name} (of all shards)")
+            return
         node = item.node
         kept = plan.buffers.get(node.id)
         where = "" if kept is None else f" -> {kept.place[0]} {kept.place[1]} [{', '.join(map(str, kept.shape))}]"
         form = "product" if isinstance(item, Product) else item.form.value
         lines.append(f"{pad}%{node.id} {node.op.name} ({form}){where}")
 
-    for item in plan.items:
-        show(item, 0)
+    for k, stage in enumerate(plan.stages):
+        for item in stage.alone:
+            show(item, 0)
+        for group in stage.groups:
+            lines.append(f"stage {k}, shards of {group.size}:")
+            for item in group.items:
+                show(item, 1)
     for k, slot in enumerate(plan.slots):
         lines.append(f"work {k}: {slot.bytes} bytes")
     lines += [f"state {name} := %{root}" for root, name in plan.commits]

@@ -1,0 +1,452 @@
+"""The source of loop nests and products: the inside of a kernel's functions."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from graphc.ir import dims
+from graphc.ir.dims import Size
+from graphc.ir.graph import Node
+from graphc.ir.op import Kind
+from graphc.ir.types import DType
+from graphc.schedule.access import Access, Index, is_formula, row_major
+from graphc.schedule.expand import blas_operand
+from graphc.schedule.memory import scopes
+from graphc.schedule.plan import Buffer, Combine, Form, Group, Item, Loop, Product, Schedule, Statement
+from graphc.schedule.stages import cost, shared_operand
+
+SHORT = {"float32": "f32", "float64": "f64", "int32": "i32", "int64": "i64", "uint8": "u8", "bool": "bool"}
+ROWS = 128  # of a shard, where each packs an operand that all of them read
+LETTERS = "abcdefgh"
+
+
+@dataclass(slots=True)
+class Line:
+    """One line of source, and the nodes that it computes."""
+
+    text: str
+    nodes: tuple[int, ...] = ()
+
+
+class Nest:
+    """Writes the body of one function: loops, statements and products, on typed pointers.
+
+    ``symbols`` maps each size to its local name. Where ``group`` is not None the outermost loops run from ``lo`` to
+    ``hi``, the rows of shard number ``shard``.
+    """
+
+    def __init__(self, plan: Schedule, symbols: Mapping[str, str], failures: list[int]) -> None:
+        self.plan, self.graph, self.symbols, self.failures = plan, plan.graph, symbols, failures
+        self.margin = 0  # levels of indentation around the items
+        self.scopes = scopes(plan)
+        self.group: Group | None = None
+        self.body: list[Line] = []
+        self.places: dict[tuple[str, int], None] = {}  # whose addresses are needed
+        self.pointers: dict[str, tuple[tuple[str, int], DType]] = {}
+
+    def write(self, items: Sequence[Item], group: Group | None, margin: int) -> None:
+        """Appends the code of ``items``."""
+        self.group, self.margin = group, margin
+        loads: dict[str, str] = {}
+        for item in items:
+            self.item(item, 1, loads)
+
+    # ---- names
+
+    def size(self, size: Size) -> str:
+        return dims.source(size, lambda name: self.symbols[name])
+
+    def pointer(self, place: tuple[str, int], dtype: DType) -> str:
+        """The name of the typed pointer to a place."""
+        name = f"{self.address(place)[:-3]}_{SHORT[dtype.name]}"
+        self.pointers.setdefault(name, (place, dtype))
+        return name
+
+    def address(self, place: tuple[str, int]) -> str:
+        """The name of a place's address."""
+        self.places.setdefault(place)
+        return f"{place[0]}{place[1]}_at"
+
+    def factor(self, size: Size) -> str:
+        """A size, in brackets where it is a sum."""
+        text = self.size(size)
+        return f"({text})" if " " in text else text
+
+    # ---- lines
+
+    def line(self, depth: int, text: str) -> None:
+        """A line of the function around the items."""
+        self.body.append(Line("    " * depth + text))
+
+    def put(self, depth: int, text: str, *nodes: int) -> None:
+        self.body.append(Line("    " * (depth + self.margin) + text, nodes))
+
+    def commit(self, root: int, name: str) -> None:
+        """Copies a next value into its state, after everything has been read."""
+        node = self.graph.nodes[root]
+        source = self.plan.buffers[root]
+        target = self.pointer(("state", self.plan.state.index(name)), node.type.dtype)
+        if target == (held := self.pointer(source.place, node.type.dtype)):
+            return
+        self.put(1, f"for i0 in range({self.size(node.type.size)}):", root)
+        self.put(2, f"{target}[i0] = {held}[i0]")
+
+    # ---- items
+
+    def item(self, item: Item, depth: int, loads: dict[str, str]) -> None:
+        if isinstance(item, Loop):
+            self.loop(item, depth, loads)
+        elif isinstance(item, Product):
+            self.product(item, depth)
+        elif isinstance(item, Combine):
+            self.combine(item, depth)
+        else:
+            self.statement(item, depth, loads)
+
+    def loop(self, loop: Loop, depth: int, loads: dict[str, str]) -> None:
+        for fold in loop.folds:
+            self.start(fold, depth)
+        whole = depth > 1 or self.group is None
+        self.put(depth, f"for i{depth - 1} in range({self.size(loop.size) if whole else 'lo, hi'}):")
+        inner = dict(loads)
+        for item in loop.body:
+            self.item(item, depth + 1, inner)
+        for fold in loop.folds:
+            self.finish(fold, depth)
+
+    def start(self, fold: Statement, depth: int) -> None:
+        """The identity of a reduction, in its scalar or all over its accumulator."""
+        node, buffer = fold.node, self.home(fold)
+        if fold.form in (Form.PLACE, Form.SCATTER):
+            value = 0 if fold.form is Form.SCATTER else node.attrs.get("fill")
+            if value is None:
+                return
+            inner = list(range(node.type.ndim))
+            levels: dict[int, int] = {}
+        else:
+            assert node.op.identity is not None
+            value = node.op.identity(node.type.dtype)
+            levels = {axis: ix.level for axis, ix in enumerate(fold.target) if ix.plain and ix.level is not None}
+            levels = {axis: level for axis, level in levels.items() if level < fold.open_depth}
+            inner = self.accumulated(fold)
+            if not inner:
+                self.put(depth, f"v{node.id} = {self.literal(value, node.type.dtype)}", node.id)
+                return
+        assert buffer is not None
+        index = []
+        for axis in range(node.type.ndim):
+            if axis in levels:
+                index.append(f"i{levels[axis]}")
+            elif axis in inner:
+                self.put(depth, f"for j{axis} in range({self.size(node.type.shape[axis])}):", node.id)
+                index.append(f"j{axis}")
+                depth += 1
+            else:
+                index.append("0")
+        held = self.pointer(buffer.place, node.type.dtype)
+        at = self.offset(buffer, dict(enumerate(index)))
+        self.put(depth, f"{held}[{at}] = {self.literal(value, node.type.dtype)}", node.id)
+
+    def home(self, fold: Statement) -> Buffer | None:
+        """Where a reduction's result is kept: each shard of its own group has a part."""
+        partial = self.plan.partials.get(fold.node.id) if self.group is not None else None
+        return partial or self.plan.buffers.get(fold.node.id)
+
+    @staticmethod
+    def accumulated(fold: Statement) -> list[int]:
+        """Axes of a reduction's result that its accumulator holds: those of loops inside the one that it folds."""
+        return [axis for axis, ix in enumerate(fold.target) if ix.level is not None and ix.level >= fold.open_depth]
+
+    def finish(self, fold: Statement, depth: int) -> None:
+        """Stores a complete scalar reduction where readers further off need it."""
+        buffer = self.home(fold)
+        if fold.form is Form.REDUCE and buffer is not None and not self.accumulated(fold):
+            self.store(fold, buffer, f"v{fold.node.id}", depth)
+
+    def store(self, statement: Statement, buffer: Buffer, value: str, depth: int) -> None:
+        held = self.pointer(buffer.place, statement.node.type.dtype)
+        self.put(depth, f"{held}[{self.place(buffer, statement.target)}] = {value}", statement.node.id)
+
+    def combine(self, item: Combine, depth: int) -> None:
+        """The first shard's part, then each other's in order."""
+        node = item.fold.node
+        parts, whole = self.plan.partials[node.id], self.plan.buffers[node.id]
+        assert isinstance(node.op.code, str)
+        held, part = (self.pointer(b.place, node.type.dtype) for b in (whole, parts))
+        axes = range(len(whole.axes))
+        at = self.offset(replace(whole, axes=tuple(axes)), {k: f"j{k}" for k in axes})
+        self.put(depth, f"for c in range({shard_count(self, item.group)}):", node.id)
+        for k in axes:
+            self.put(depth + 1 + k, f"for j{k} in range({self.size(whole.shape[k])}):")
+        inner = depth + 1 + len(axes)
+        there = f"{part}[c*{self.factor(parts.step)}{'' if at == '0' else ' + ' + at}]"
+        code = self.narrow(_fill(node.op.code, {"acc": f"{held}[{at}]", "a": there}), node.type.dtype)
+        self.put(inner, f"{held}[{at}] = {there} if c == 0 else {code}", node.id)
+
+    def statement(self, s: Statement, depth: int, loads: dict[str, str]) -> None:
+        node, op = s.node, s.node.op
+        buffer = self.plan.buffers.get(node.id)
+        values = self.operands(s, depth, loads)
+        if s.form is Form.CHECK:
+            self.check(s, values[0], depth)
+        elif s.form is Form.MAP:
+            code = values[0] if op.kind is Kind.GATHER else self.expression(s, values)
+            self.put(depth, f"v{node.id} = {code}", node.id)
+            if buffer is not None:
+                self.store(s, buffer, f"v{node.id}", depth)
+                self.forget(buffer, node.type.dtype, loads)
+        elif s.form is Form.REDUCE:
+            self.reduce(s, values[0], self.home(s), depth)
+        else:
+            assert buffer is not None
+            if not s.path and (s.form is Form.SCATTER or node.attrs.get("fill") is not None):
+                self.start(s, depth)
+            held = self.pointer(buffer.place, node.type.dtype)
+            slots = dict(enumerate(values))
+            at = self.place(buffer, s.target, slots)
+            if s.form is Form.PLACE:
+                self.put(depth, f"{held}[{at}] = {values[0]}", node.id)
+            else:
+                self.put(depth, f"{held}[{at}] = reduce_add({held}[{at}], {values[1]})", node.id)
+
+    def reduce(self, s: Statement, value: str, buffer: Buffer | None, depth: int) -> None:
+        node = s.node
+        value = self.cast(value, s.operands[0], node.type.dtype)
+        if s.open_depth == len(s.path):  # nothing to fold
+            self.put(depth, f"v{node.id} = {value}", node.id)
+            if buffer is not None:
+                self.store(s, buffer, f"v{node.id}", depth)
+            return
+        assert isinstance(node.op.code, str)
+        if self.accumulated(s):
+            assert buffer is not None
+            held = self.pointer(buffer.place, node.type.dtype)
+            at = self.place(buffer, s.target)
+            code = _fill(node.op.code, {"acc": f"{held}[{at}]", "a": value})
+            self.put(depth, f"{held}[{at}] = {self.narrow(code, node.type.dtype)}", node.id)
+        else:
+            code = _fill(node.op.code, {"acc": f"v{node.id}", "a": value})
+            self.put(depth, f"v{node.id} = {self.narrow(code, node.type.dtype)}", node.id)
+
+    def cast(self, value: str, access: Access, dtype: DType) -> str:
+        """A reduction's operand in the dtype of its result (sums of small integers are int64)."""
+        return value if self.graph.nodes[access.root].type.dtype == dtype else f"{SHORT[dtype.name]}({value})"
+
+    def check(self, s: Statement, value: str, depth: int) -> None:
+        """Leaves the kernel when the value is out of range, before anything has been stored."""
+        if s.node.id not in self.failures:
+            self.failures.append(s.node.id)
+        low, high = (self.factor(s.node.attrs[k]) for k in ("low", "high"))
+        self.put(depth, f"if {value} < {low} or {value} >= {high}:", s.node.id)
+        self.put(depth + 1, f"set_word(work, 0, {self.position(s)})")
+        self.put(depth + 1, f"set_word(work, 1, {value})")
+        self.put(depth + 1, f"return fail(work, {self.failures.index(s.node.id) + 1})")
+
+    # ---- expressions
+
+    def operands(self, s: Statement, depth: int, loads: dict[str, str]) -> list[str]:
+        """The text of each operand's value; data-dependent ones last, since they need the others."""
+        values = [""] * len(s.operands)
+        late = [any(ix.slot is not None for ix in a.index) for a in s.operands]
+        for slot in sorted(range(len(s.operands)), key=lambda k: late[k]):
+            values[slot] = self.value(s, s.operands[slot], values, depth, loads)
+        return values
+
+    def value(self, s: Statement, access: Access, values: Sequence[str], depth: int, loads: dict[str, str]) -> str:
+        node = self.graph.nodes[access.root]
+        if node.op.name == "constant" and node.type.shape == ():
+            assert node.value is not None
+            return self.literal(node.value.item(), node.type.dtype)
+        if is_formula(node):
+            return self.formula(node, access)
+        made = self.plan.statements.get(node.id)
+        if made and made[0].form in (Form.MAP, Form.REDUCE) and self.in_scope(made[0], s):
+            return f"v{node.id}"
+        root = node.id
+        while root in self.plan.aliases:
+            root = self.plan.aliases[root]
+        buffer = self.plan.buffers[root]
+        if root != node.id:  # the same memory in another shape
+            buffer = Buffer(buffer.place, tuple(range(node.type.ndim)), node.type.shape, buffer.step)
+        held = self.pointer(buffer.place, node.type.dtype)
+        text = f"{held}[{self.place(buffer, access.index, dict(enumerate(values)))}]"
+        if text not in loads:
+            loads[text] = f"x{len(self.body)}"
+            self.put(depth, f"{loads[text]} = {text}")
+        return loads[text]
+
+    def formula(self, node: Node, access: Access) -> str:
+        """A value that its index gives."""
+        whole = Buffer(("work", 0), tuple(range(node.type.ndim)), node.type.shape)
+        assert isinstance(node.op.code, str)
+        at = {"position": f"({self.place(whole, access.index)})"}
+        return self.narrow(
+            _fill(node.op.code, at, lambda name: self.attribute(node, node.type.dtype, name)), node.type.dtype
+        )
+
+    def in_scope(self, producer: Statement, reader: Statement) -> bool:
+        """True where the producer's scalar is still at hand at the reader."""
+        made = producer.path if producer.form is Form.MAP else producer.path[: producer.open_depth]
+        if producer.form is Form.REDUCE and self.accumulated(producer):
+            return False
+        if self.scopes[id(producer.item)] != self.scopes[id(reader.item)]:
+            return False
+        return len(reader.path) >= len(made) and all(a is b for a, b in zip(made, reader.path, strict=False))
+
+    def forget(self, buffer: Buffer, dtype: DType, loads: dict[str, str]) -> None:
+        """What was read from a place that has just been written is read again."""
+        held = self.pointer(buffer.place, dtype)
+        for text in [t for t in loads if t.startswith(held + "[")]:
+            del loads[text]
+
+    def expression(self, s: Statement, values: Sequence[str]) -> str:
+        node = s.node
+        types = [self.graph.nodes[i].type for i in node.inputs]
+        code = node.op.code(node.type, types, node.attrs) if callable(node.op.code) else node.op.code
+        assert code is not None
+        names = dict(zip(LETTERS, values, strict=False))
+        names["position"] = self.position(s) if "position" in code else ""
+        in_dtype = types[0].dtype if types else node.type.dtype
+        filled = _fill(code, names, lambda name: self.attribute(node, in_dtype, name))
+        return self.narrow(filled, node.type.dtype)
+
+    def attribute(self, node: Node, in_dtype: DType, name: str) -> str:
+        if name in ("dtype", "in_dtype"):
+            return SHORT[(node.type.dtype if name == "dtype" else in_dtype).name]
+        value = node.attrs[name]
+        if isinstance(value, (int, dims.Dim)) and not isinstance(value, bool):
+            return self.factor(value)
+        return self.literal(value, node.type.dtype)
+
+    @staticmethod
+    def narrow(code: str, dtype: DType) -> str:
+        """Integer arithmetic widens in Numba; this brings it back."""
+        return f"{SHORT[dtype.name]}({code})" if dtype.name in ("int32", "uint8") else code
+
+    @staticmethod
+    def literal(value: Any, dtype: DType) -> str:
+        if dtype.kind == "b":
+            return str(bool(value))
+        if dtype.kind in "iu":
+            number = str(int(value))
+            return number if dtype.name == "int64" else f"{SHORT[dtype.name]}({number})"
+        value = float(value)
+        if math.isnan(value):
+            number = "nan"
+        elif math.isinf(value):
+            number = "inf" if value > 0 else "-inf"
+        else:
+            number = repr(float(np.float32(value))) if dtype.name == "float32" else repr(value)
+        return f"{SHORT[dtype.name]}({number})"
+
+    def index(self, ix: Index, values: dict[int, str] | None = None) -> str:
+        counter = f"i{ix.level}" if ix.level is not None else ""
+        if ix.slot is not None:
+            assert values is not None
+            counter = values[ix.slot]
+        if not counter or ix.step == 0:
+            return self.factor(ix.start)
+        moved = counter if ix.step == 1 else f"{self.factor(ix.step)}*{counter}"
+        return moved if ix.start == 0 else f"({self.factor(ix.start)} + {moved})"
+
+    def place(self, buffer: Buffer, index: Sequence[Index], values: dict[int, str] | None = None) -> str:
+        """The flat offset of an element in a buffer."""
+        return self.offset(buffer, {axis: self.index(index[axis], values) for axis in buffer.axes})
+
+    def offset(self, buffer: Buffer, index: dict[int, str]) -> str:
+        terms = [] if buffer.step == 0 else [f"shard*{self.factor(buffer.step)}"]
+        for axis, step in zip(buffer.axes, row_major(buffer.shape), strict=True):
+            if index[axis] != "0":
+                terms.append(index[axis] if step == 1 else f"{index[axis]}*{self.factor(step)}")
+        return " + ".join(terms) or "0"
+
+    def position(self, s: Statement) -> str:
+        """The flat position of the statement's element in its whole result."""
+        shape = s.node.type.shape
+        return (
+            "("
+            + self.offset(
+                Buffer(("work", 0), tuple(range(len(shape))), shape),
+                {a: self.index(ix) for a, ix in enumerate(s.target)},
+            )
+            + ")"
+        )
+
+    # ---- products
+
+    def product(self, product: Product, depth: int) -> None:
+        node = product.node
+        dtype = node.type.dtype
+        held = len(product.batch)  # levels that are loops, or the first row
+        rows = self.size(product.rows)
+        for level, size in enumerate(product.batch):
+            whole = level > 0 or self.group is None
+            self.put(depth, f"for i{level} in range({self.size(size) if whole else 'lo, hi'}):", node.id)
+            depth += 1
+        if self.group is not None and not product.batch:
+            held, rows = 1, "hi - lo"
+            self.put(depth, "i0 = lo")
+        flags, places = [], []
+        for side, access in enumerate((product.left, product.right)):
+            found = blas_operand(self.graph, product, side)
+            assert found is not None, "a product's operands are made readable before scheduling"
+            flags.append(
+                (
+                    int(found[0]),
+                    f"max(1, {self.size(found[1])})" if isinstance(found[1], dims.Dim) else str(max(1, found[1])),
+                )
+            )
+            places.append(self.element(access, held, dtype))
+        result = self.plan.buffers[node.id]
+        at = tuple(Index(level, 0, 1) for level in range(held))
+        target = self.element_of(result, at + (Index(None),) * (len(product.batch) + 2 - held), dtype)
+        n, k = self.size(product.columns), self.size(product.inner)
+        (ta, lda), (tb, ldb) = flags
+        name = f"gemm_{SHORT[dtype.name]}"
+        one, zero = self.literal(1.0, dtype), self.literal(0.0, dtype)
+        operands = f"{places[0]}, {lda}, {places[1]}, {ldb}"
+        call = f"{name}({ta}, {tb}, {rows}, {n}, {k}, {one}, {operands}, {zero}, {target}, max(1, {n}))"
+        self.put(depth, call, node.id)
+
+    def element(self, access: Access, batch: int, dtype: DType) -> str:
+        """The address of a product operand's first element, within its batch."""
+        root = access.root
+        shape = self.graph.nodes[root].type.shape
+        while root in self.plan.aliases:
+            root = self.plan.aliases[root]
+        buffer = Buffer(self.plan.buffers[root].place, tuple(range(len(shape))), shape)
+        index = tuple(ix if ix.level is None or ix.level < batch else Index(None, ix.start) for ix in access.index)
+        return self.element_of(buffer, index, dtype)
+
+    def element_of(self, buffer: Buffer, index: Sequence[Index], dtype: DType) -> str:
+        offset = self.place(buffer, index)
+        base = self.address(buffer.place)
+        return base if offset == "0" else f"{base} + {dtype.itemsize}*({offset})"
+
+
+def shard_count(nest: Nest, group: Group) -> str:
+    """How many shards a group is cut into, as source: so many that each is worth while, and no more than SHARDS."""
+    spent: Size = 0
+    most: Size = group.size
+    for item in group.items:
+        spent = cost(nest.graph, item) + spent
+        if isinstance(item, Product) and shared_operand(item):
+            most = dims.floor_divide(group.size, ROWS)
+    return f"shards({nest.size(spent)}, {nest.size(most)})"
+
+
+def _fill(code: str, names: dict[str, str], attribute: Any = None) -> str:
+    """A template with its letters and {attributes} replaced."""
+
+    def replace(match: re.Match[str]) -> str:
+        if match.group(1) is not None:
+            return str(attribute(match.group(1)))
+        return names.get(match.group(0), match.group(0))
+
+    return re.sub(r"\{(\w+)\}|\b[A-Za-z_]\w*\b", replace, code)

@@ -1,0 +1,192 @@
+"""Stages: what runs side by side, cut into shards along one size, and what runs alone between.
+
+A group's items are cut along one size. Of what their group makes, they read only rows of their own shard, so shards
+never wait for one another and a shard's values stay in cache from one item to the next. A reduction over the size
+leaves a partial result for each shard; those are combined, in order, before the next stage. How many shards there are
+follows from sizes alone, so the bits of a result do not depend on how many threads take part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from graphc.ir import dims
+from graphc.ir.dims import Size
+from graphc.ir.graph import Graph
+from graphc.schedule.access import Access
+from graphc.schedule.plan import Combine, Form, Group, Item, Loop, Product, Stage, Statement
+
+# Costs are counted in multiply-adds of a matrix product, about a hundredth of a nanosecond each.
+STATEMENT, FUNCTION = 16, 48  # an operation of one instruction or so, and one that is a function
+TINY = 1 << 16  # less is not worth a shard
+WIDEST = 1 << 14  # elements of an accumulator that each shard may have for itself
+
+
+def stages(graph: Graph, items: list[Item], aliases: Mapping[int, int]) -> list[Stage]:
+    """The items, operands first, in stages: each runs ``alone``, then its ``groups``."""
+    placer = _Placer(graph, aliases)
+    for item in items:
+        placer.add(item)
+    return placer.stages
+
+
+def cost(graph: Graph, item: Item) -> Size:
+    """What an item costs at run time."""
+    if isinstance(item, Product):
+        return dims.product((*item.batch, item.rows, item.columns, item.inner))
+    if isinstance(item, Loop):
+        total: Size = 0
+        for part in item.body:
+            total = cost(graph, part) + total
+        return total
+    if isinstance(item, Combine):
+        return 0
+    weight = FUNCTION if _is_function(item) else STATEMENT
+    return dims.multiply(dims.product(item.sizes), weight)
+
+
+def _is_function(statement: Statement) -> bool:
+    code = statement.node.op.code
+    return isinstance(code, str) and "(" in code and statement.form is Form.MAP
+
+
+def shared_operand(product: Product) -> bool:
+    """True where every shard reads all of the right operand."""
+    return not product.batch or all(ix.level != 0 for ix in product.right.index)
+
+
+def statements_in(item: Item) -> Iterator[Statement]:
+    """All statements of an item."""
+    if isinstance(item, Statement):
+        yield item
+    elif isinstance(item, Loop):
+        for part in item.body:
+            yield from statements_in(part)
+
+
+def reads_of(item: Item) -> Iterator[Access]:
+    """Every access of an item."""
+    if isinstance(item, Product):
+        yield from (item.left, item.right)
+    for statement in statements_in(item):
+        yield from statement.operands
+
+
+def _cut(graph: Graph, item: Item) -> Size | None:
+    """The size along which an item's work is independent; None where it must run alone."""
+    if isinstance(item, Product):
+        return item.batch[0] if item.batch else item.rows
+    if not isinstance(item, Loop) or any(s.form in (Form.CHECK, Form.SCATTER) for s in statements_in(item)):
+        return None
+    for fold in item.folds:
+        if fold.form is Form.PLACE and fold.node.attrs.get("fill") is not None:
+            return None
+        elements = fold.node.type.size
+        if isinstance(elements, int) and elements > WIDEST:
+            return None
+        if not isinstance(elements, int) and fold.node.type.ndim > 1:
+            return None
+    return item.size
+
+
+class _Placer:
+    def __init__(self, graph: Graph, aliases: Mapping[int, int]) -> None:
+        self.graph, self.aliases = graph, aliases
+        self.stages: list[Stage] = [Stage()]
+        self.home: dict[int, tuple[int, Group | None]] = {}  # node -> where it is made
+        self.axis: dict[int, int | None] = {}  # node -> axis of its result that its group cuts
+
+    def add(self, item: Item) -> None:
+        size = _cut(self.graph, item)
+        spent = cost(self.graph, item)
+        if size == 1 or (isinstance(spent, int) and spent < TINY):
+            size = None
+        after, tied = self._needs(item)
+        if size is None:
+            self._alone(item, max([after, *(k + 1 for k, _ in tied)]))
+            return
+        top = max([after, *(k for k, _ in tied)])
+        there = {id(g): g for k, g in tied if k == top}
+        if len(there) > 1 or any(g.size != size for g in there.values()):
+            top, there = top + 1, {}
+        if there:
+            (group,) = there.values()
+        else:
+            top, group = self._group(size, top)
+        group.items.append(item)
+        partial = []
+        if isinstance(item, Product):
+            self._made(item.node.id, top, group, 0)
+        else:
+            assert isinstance(item, Loop)
+            partial = [f for f in item.folds if f.form is Form.REDUCE]
+            for statement in statements_in(item):
+                axis = statement.kept.get(0) if statement.form in (Form.MAP, Form.REDUCE) else None
+                self._made(statement.node.id, top, group, axis)
+        for fold in partial:
+            self._alone(Combine(fold, group), top + 1)
+
+    def _needs(self, item: Item) -> tuple[int, list[tuple[int, Group]]]:
+        """The stage whose lone items, or the ones before, make all that the item needs; groups that it may join."""
+        after = 0
+        tied = []
+        for access in reads_of(item):
+            for root in (access.root, *access.gates):
+                base = root
+                while base in self.aliases:
+                    base = self.aliases[base]
+                if base not in self.home:
+                    continue
+                stage, group = self.home[base]
+                if group is None:
+                    after = max(after, stage)
+                elif root == access.root and self._aligned(access, base):
+                    tied.append((stage, group))
+                else:
+                    after = max(after, stage + 1)
+        return after, tied
+
+    def _aligned(self, access: Access, base: int) -> bool:
+        """True where row k of the reader needs row k of the result, and no other."""
+        axis = self.axis[base]
+        if axis is None:
+            return False
+        if access.root != base:  # the same memory in another shape
+            shapes = [self.graph.nodes[i].type.shape for i in (access.root, base)]
+            if axis != 0 or shapes[0][:1] != shapes[1][:1]:
+                return False
+        index = access.index[axis]
+        return index.plain and index.level == 0
+
+    def _group(self, size: Size, first: int) -> tuple[int, Group]:
+        """A group along ``size`` in a stage from ``first`` on: the last there is, else a new one in the last stage."""
+        for k in range(len(self.stages) - 1, first - 1, -1):
+            for group in self.stages[k].groups:
+                if group.size == size:
+                    return k, group
+        last = max(first, len(self.stages) - 1)
+        group = Group(size)
+        self._stage(last).groups.append(group)
+        return last, group
+
+    def _alone(self, item: Item, k: int) -> None:
+        self._stage(k).alone.append(item)
+        made = [item.fold.node.id] if isinstance(item, Combine) else [s.node.id for s in statements_in(item)]
+        if isinstance(item, Product):
+            made = [item.node.id]
+        for node in made:
+            self._made(node, k, None, None)
+
+    def _made(self, node: int, k: int, group: Group | None, axis: int | None) -> None:
+        """Notes where a node is made; of several places (the operands of a concat) the last."""
+        stage, held = self.home.get(node, (-1, None))
+        if (stage, held is not None) <= (k, group is not None):
+            self.home[node], self.axis[node] = (k, group), axis
+
+    def _stage(self, k: int) -> Stage:
+        while len(self.stages) <= k:
+            self.stages.append(Stage())
+        return self.stages[k]
+
+
+__all__ = ["cost", "reads_of", "shared_operand", "stages", "statements_in"]
