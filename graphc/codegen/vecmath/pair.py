@@ -20,13 +20,6 @@ def fast_two_sum(a: Value | float, b: Value) -> Pair:
     return Pair(total, b - (total - a))
 
 
-def two_sum(a: Value, b: Value) -> Pair:
-    """a + b."""
-    total = a + b
-    part = total - a
-    return Pair(total, (a - (total - part)) + (b - part))
-
-
 def two_product(a: Value, b: Value) -> Pair:
     """a b."""
     product = a * b

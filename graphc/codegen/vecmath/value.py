@@ -149,8 +149,10 @@ class Value:
         return Value(self.builder, self.builder.bitcast(self.value, kind))
 
     def to_float(self) -> Value:
-        """The float of its width nearest to this int32."""
-        return Value(self.builder, self.builder.sitofp(self.value, ir.FloatType()))
+        """The float of its width nearest to this integer, which is not negative."""
+        if self.width == 32:
+            return Value(self.builder, self.builder.sitofp(self.value, ir.FloatType()))
+        return Value(self.builder, self.builder.uitofp(self.value, ir.DoubleType()))  # vectorises more widely
 
     def extended(self) -> Value:
         """An int32 as int64, zeros above."""
@@ -239,20 +241,3 @@ def kernel_function(build: Callable[..., Value], name: str | None = None) -> Any
     for kind in kinds:
         lower_builtin(stub, *(kind,) * arity)(lower)
     return stub
-
-
-def table(builder: Any, name: str, rows: Sequence[float]) -> Any:
-    """A constant array of float64 in the kernel's module."""
-    module = builder.module
-    if name not in module.globals:
-        kind = ir.ArrayType(ir.DoubleType(), len(rows))
-        made = ir.GlobalVariable(module, kind, name)
-        made.linkage, made.global_constant, made.unnamed_addr = "internal", True, True
-        made.initializer = ir.Constant(kind, list(rows))
-    return module.globals[name]
-
-
-def look_up(held: Any, index: Value) -> Value:
-    """An entry of a table."""
-    b = index.builder
-    return Value(b, b.load(b.gep(held, [ir.Constant(LONG, 0), index.value], inbounds=True)))
