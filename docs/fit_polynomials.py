@@ -13,9 +13,8 @@ from typing import Any
 
 from mpmath import mp, mpf
 
-mp.prec = 320
 
-
+@mp.workprec(320)
 def interpolated(function: Callable[[Any], Any], low: float, high: float, degree: int) -> list[Any]:
     """Coefficients, lowest first, of the polynomial through ``function`` at the Chebyshev nodes of [low, high]."""
     count = degree + 1
@@ -45,20 +44,38 @@ def scaled_erfc(t: Any) -> Any:
     return (1 + 2 * a) * mp.exp(a * a) * mp.erfc(a)
 
 
+def log2_rest(s: Any) -> Any:
+    """log2((1 + s) / (1 - s)) / s^5 without its terms in s and s^3."""
+    return (log_ratio(s) - 2 * s - 2 * s**3 / 3) / s**5 / mp.log(2)
+
+
+def without_first(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """(function(s) - s) / s^3 of s^2."""
+    return at_root(lambda s: (function(s) - s) / s**3)
+
+
 # name, what it is, function, range, degrees for float32 and float64
-FITS = [
+FITS: list[tuple[str, str, Callable[[Any], Any], float, float, int, int]] = [
     ("EXP", "(exp(r) - 1 - r) / r^2", lambda r: (mp.exp(r) - 1 - r) / r**2, -0.3475, 0.3475, 5, 10),
     ("EXP2", "(2^r - 1) / r", lambda r: (2**r - 1) / r, -0.501, 0.501, 5, 11),
-    ("LOG", "(log((1 + s) / (1 - s)) - 2 s) / s^3 of s^2", at_root(lambda s: (log_ratio(s) - 2 * s) / s**3), 0, 0.0295, 2, 6),
-    ("LOG2", "the terms of log2((1 + s) / (1 - s)) / s from s^4 on, over s^4, of s^2", at_root(lambda s: (log_ratio(s) - 2 * s - s**3 * 2 / 3) / s**5 / mp.log(2)), 0, 0.0295, 3, 7),
-    ("SIN", "(sin(r) - r) / r^3 of r^2, to pi/2", at_root(lambda r: (mp.sin(r) - r) / r**3), 0, 2.47, 4, 8),
-    ("SIN1", "the same, to 1", at_root(lambda r: (mp.sin(r) - r) / r**3), 0, 1.0, 3, 6),
-    ("COS1", "(cos(r) - 1 + r^2 / 2) / r^4 of r^2, to 1", at_root(lambda r: (mp.cos(r) - 1 + r * r / 2) / r**4), 0, 1.0, 2, 5),
-    ("ATAN", "(atan(t) - t) / t^3 of t^2, to tan(pi/8)", at_root(lambda t: (mp.atan(t) - t) / t**3), 0, 0.172, 4, 10),
-    ("ASIN", "(asin(t) - t) / t^3 of t^2, to 1/2", at_root(lambda t: (mp.asin(t) - t) / t**3), 0, 0.25, 4, 12),
+    ("LOG", "(log((1 + s) / (1 - s)) - 2 s) / s^3 of s^2", without_first(lambda s: log_ratio(s) - s), 0, 0.0295, 2, 6),
+    ("LOG2", "log2((1 + s) / (1 - s)) / s^5 of s^2, without s and s^3", at_root(log2_rest), 0, 0.0295, 3, 7),
+    ("SIN", "(sin(r) - r) / r^3 of r^2, to pi/2", without_first(mp.sin), 0, 2.47, 4, 8),
+    ("SIN1", "the same, to 1", without_first(mp.sin), 0, 1.0, 3, 6),
+    (
+        "COS1",
+        "(cos(r) - 1 + r^2 / 2) / r^4 of r^2, to 1",
+        at_root(lambda r: (mp.cos(r) - 1 + r**2 / 2) / r**4),
+        0,
+        1,
+        2,
+        5,
+    ),
+    ("ATAN", "(atan(t) - t) / t^3 of t^2, to tan(pi/8)", without_first(mp.atan), 0, 0.172, 4, 10),
+    ("ASIN", "(asin(t) - t) / t^3 of t^2, to 1/2", without_first(mp.asin), 0, 0.25, 4, 12),
     ("ERF", "erf(x) / x - 1 of x^2, to 1", at_root(lambda x: mp.erf(x) / x - 1), 0, 1.0, 6, 13),
     ("ERFC", "(1 + 2 a) exp(a^2) erfc(a) of (a - 4) / (a + 4), to a = 28", scaled_erfc, -1, 0.75, 11, 24),
-]  # fmt: skip
+]
 
 
 def single(value: Any) -> float:

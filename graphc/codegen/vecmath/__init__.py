@@ -29,47 +29,98 @@ from graphc.codegen.vecmath.instructions import (
 from graphc.codegen.vecmath.special import digamma, erfinv, lgamma, polygamma
 from graphc.codegen.vecmath.value import kernel_function as _kernel_function
 
-exp, exp2, expm1, sinh, cosh, tanh, sigmoid = map(
-    _kernel_function,
-    (
-        _exponential.exp,
-        _exponential.exp2,
-        _exponential.expm1,
-        _exponential.sinh,
-        _exponential.cosh,
-        _exponential.tanh,
-        _exponential.sigmoid,
-    ),
-)
-log, log2, log10, log1p, softplus, log_sigmoid, log1mexp, logaddexp, xlogy, xlog1py, asinh, acosh, atanh = map(
-    _kernel_function,
-    (
-        _logarithm.log,
-        _logarithm.log2,
-        _logarithm.log10,
-        _logarithm.log1p,
-        _logarithm.softplus,
-        _logarithm.log_sigmoid,
-        _logarithm.log1mexp,
-        _logarithm.logaddexp,
-        _logarithm.xlogy,
-        _logarithm.xlog1py,
-        _logarithm.asinh,
-        _logarithm.acosh,
-        _logarithm.atanh,
-    ),
-)
-sin, cos, tan, asin, acos, atan, atan2 = map(
-    _kernel_function,
-    (
-        _trigonometric.sin,
-        _trigonometric.cos,
-        _trigonometric.tan,
-        _trigonometric.asin,
-        _trigonometric.acos,
-        _trigonometric.atan,
-        _trigonometric.atan2,
-    ),
-)
-hypot, cbrt, rsqrt = map(_kernel_function, (_power.hypot, _power.cbrt, _power.rsqrt))
-erf, erfc = map(_kernel_function, (_error_function.erf, _error_function.erfc))
+exp = _kernel_function(_exponential.exp)
+exp2 = _kernel_function(_exponential.exp2)
+expm1 = _kernel_function(_exponential.expm1)
+sinh = _kernel_function(_exponential.sinh)
+cosh = _kernel_function(_exponential.cosh)
+tanh = _kernel_function(_exponential.tanh)
+sigmoid = _kernel_function(_exponential.sigmoid)
+
+log = _kernel_function(_logarithm.log)
+log2 = _kernel_function(_logarithm.log2)
+log10 = _kernel_function(_logarithm.log10)
+log1p = _kernel_function(_logarithm.log1p)
+softplus = _kernel_function(_logarithm.softplus)
+log_sigmoid = _kernel_function(_logarithm.log_sigmoid)
+log1mexp = _kernel_function(_logarithm.log1mexp)
+logaddexp = _kernel_function(_logarithm.logaddexp)
+xlogy = _kernel_function(_logarithm.xlogy)
+xlog1py = _kernel_function(_logarithm.xlog1py)
+asinh = _kernel_function(_logarithm.asinh)
+acosh = _kernel_function(_logarithm.acosh)
+atanh = _kernel_function(_logarithm.atanh)
+
+sin = _kernel_function(_trigonometric.sin)
+cos = _kernel_function(_trigonometric.cos)
+tan = _kernel_function(_trigonometric.tan)
+asin = _kernel_function(_trigonometric.asin)
+acos = _kernel_function(_trigonometric.acos)
+atan = _kernel_function(_trigonometric.atan)
+atan2 = _kernel_function(_trigonometric.atan2)
+
+hypot = _kernel_function(_power.hypot)
+cbrt = _kernel_function(_power.cbrt)
+rsqrt = _kernel_function(_power.rsqrt)
+
+erf = _kernel_function(_error_function.erf)
+erfc = _kernel_function(_error_function.erfc)
+
+__all__ = [
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
+    "cbrt",
+    "ceil",
+    "copysign",
+    "cos",
+    "cosh",
+    "digamma",
+    "erf",
+    "erfc",
+    "erfinv",
+    "exp",
+    "exp2",
+    "expm1",
+    "fabs",
+    "floor",
+    "floor_divide",
+    "fmax",
+    "fmin",
+    "hypot",
+    "isfinite",
+    "isinf",
+    "lgamma",
+    "log",
+    "log10",
+    "log1mexp",
+    "log1p",
+    "log2",
+    "log_sigmoid",
+    "logaddexp",
+    "maximum",
+    "minimum",
+    "polygamma",
+    "pow",
+    "reduce_add",
+    "reduce_mul",
+    "remainder",
+    "round",
+    "rsqrt",
+    "select",
+    "sigmoid",
+    "sign",
+    "sin",
+    "sinh",
+    "softplus",
+    "sqrt",
+    "tan",
+    "tanh",
+    "trunc",
+    "xlog1py",
+    "xlogy",
+]

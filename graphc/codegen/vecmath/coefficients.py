@@ -71,7 +71,7 @@ LOG = Constants(
     ),
 )
 
-# the terms of log2((1 + s) / (1 - s)) / s from s^4 on, over s^4, of s^2
+# log2((1 + s) / (1 - s)) / s^5 of s^2, without s and s^3
 LOG2 = Constants(
     single=(
         0.5770780444145203,

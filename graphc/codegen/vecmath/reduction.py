@@ -62,7 +62,7 @@ def window(exponent: Value, mantissa: int) -> list[Value]:
 
 
 def product(limbs: Sequence[Value], factors: Sequence[Value]) -> list[Value]:
-    """Limbs of 32 bits, the highest first, times a number whose limbs are given lowest first; what overflows is lost."""
+    """Limbs of 32 bits, highest first, times a number of limbs given lowest first; what overflows is lost."""
     total = [limb.constant(0) for limb in limbs]
     for place, factor in enumerate(factors):
         carry = factor.constant(0)

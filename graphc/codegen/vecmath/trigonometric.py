@@ -10,7 +10,7 @@ import math
 
 from graphc.codegen.vecmath.coefficients import ASIN, ATAN, COS1, SIN, SIN1
 from graphc.codegen.vecmath.reduction import HALF_PI, folded
-from graphc.codegen.vecmath.value import Value, at_most, copysign, fabs, fma, polynomial, select, sqrt
+from graphc.codegen.vecmath.value import Constants, Value, at_most, copysign, fabs, fma, polynomial, select, sqrt
 
 
 def _signed(y: Value, sign: Value) -> Value:
@@ -18,10 +18,10 @@ def _signed(y: Value, sign: Value) -> Value:
     return (y.bits() ^ (sign & (1 << (y.width - 1)))).as_float()
 
 
-def _odd(r: Value, coefficients: object) -> Value:
+def _odd(r: Value, coefficients: Constants) -> Value:
     """r + r^3 p(r^2)."""
     z = r * r
-    return fma(polynomial(z, r.of(coefficients)) * z, r, r)  # type: ignore[arg-type]
+    return fma(polynomial(z, r.of(coefficients)) * z, r, r)
 
 
 def _finite(x: Value, y: Value) -> Value:
@@ -36,10 +36,11 @@ def _sine(r: Value) -> Value:
 
 def sin(x: Value) -> Value:
     """The sine."""
-    small = fabs(x) < 1.0
-    r, minus, odd = folded(x, 1, 0)
-    sign = x.bits() ^ select(small, 0, minus ^ odd)
-    return _finite(x, _signed(_sine(select(small, fabs(x), r)), sign))
+    a = fabs(x)
+    small = a < 1.0
+    r = folded(x, 1, 0)
+    sign = select(small, 0, r.negative ^ r.odd)
+    return _finite(x, _signed(_sine(select(small, a, r.size)), sign ^ x.bits()))
 
 
 def cos(x: Value) -> Value:
@@ -47,23 +48,24 @@ def cos(x: Value) -> Value:
     a = fabs(x)
     small = a < 1.0
     above, below = x.of(HALF_PI)
-    r, minus, odd = folded(x, 1, 1)
-    r = select(small, (above - a) + below, r)
-    return _finite(x, _signed(_sine(r), select(small, 0, minus ^ odd)))
+    r = folded(x, 1, 1)
+    sign = select(small, 0, r.negative ^ r.odd)
+    return _finite(x, _signed(_sine(select(small, (above - a) + below, r.size)), sign))
 
 
 def tan(x: Value) -> Value:
     """The tangent: sine over cosine, or its negative reciprocal."""
-    small = fabs(x) < 1.0
-    r, minus, odd = folded(x, 2, 0)
-    r = select(small, fabs(x), r)
+    a = fabs(x)
+    small = a < 1.0
+    folds = folded(x, 2, 0)
+    r = select(small, a, folds.size)
     z = r * r
     sine = _odd(r, SIN1)
     cosine = fma(polynomial(z, x.of(COS1)), z * z, fma(z, -0.5, 1.0))
-    odd = select(small, 0, odd)
+    odd, negative = select(small, 0, folds.odd), select(small, 0, folds.negative)
     turned = odd < 0
     y = select(turned, cosine, sine) / select(turned, sine, cosine)
-    return _finite(x, _signed(y, x.bits() ^ odd ^ select(small, 0, minus)))
+    return _finite(x, _signed(y, x.bits() ^ odd ^ negative))
 
 
 def _angle(y: Value, x: Value) -> Value:
@@ -97,25 +99,25 @@ def atan2(a: Value, b: Value) -> Value:
     return select(a.is_nan() | b.is_nan(), math.nan, copysign(angle, a))
 
 
-def _arcsine(x: Value) -> tuple[Value, Value, Value, Value]:
+def _arcsine(x: Value) -> tuple[Value, Value, Value]:
     """Whether |x| > 1/2, and t, t^3 p of asin(t) = t + t^3 p for t = |x|, or sqrt((1 - |x|) / 2) where it is."""
     a = fabs(x)
     large = a > 0.5
     z = select(large, 0.5 - 0.5 * a, a * a)
     t = select(large, sqrt(z), a)
-    return large, t, polynomial(z, x.of(ASIN)) * z * t, z
+    return large, t, polynomial(z, x.of(ASIN)) * z * t
 
 
 def asin(x: Value) -> Value:
     """The arcsine; NaN beyond 1."""
-    large, t, rest, _ = _arcsine(x)
+    large, t, rest = _arcsine(x)
     above, below = x.of(HALF_PI)
     return copysign(select(large, above - (2.0 * (t + rest) - below), t + rest), x)
 
 
 def acos(x: Value) -> Value:
     """The arccosine; NaN beyond 1."""
-    large, t, rest, _ = _arcsine(x)
+    large, t, rest = _arcsine(x)
     above, below = x.of(HALF_PI)
     negative = x < 0.0
     low = select(negative, t, -t) + (select(negative, rest, -rest) + below)

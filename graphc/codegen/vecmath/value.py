@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from llvmlite import ir
@@ -71,7 +72,10 @@ class Value:
         return Value(self.builder, build(a.value, b.value))
 
     def _either(self, of_floats: str, of_integers: str) -> Any:
-        return getattr(self.builder, of_floats if self.floating else of_integers)
+        if not self.floating:
+            return getattr(self.builder, of_integers)
+        # A flag without a meaning here: Numba's fastmath leaves alone what has one, and so what undoes rounding errors
+        return partial(getattr(self.builder, of_floats), flags=("afn",))
 
     def __add__(self, other: Any) -> Value:
         return self._with(self._either("fadd", "add"), other)
@@ -94,7 +98,7 @@ class Value:
         return self._with(self.builder.fdiv, other, swap=True)
 
     def __neg__(self) -> Value:
-        return Value(self.builder, self._either("fneg", "neg")(self.value))
+        return Value(self.builder, (self.builder.fneg if self.floating else self.builder.neg)(self.value))
 
     def __and__(self, other: Any) -> Value:
         return self._with(self.builder.and_, other)
@@ -215,8 +219,8 @@ def at_least(x: Value, low: Value | float) -> Value:
 
 def polynomial(x: Value, coefficients: Sequence[Any]) -> Value:
     """By Horner's rule, the lowest coefficient first."""
-    total: Any = coefficients[-1]
-    for c in coefficients[-2::-1]:
+    total = fma(coefficients[-1], x, coefficients[-2])
+    for c in coefficients[-3::-1]:
         total = fma(total, x, c)
     return total
 
