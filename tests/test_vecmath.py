@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import platform
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.special as sp
+from llvmlite.binding import get_host_cpu_features
 from mpmath import mp, mpf
 
 import graphc as gx
@@ -262,6 +264,12 @@ def test_bits_do_not_depend_on_position_or_length(name: str, dtype: str) -> None
 # ---- vector code
 
 
+def fuses() -> bool:
+    """Whether the processor has fused multiply-add; without it LLVM calls the C library for each."""
+    return platform.machine() not in ("x86_64", "AMD64") or get_host_cpu_features().get("fma", False)
+
+
+@pytest.mark.skipif(not fuses(), reason="no fused multiply-add here")
 @ALL
 @EACH
 def test_loops_are_vectorised_and_call_nothing(name: str, dtype: str) -> None:

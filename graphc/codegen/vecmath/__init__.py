@@ -2,7 +2,8 @@
 
 Elementary functions are branch-free and range-reduced, so that LLVM vectorises the loop around them under strict IEEE
 rules, and give the same bits at every position of it; float32 code holds no float64 arithmetic. They are written on
-`value.Value`, once for both dtypes. What `special` holds runs an element at a time.
+`value.Value`, once for both dtypes, and are within 4 units in the last place for arguments of any size. Processors
+without fused multiply-add call the C library for each. What `special` holds runs an element at a time.
 """
 
 from graphc.codegen.vecmath import error_function as _error_function

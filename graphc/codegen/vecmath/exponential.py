@@ -24,6 +24,7 @@ from graphc.codegen.vecmath.value import (
 
 LN2 = Constants((0.693359375, -2.12194440e-4), (0.6931471803691238, 1.9082149292705877e-10))
 ROUNDER = Constants(1.5 * 2.0**23, 1.5 * 2.0**52)  # added and taken off, it rounds to a whole number
+ROUNDER_BITS = Constants(0x4B400000, 0x4338000000000000)
 HIGHEST = Constants(89.5, 710.6)  # exp is infinite from here on, and sinh
 LOWEST = Constants(-105.0, -746.0)  # and 0
 LOWEST1 = Constants(-30.0, -60.0)  # expm1 is -1
@@ -58,8 +59,7 @@ def power_of_two(held: Value, offset: int = 0) -> Value:
 
 def scaled(x: Value, held: Value, offset: int = 0) -> Value:
     """x 2^(n + offset), in two steps, since 2^n may be out of range where the result is not."""
-    rounder_bits = (0x4B400000, 0x4338000000000000)[held.width == 64]
-    n = held.bits() - (rounder_bits - 2 * held.bias - offset)
+    n = held.bits() - (held.of(ROUNDER_BITS) - 2 * held.bias - offset)
     half = n >> 1
     return x * (half << held.mantissa).as_float() * ((n - half) << held.mantissa).as_float()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 from graphc.codegen.vecmath.coefficients import LOG
-from graphc.codegen.vecmath.exponential import LN2, ROUNDER, TINY, exp, expm1
+from graphc.codegen.vecmath.exponential import LN2, ROUNDER, ROUNDER_BITS, TINY, exp, expm1
 from graphc.codegen.vecmath.value import Constants, Value, copysign, fabs, fma, polynomial, select, sqrt
 
 ROOT_HALF = Constants(0x3F3504F3, 0x3FE6A09E667F3BCD)  # the bits of sqrt(1/2)
@@ -24,9 +24,8 @@ def parts(x: Value, lift: Value | float = 0.0) -> tuple[Value, Value, Value]:
     moved = x.bits() + (one - root_half)
     within = (1 << x.mantissa) - 1
     m = ((moved & within) + root_half).as_float()
-    magic = x.of(ROUNDER)  # k + bias and this are one float, the former its low bits
-    k = ((moved >> x.mantissa) | (0x4B400000 if x.width == 32 else 0x4338000000000000)).as_float()
-    return k - (lift + (magic + x.bias)), (-(moved & ~within) + 2 * one).as_float(), m
+    k = ((moved >> x.mantissa) | x.of(ROUNDER_BITS)).as_float()  # and bias and rounder
+    return k - (lift + (x.bias + x.of(ROUNDER))), (-(moved & ~within) + 2 * one).as_float(), m
 
 
 def lifted(x: Value) -> tuple[Value, Value]:
