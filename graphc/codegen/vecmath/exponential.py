@@ -59,7 +59,7 @@ def power_of_two(held: Value, offset: int = 0) -> Value:
 
 def scaled(x: Value, held: Value, offset: int = 0) -> Value:
     """x 2^(n + offset), in two steps, since 2^n may be out of range where the result is not."""
-    n = held.bits() - (held.of(ROUNDER_BITS) - 2 * held.bias - offset)
+    n = held.bits() - int(held.of(ROUNDER_BITS) - 2 * held.bias - offset)
     half = n >> 1
     return x * (half << held.mantissa).as_float() * ((n - half) << held.mantissa).as_float()
 

@@ -61,7 +61,8 @@ def tan(x: Value) -> Value:
     r = select(small, a, folds.size)
     z = r * r
     sine = _odd(r, SIN1)
-    cosine = fma(polynomial(z, x.of(COS1)), z * z, fma(z, -0.5, 1.0))
+    near = 1.0 - z * 0.5
+    cosine = near + fma(polynomial(z, x.of(COS1)), z * z, (1.0 - near) - z * 0.5)
     odd, negative = select(small, 0, folds.odd), select(small, 0, folds.negative)
     turned = odd < 0
     y = select(turned, cosine, sine) / select(turned, sine, cosine)
