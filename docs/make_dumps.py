@@ -85,8 +85,8 @@ def machine(found):
     vectors = "@llvm.copysign.v"
     return [
         "## llvm",
-        "`tanh` is a function of `graphc/codegen/vecmath.py`: with `t = expm1(2 * min(|x|, 10))` it is\n"
-        "`copysign(t / (t + 2), x)`. Those last three operations, inlined into the loop:",
+        "`tanh` is a function of `graphc/codegen/vecmath/exponential.py`: with `q = expm1(2 * min(|x|, 20)) / 4` it\n"
+        "is `copysign(q / (q + 1/2), x)`. Those last three operations, inlined into the loop:",
         code(around(found["llvm"], vectors if vectors in found["llvm"] else "@llvm.copysign", 2, 0)),
         "## assembly",
         "The division among its neighbours:",

@@ -1,0 +1,247 @@
+"""LLVM values with Python's operators, and functions of them that kernels call.
+
+An elementary function is written once, for float32 and float64 alike, as Python on `Value`; calling it adds its
+instructions to the kernel. Numba types one call and LLVM sees straight-line code, which it vectorises.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from llvmlite import ir
+from numba.core import types
+from numba.core.imputils import lower_builtin
+from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
+
+INT, LONG = ir.IntType(32), ir.IntType(64)
+
+
+class Constants(NamedTuple):
+    """What differs between the two float dtypes."""
+
+    single: Any
+    double: Any
+
+
+class Value:
+    """A number of a kernel, float or integer; numbers beside it become constants of its type.
+
+    Arithmetic is IEEE's, no part of it relaxed. ``>>`` fills with zeros.
+    """
+
+    __slots__ = ("builder", "type", "value")
+
+    def __init__(self, builder: Any, value: Any) -> None:
+        self.builder, self.value, self.type = builder, value, value.type
+
+    @property
+    def floating(self) -> bool:
+        return not isinstance(self.type, ir.IntType)
+
+    @property
+    def width(self) -> int:
+        """Bits."""
+        return int(self.type.width) if not self.floating else 32 if isinstance(self.type, ir.FloatType) else 64
+
+    @property
+    def mantissa(self) -> int:
+        """Stored bits of a float's significand."""
+        return 23 if self.width == 32 else 52
+
+    @property
+    def bias(self) -> int:
+        """Of a float's exponent."""
+        return 127 if self.width == 32 else 1023
+
+    def of(self, constants: Constants) -> Any:
+        """Those of this dtype."""
+        return constants.single if self.width == 32 else constants.double
+
+    def constant(self, number: float) -> Value:
+        """The number as one of this type."""
+        if not self.floating:
+            number = int(number) & ((1 << self.width) - 1)
+        return Value(self.builder, ir.Constant(self.type, number))
+
+    def _with(self, build: Any, other: Any, swap: bool = False) -> Value:
+        other = other if isinstance(other, Value) else self.constant(other)
+        a, b = (other, self) if swap else (self, other)
+        return Value(self.builder, build(a.value, b.value))
+
+    def _either(self, of_floats: str, of_integers: str) -> Any:
+        if not self.floating:
+            return getattr(self.builder, of_integers)
+        # A flag without a meaning here: Numba's fastmath leaves alone what has one, and so what undoes rounding errors
+        return partial(getattr(self.builder, of_floats), flags=("afn",))
+
+    def __add__(self, other: Any) -> Value:
+        return self._with(self._either("fadd", "add"), other)
+
+    def __sub__(self, other: Any) -> Value:
+        return self._with(self._either("fsub", "sub"), other)
+
+    def __rsub__(self, other: Any) -> Value:
+        return self._with(self._either("fsub", "sub"), other, swap=True)
+
+    def __mul__(self, other: Any) -> Value:
+        return self._with(self._either("fmul", "mul"), other)
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def __truediv__(self, other: Any) -> Value:
+        return self._with(self.builder.fdiv, other)
+
+    def __rtruediv__(self, other: Any) -> Value:
+        return self._with(self.builder.fdiv, other, swap=True)
+
+    def __neg__(self) -> Value:
+        return Value(self.builder, (self.builder.fneg if self.floating else self.builder.neg)(self.value))
+
+    def __and__(self, other: Any) -> Value:
+        return self._with(self.builder.and_, other)
+
+    def __or__(self, other: Any) -> Value:
+        return self._with(self.builder.or_, other)
+
+    def __xor__(self, other: Any) -> Value:
+        return self._with(self.builder.xor, other)
+
+    def __lshift__(self, other: Any) -> Value:
+        return self._with(self.builder.shl, other)
+
+    def __rshift__(self, other: Any) -> Value:
+        return self._with(self.builder.lshr, other)
+
+    def _compare(self, sign: str, other: Any) -> Value:
+        def build(a: Any, b: Any) -> Any:
+            if not self.floating:
+                return self.builder.icmp_signed(sign, a, b)
+            return (self.builder.fcmp_unordered if sign == "!=" else self.builder.fcmp_ordered)(sign, a, b)
+
+        return self._with(build, other)
+
+    def __lt__(self, other: Any) -> Value:
+        return self._compare("<", other)
+
+    def __gt__(self, other: Any) -> Value:
+        return self._compare(">", other)
+
+    def __ge__(self, other: Any) -> Value:
+        return self._compare(">=", other)
+
+    def equals(self, other: Any) -> Value:
+        """False for a NaN."""
+        return self._compare("==", other)
+
+    def differs(self, other: Any) -> Value:
+        """True for a NaN."""
+        return self._compare("!=", other)
+
+    def is_nan(self) -> Value:
+        return self.differs(self)
+
+    def bits(self) -> Value:
+        """A float's bits as an integer of its width."""
+        return Value(self.builder, self.builder.bitcast(self.value, INT if self.width == 32 else LONG))
+
+    def as_float(self) -> Value:
+        """The float with these bits."""
+        kind = ir.FloatType() if self.width == 32 else ir.DoubleType()
+        return Value(self.builder, self.builder.bitcast(self.value, kind))
+
+    def to_float(self) -> Value:
+        """The float of its width nearest to this integer, which is not negative."""
+        if self.width == 32:
+            return Value(self.builder, self.builder.sitofp(self.value, ir.FloatType()))
+        return Value(self.builder, self.builder.uitofp(self.value, ir.DoubleType()))  # vectorises more widely
+
+    def extended(self) -> Value:
+        """An int32 as int64, zeros above."""
+        return Value(self.builder, self.builder.zext(self.value, LONG))
+
+    def truncated(self) -> Value:
+        """The lower half of an int64."""
+        return Value(self.builder, self.builder.trunc(self.value, INT))
+
+
+def call(name: str, *operands: Value | float) -> Value:
+    """LLVM's own function of that name on values of one type, the first operand's."""
+    first = next(x for x in operands if isinstance(x, Value))
+    kind = first.type
+    full = f"llvm.{name}.{'f' if first.floating else 'i'}{first.width}"
+    module = first.builder.module
+    function = module.globals.get(full) or ir.Function(module, ir.FunctionType(kind, [kind] * len(operands)), full)
+    values = [(x if isinstance(x, Value) else first.constant(x)).value for x in operands]
+    return Value(first.builder, first.builder.call(function, values))
+
+
+def fma(a: Value | float, b: Value | float, c: Value | float) -> Value:
+    """a b + c, rounded once."""
+    return call("fma", a, b, c)
+
+
+def sqrt(x: Value) -> Value:
+    return call("sqrt", x)
+
+
+def fabs(x: Value) -> Value:
+    return call("fabs", x)
+
+
+def rint(x: Value) -> Value:
+    """The nearest whole number, the even one at a tie."""
+    return call("rint", x)
+
+
+def copysign(x: Value, sign: Value) -> Value:
+    return call("copysign", x, sign)
+
+
+def select(condition: Value, a: Value | float, b: Value | float) -> Value:
+    """a where the condition holds, b elsewhere."""
+    kind = next(x for x in (a, b) if isinstance(x, Value))
+    values = [(x if isinstance(x, Value) else kind.constant(x)).value for x in (a, b)]
+    return Value(kind.builder, kind.builder.select(condition.value, *values))
+
+
+def at_most(x: Value, high: Value | float) -> Value:
+    """The smaller of the two; NaN where x is one. One instruction, unlike IEEE's minimum."""
+    return select(x > high, high, x)
+
+
+def at_least(x: Value, low: Value | float) -> Value:
+    """The larger of the two; NaN where x is one."""
+    return select(x < low, low, x)
+
+
+def polynomial(x: Value, coefficients: Sequence[Any]) -> Value:
+    """By Horner's rule, the lowest coefficient first."""
+    total = fma(coefficients[-1], x, coefficients[-2])
+    for c in coefficients[-3::-1]:
+        total = fma(total, x, c)
+    return total
+
+
+def kernel_function(build: Callable[..., Value], name: str | None = None) -> Any:
+    """The function of values as one that kernels call with floats."""
+
+    def stub(*args: Any) -> Any:
+        raise TypeError(f"{stub.__name__} runs inside compiled kernels")
+
+    stub.__name__ = stub.__qualname__ = name or build.__name__
+    stub.__doc__ = build.__doc__
+    arity = len(inspect.signature(build).parameters)
+    kinds = (types.float32, types.float64)
+
+    typing = {"key": stub, "cases": [signature(kind, *(kind,) * arity) for kind in kinds]}
+    infer_global(stub, types.Function(type(stub.__name__, (ConcreteTemplate,), typing)))
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return build(*(Value(builder, a) for a in args)).value
+
+    for kind in kinds:
+        lower_builtin(stub, *(kind,) * arity)(lower)
+    return stub
