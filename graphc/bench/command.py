@@ -1,0 +1,49 @@
+"""The command: runs the chosen workloads and prints the table as it grows."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from graphc.bench import contest, report
+from graphc.bench.catalogue import WORKLOADS
+from graphc.demo.data import DataError
+from graphc.demo.progress import Progress
+
+
+def bench(names: Sequence[str], plan: contest.Plan) -> dict[str, Any]:
+    """Runs and prints; returns what ``--json`` writes.
+
+    Raises DataError where graphc itself fails or disagrees with NumPy by hand.
+    """
+    machine = report.machine()
+    print(f"graphc {machine['graphc']}, Python {machine['python']}, {machine['processor']}, {machine['system']}")
+    print("median time of a call; ratio of graphc to the best peer; limit: what the machine allows, measured here\n")
+    table = report.Table(names, plan.peers, shutil.get_terminal_size().columns if sys.stdout.isatty() else 120)
+    print(table.head(), flush=True)
+    missing: dict[str, str] = {}
+    outcomes, all_rows = [], []
+    for name in names:
+        contestants = len(plan.threads) * (1 + len(plan.peers) + 3 * WORKLOADS[name].limited)
+        bar = Progress(contestants * (1 + plan.rounds), name)
+        outcome = contest.run(WORKLOADS[name], plan, missing, bar.step)
+        bar.clear()
+        if "graphc" in outcome.left_out:
+            raise DataError(f"{name}: graphc: {outcome.left_out['graphc']}")
+        outcomes.append(outcome)
+        for k, row in enumerate(report.rows(outcome)):
+            print(table.line(row, repeated=k > 0), flush=True)
+            all_rows.append(row)
+    print()
+    for line in report.summary(all_rows):
+        print(line)
+    for outcome in outcomes:
+        for who, why in outcome.left_out.items():
+            if who not in missing:
+                print(f"left out: {report.FULL[who]} of {outcome.workload.name}: {why}")
+    for who, why in missing.items():
+        print(f"left out: {report.FULL[who]}: {why}")
+    print("\n" + "\n".join(report.starts(all_rows, [p for p in plan.peers if p not in missing])))
+    return report.as_json(outcomes, plan)
