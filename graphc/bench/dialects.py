@@ -24,6 +24,7 @@ def of_graphc() -> Dialect:
         return gx.softmax(q @ gx.matrix_transpose(k) * (1 / math.sqrt(q.shape[-1]))) @ v
 
     return Dialect(
+        shape=lambda x: tuple(int(n) for n in x.shape),
         tanh=gx.tanh,
         exp=gx.exp,
         log1p=gx.log1p,
@@ -59,6 +60,7 @@ def of_jax() -> Dialect:
         return jax.nn.softmax(q @ jnp.swapaxes(k, -1, -2) * (1 / math.sqrt(q.shape[-1]))) @ v
 
     return Dialect(
+        shape=lambda x: x.shape,
         tanh=jnp.tanh,
         exp=jnp.exp,
         log1p=jnp.log1p,
@@ -87,6 +89,7 @@ def of_torch() -> Dialect:
         return torch.sum(x) if axis is None else torch.sum(x, axis)
 
     return Dialect(
+        shape=lambda x: x.shape,
         tanh=torch.tanh,
         exp=torch.exp,
         log1p=torch.log1p,
@@ -127,6 +130,7 @@ def of_pytensor() -> Dialect:
         return -pt.mean(pt.special.log_softmax(z, axis=-1)[pt.arange(y.type.shape[0]), y], dtype=z.dtype)
 
     return Dialect(
+        shape=lambda x: x.type.shape,
         tanh=pt.tanh,
         exp=pt.exp,
         log1p=pt.log1p,

@@ -38,11 +38,12 @@ def build(limit: str, workload: Workload, problem: Problem, setup: Setup) -> Ent
 def _products(workload: Workload, dtype: np.dtype[Any]) -> Callable[[], Any] | None:
     """The matrix products at their shapes by NumPy's BLAS, which has its threads from the environment."""
     rng = np.random.default_rng(0)
-    tasks = []
-    for count, rows, columns, length in workload.products:
+    arrays = {}
+    for count, rows, columns, length in set(workload.products):
         shapes = ((count, rows, length), (count, length, columns), (count, rows, columns))
-        a, b, c = (rng.normal(size=s if count > 1 else s[1:]).astype(dtype) for s in shapes)
-        tasks.append((a, b, c))
+        made = [rng.normal(size=s if count > 1 else s[1:]).astype(dtype) for s in shapes]
+        arrays[count, rows, columns, length] = made
+    tasks = [arrays[p] for p in workload.products]
 
     def run() -> None:
         for a, b, c in tasks:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from graphc.bench.peers import contestants
-from graphc.bench.workload import Problem, Setup, Workload
+from graphc.bench.workload import Problem, Product, Setup, Workload
 from graphc.ir.state import Array
 
 RATE = 0.01
@@ -76,32 +76,45 @@ def classifier_loss(m: Any, x: Any, y: Any, w1: Any, b1: Any, w2: Any, b2: Any) 
     return m.cross_entropy(m.relu(x @ w1 + b1) @ w2 + b2, y)
 
 
-def classifier_forward(x: Array, y: Array, w1: Array, b1: Array, w2: Array, b2: Array) -> tuple[Array, Array, Array]:
-    """Hidden values, logits and the loss of each row."""
-    h = np.maximum(x @ w1 + b1, 0)
-    logits = h @ w2 + b2
-    shifted = logits - logits.max(1, keepdims=True)
-    losses = np.log(np.exp(shifted).sum(1)) - shifted[np.arange(len(y)), y]
-    return h, logits, losses
-
-
-def classifier_by_hand(x: Array, y: Array, w1: Array, b1: Array, w2: Array, b2: Array) -> Any:
-    """The mean loss, and its gradients by the four weights."""
+def classifier_forward(x: Array, w1: Array, b1: Array, w2: Array, b2: Array) -> tuple[Array, Array]:
+    """Hidden values and logits."""
     h = x @ w1
     h += b1
     np.maximum(h, 0, out=h)
-    p = h @ w2
-    p += b2
-    p -= p.max(1, keepdims=True)
-    picked = p[np.arange(len(y)), y]
+    return h, h @ w2 + b2
+
+
+def classifier_backward(x: Array, y: Array, w2: Array, h: Array, logits: Array) -> tuple[Array, list[Array]]:
+    """The loss of each row, and the gradients of their mean by the four parameters."""
+    rows = np.arange(len(y))
+    p = logits - logits.max(1, keepdims=True)
+    picked = p[rows, y]
     np.exp(p, out=p)
     total = p.sum(1)
     p /= total[:, None]
-    p[np.arange(len(y)), y] -= 1
+    p[rows, y] -= 1
     p *= np.float32(1 / len(y))
     inner = p @ w2.T
     inner *= h > 0
-    return (np.log(total) - picked).mean(), [x.T @ inner, inner.sum(0), h.T @ p, p.sum(0)]
+    return np.log(total) - picked, [x.T @ inner, inner.sum(0), h.T @ p, p.sum(0)]
+
+
+def classifier_by_hand(x: Array, y: Array, w1: Array, b1: Array, w2: Array, b2: Array) -> Any:
+    """The mean loss, and its gradients."""
+    h, logits = classifier_forward(x, w1, b1, w2, b2)
+    losses, gradients = classifier_backward(x, y, w2, h, logits)
+    return losses.mean(), gradients
+
+
+def classifier_products(rows: int, inputs: int = 784, hidden: int = 256, classes: int = 10) -> tuple[Product, ...]:
+    """Forward, and what both weights and the hidden layer need backward."""
+    return (
+        (1, rows, hidden, inputs),
+        (1, rows, classes, hidden),
+        (1, rows, hidden, classes),
+        (1, hidden, classes, rows),
+        (1, inputs, hidden, rows),
+    )
 
 
 XOR = Workload(
@@ -117,12 +130,11 @@ SMALL_MLP = Workload(
     contestants(_mlp_loss, _mlp_by_hand),
     tolerance=1e-4,
 )
-CLASSIFIER_PRODUCTS = ((1, 256, 256, 784), (1, 256, 10, 256), (1, 256, 256, 10), (1, 256, 10, 256), (1, 784, 256, 256))
 TRAINING_STEP = Workload(
     "training-step",
     "784-256-10 ReLU classifier, 256 rows, float32: one step of SGD",
     _classifier,
     contestants(classifier_loss, classifier_by_hand, RATE),
-    products=CLASSIFIER_PRODUCTS,
+    products=classifier_products(256),
     tolerance=1e-4,
 )
