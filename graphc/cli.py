@@ -100,6 +100,10 @@ def _add_bench(commands: Any) -> None:
   elementwise            sum(tanh(x w) exp(-x^2) + log1p(w^2)), gradients
   logistic-regression    100,000 rows of 50 features, gradients
   softmax-cross-entropy  4096 rows of 1000 classes, gradient
+  transformer            pre-norm block, all gradients
+  gmm                    Gaussian mixture, packed precision factors, gradients
+  fashion-epoch          60,000 images in batches of 256, loss and accuracy;
+                         random ones, or those of --data DIR
 
 how:
   Each contestant has a process, held to its processors. Rounds go through all
@@ -126,6 +130,8 @@ examples:
     )
     bench.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="of all random arrays (0)")
     bench.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
+    bench.add_argument("--plot", type=Path, metavar="FILE", help="draw the ratios into FILE.png (or .svg, .pdf)")
+    bench.add_argument("--data", type=Path, metavar="DIR", help="where the files of Fashion-MNIST are")
     bench.set_defaults(run=_bench, parser=bench)
 
 
@@ -196,14 +202,20 @@ def _bench(options: Any) -> int:
     threads = options.threads or [n for n in (1, 2) if n <= there]
     if max(threads) > there:
         wrong(f"--threads {max(threads)}: this process may use {there} processor{'s' * (there > 1)}")
+    if options.data is not None and not options.data.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "--data: there is no such directory", str(options.data))
+    if options.plot is not None and options.plot.suffix not in (".png", ".svg", ".pdf"):
+        wrong(f"--plot draws .png, .svg or .pdf, found {options.plot.name!r}")
     _check_file("--json", options.json)
+    _check_file("--plot", options.plot)
     plan = contest.Plan(
         threads=sorted(set(threads)),
         peers=[p for p in PEERS if p in options.peers],
         rounds=options.rounds,
         seed=options.seed,
+        data=None if options.data is None else options.data.absolute(),
     )
-    result = command.bench(list(dict.fromkeys(options.workloads)) or list(WORKLOADS), plan)
+    result = command.bench(list(dict.fromkeys(options.workloads)) or list(WORKLOADS), plan, options.plot)
     if options.json is not None:
         _write(options.json, json.dumps(result, indent=1) + "\n")
     return 0

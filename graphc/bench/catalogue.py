@@ -10,6 +10,5 @@ from graphc.bench.transformer import TRANSFORMER
 from graphc.bench.workload import Workload
 
 WORKLOADS: dict[str, Workload] = {
-    w.name: w
-    for w in (XOR, SMALL_MLP, TRAINING_STEP, ELEMENTWISE, LOGISTIC, SOFTMAX, TRANSFORMER, MIXTURE, EPOCH)
+    w.name: w for w in (XOR, SMALL_MLP, TRAINING_STEP, ELEMENTWISE, LOGISTIC, SOFTMAX, TRANSFORMER, MIXTURE, EPOCH)
 }

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from graphc.bench import contest, report
+from graphc.bench import contest, plot, report
 from graphc.bench.catalogue import WORKLOADS
 from graphc.demo.data import DataError
 from graphc.demo.progress import Progress
 
 
-def bench(names: Sequence[str], plan: contest.Plan) -> dict[str, Any]:
-    """Runs and prints; returns what ``--json`` writes.
+def bench(names: Sequence[str], plan: contest.Plan, picture: Path | None = None) -> dict[str, Any]:
+    """Runs and prints; draws ``picture``; returns what ``--json`` writes.
 
     Raises DataError where graphc itself fails or disagrees with NumPy by hand.
     """
+    if picture is not None:
+        plot.need_matplotlib()
     machine = report.machine()
     print(f"graphc {machine['graphc']}, Python {machine['python']}, {machine['processor']}, {machine['system']}")
+    if machine["settings"]:
+        print("environment: " + ", ".join(f"{k}={v}" for k, v in machine["settings"].items()))
     print("median time of a call; ratio of graphc to the best peer; limit: what the machine allows, measured here\n")
     table = report.Table(names, plan.peers, shutil.get_terminal_size().columns if sys.stdout.isatty() else 120)
     print(table.head(), flush=True)
@@ -38,12 +44,14 @@ def bench(names: Sequence[str], plan: contest.Plan) -> dict[str, Any]:
             all_rows.append(row)
     print()
     for line in report.summary(all_rows):
-        print(line)
+        print(textwrap.fill(line, 100, subsequent_indent="  "))
     for outcome in outcomes:
         for who, why in outcome.left_out.items():
-            if who not in missing:
+            if who not in missing and who in plan.peers:
                 print(f"left out: {report.FULL[who]} of {outcome.workload.name}: {why}")
     for who, why in missing.items():
         print(f"left out: {report.FULL[who]}: {why}")
     print("\n" + "\n".join(report.starts(all_rows, [p for p in plan.peers if p not in missing])))
+    if picture is not None:
+        plot.draw(all_rows, machine, picture)
     return report.as_json(outcomes, plan)

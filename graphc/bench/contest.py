@@ -81,12 +81,13 @@ def run(workload: Workload, plan: Plan, missing: dict[str, str], step: Callable[
         names += LIMITS
     outcome = Outcome(workload, [], left_out)
     with contextlib.ExitStack() as stack:
+        caches = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="graphc-bench-")))
         running: list[tuple[_Worker, Measured, int]] = []
         for threads in plan.threads:
             for who in names:
                 if who in missing or who in left_out:
                     continue
-                worker = stack.enter_context(_started(workload.name, who, threads, plan))
+                worker = stack.enter_context(_started(workload.name, who, threads, plan, caches / who))
                 first = worker.ask(do="start")
                 step()
                 if first.get("missing"):
@@ -136,8 +137,8 @@ class _Worker:
 
 
 @contextlib.contextmanager
-def _started(workload: str, who: str, threads: int, plan: Plan) -> Iterator[_Worker]:
-    """A worker on the first ``threads`` processors, with caches of its own, so that its first call is a cold one."""
+def _started(workload: str, who: str, threads: int, plan: Plan, place: Path) -> Iterator[_Worker]:
+    """A worker on the first ``threads`` processors, with caches in ``place``: cold for the first that is started."""
     task = {
         "workload": workload,
         "who": who,
@@ -146,7 +147,8 @@ def _started(workload: str, who: str, threads: int, plan: Plan) -> Iterator[_Wor
         "small": plan.small,
         "data": None if plan.data is None else str(plan.data),
     }
-    with tempfile.TemporaryDirectory(prefix="graphc-bench-") as place, open(Path(place, "log"), "w") as log:
+    place.mkdir(exist_ok=True)
+    with open(place / f"log-{threads}", "w+") as log:
         command = [sys.executable, "-m", "graphc.bench.worker", json.dumps(task)]
         with _on_processors(processors()[:threads]):
             process = subprocess.Popen(
@@ -158,13 +160,13 @@ def _started(workload: str, who: str, threads: int, plan: Plan) -> Iterator[_Wor
                 env=os.environ | _environment(threads, place),
             )
         try:
-            yield _Worker(process, Path(place, "log"))
+            yield _Worker(process, Path(log.name))
         finally:
             process.kill()
             process.communicate()
 
 
-def _environment(threads: int, place: str) -> dict[str, str]:
+def _environment(threads: int, place: Path) -> dict[str, str]:
     """Thread settings of every library, and cold caches."""
     count = str(threads)
     names = ("OMP", "OPENBLAS", "MKL", "NUMBA", "VECLIB_MAXIMUM", "BLIS", "NUMEXPR")

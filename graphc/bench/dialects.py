@@ -98,7 +98,7 @@ def of_torch() -> Dialect:
         sum=total,
         mean=torch.mean,
         logsumexp=lambda x, axis: torch.logsumexp(x, axis),
-        take=lambda x, index: x[:, torch.from_numpy(index)],
+        take=lambda x, index: torch.index_select(x, 1, index),
         concat=torch.cat,
         reshape=torch.reshape,
         permute=torch.permute,

@@ -155,7 +155,7 @@ def _jax(problem: Problem, setup: Setup) -> Entry:
 
 EPOCH = Workload(
     "fashion-epoch",
-    "60,000 images of 784 pixels, 784-256-10 classifier, batches of 256, float32: an epoch of SGD with loss and accuracy",
+    "60,000 images, 784-256-10 classifier, batches of 256, float32: an epoch of SGD with loss and accuracy",
     _problem,
     {
         "graphc": _graphc,

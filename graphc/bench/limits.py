@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numba
@@ -102,9 +103,7 @@ def _functions(workload: Workload, dtype: np.dtype[Any], threads: int) -> Callab
         g = gx.Graph(name, float_dtype=dtype.name)
         a = g.input("x", shape=(BLOCK,), dtype=dtype.name)
         exe = gx.compile([a], getattr(gx, name)(a), threads=1)
-        ways: list[Callable[[], Any]] = [lambda exe=exe: exe(x, out=y)]  # type: ignore[misc]
-        if hasattr(np, name):
-            ways.append(lambda function=getattr(np, name): function(x, out=y))  # type: ignore[misc]
+        ways = [partial(f, x, out=y) for f in (exe, getattr(np, name, None)) if f is not None]
         blocks = math.ceil(count / BLOCK / threads)
         tasks.append((min(ways, key=_seconds), blocks))
 

@@ -16,18 +16,17 @@ from graphc.bench.workload import Problem, Setup, Workload
 from graphc.ir.state import Array
 
 POINTS, DIMENSIONS, COMPONENTS = 1000, 10, 25
-SMALL = 3  # dimensions in tests
 
 
 def _problem(setup: Setup) -> Problem:
     rng = np.random.default_rng(setup.seed)
-    points, d, count = (30, SMALL, 4) if setup.small else (POINTS, DIMENSIONS, COMPONENTS)
+    points, d, count = (30, 3, 4) if setup.small else (POINTS, DIMENSIONS, COMPONENTS)
     wrt = {
         "alphas": rng.normal(size=count),
         "means": rng.random((count, d)),
         "factors": rng.normal(size=(count, d * (d + 1) // 2)),
     }
-    return Problem({"x": rng.random((points, d))}, wrt)
+    return Problem({"x": rng.random((points, d)), "place": _packed(d).ravel()}, wrt)
 
 
 def _packed(d: int) -> Array:
@@ -39,9 +38,6 @@ def _packed(d: int) -> Array:
     return place
 
 
-PLACES = {d: _packed(d).ravel() for d in (SMALL, DIMENSIONS)}
-
-
 def _constant(points: int, d: int, count: int) -> float:
     """What does not depend on the parameters; the prior has precision 1 and d + 1 degrees of freedom."""
     gamma = d * (d - 1) / 4 * math.log(math.pi) + sum(math.lgamma(0.5 * (d + 1 - j)) for j in range(d))
@@ -49,12 +45,12 @@ def _constant(points: int, d: int, count: int) -> float:
     return -points * d * 0.5 * math.log(2 * math.pi) - count * prior
 
 
-def _loss(m: Any, x: Any, alphas: Any, means: Any, factors: Any) -> Any:
+def _loss(m: Any, x: Any, place: Any, alphas: Any, means: Any, factors: Any) -> Any:
     (points, d), count = m.shape(x), m.shape(means)[0]
     logs, below = factors[:, :d], factors[:, d:]
     diagonal = m.exp(logs)
     packed = m.concat([diagonal, below, 0.0 * logs[:, :1]], 1)
-    factor = m.reshape(m.take(packed, PLACES[d]), (count, d, d))
+    factor = m.reshape(m.take(packed, place), (count, d, d))
     centred = m.reshape(x, (1, points, d)) - m.reshape(means, (count, 1, d))
     z = centred @ m.permute(factor, (0, 2, 1))
     inner = m.reshape(alphas + m.sum(logs, 1), (count, 1)) - 0.5 * m.sum(z * z, 2)
@@ -63,11 +59,10 @@ def _loss(m: Any, x: Any, alphas: Any, means: Any, factors: Any) -> Any:
     return likelihood + prior + _constant(points, d, count)
 
 
-def _by_hand(x: Array, alphas: Array, means: Array, factors: Array) -> Any:
+def _by_hand(x: Array, place: Array, alphas: Array, means: Array, factors: Array) -> Any:
     (points, d), count = x.shape, len(means)
     logs, below = factors[:, :d], factors[:, d:]
     diagonal = np.exp(logs)
-    place = PLACES[d]
     factor = np.concatenate([diagonal, below, np.zeros((count, 1))], 1)[:, place].reshape(count, d, d)
     centred = x[None] - means[:, None]
     z = centred @ factor.swapaxes(1, 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ def _xor_by_hand(x: Array, y: Array, w1: Array, b1: Array, w2: Array, b2: Array)
 def _dense(rng: np.random.Generator, sizes: list[int]) -> dict[str, Array]:
     """float32 weights with variance one over the inputs of each layer, and biases."""
     out = {}
-    for k, (rows, columns) in enumerate(zip(sizes, sizes[1:], strict=False), 1):
+    for k, (rows, columns) in enumerate(pairwise(sizes), 1):
         out[f"w{k}"] = (rng.normal(size=(rows, columns)) / np.sqrt(rows)).astype(np.float32)
         out[f"b{k}"] = (0.1 * rng.normal(size=columns)).astype(np.float32)
     return out

@@ -22,8 +22,8 @@ def contestants(formula: Formula, by_hand: ByHand, rate: float | None = None) ->
     return {
         "graphc": partial(_graphc, formula, rate),
         "numpy": partial(_numpy, by_hand, rate),
-        "torch": partial(_torch, formula, rate, False),
-        "torch.compile": partial(_torch, formula, rate, True),
+        "torch": partial(_torch, formula, rate),
+        "torch.compile": partial(_torch_compile, formula, rate),
         "jax": partial(_jax, formula, rate),
         "pytensor": partial(_pytensor, formula, rate),
     }
@@ -65,7 +65,7 @@ def _numpy(by_hand: ByHand, rate: float | None, problem: Problem, setup: Setup) 
     return Entry(step, lambda value: _as_arrays([value, *(p.copy() for p in parameters)]))
 
 
-def _torch(formula: Formula, rate: float | None, compiled: bool, problem: Problem, setup: Setup) -> Entry:
+def _torch(formula: Formula, rate: float | None, problem: Problem, setup: Setup) -> Entry:
     import torch
 
     torch.set_num_threads(setup.threads)
@@ -73,13 +73,8 @@ def _torch(formula: Formula, rate: float | None, compiled: bool, problem: Proble
     given = [torch.from_numpy(a.copy()) for a in problem.given.values()]
     wrt = [torch.from_numpy(a.copy()).requires_grad_() for a in problem.wrt.values()]
 
-    def loss(*arrays: Any) -> Any:
-        return formula(m, *arrays)
-
-    forward = torch.compile(loss, fullgraph=True, dynamic=False) if compiled else loss
-
     def gradients() -> Any:
-        value = forward(*given, *wrt)
+        value = formula(m, *given, *wrt)
         return value, torch.autograd.grad(value, wrt)
 
     def step() -> Any:
@@ -92,6 +87,34 @@ def _torch(formula: Formula, rate: float | None, compiled: bool, problem: Proble
     if rate is None:
         return Entry(gradients, lambda found: [t.detach().numpy() for t in (found[0], *found[1])])
     return Entry(step, lambda value: [t.detach().numpy().copy() for t in (value, *wrt)])
+
+
+def _torch_compile(formula: Formula, rate: float | None, problem: Problem, setup: Setup) -> Entry:
+    """Value, gradients and step as one compiled function, without the tape at run time."""
+    import torch
+
+    torch.set_num_threads(setup.threads)
+    m = dialects.of_torch()
+    given = [torch.from_numpy(a.copy()) for a in problem.given.values()]
+    wrt = [torch.from_numpy(a.copy()) for a in problem.wrt.values()]
+    places = tuple(range(len(given), len(given) + len(wrt)))
+    differentiate = torch.func.grad_and_value(lambda *arrays: formula(m, *arrays), argnums=places)
+
+    def gradients(*arrays: Any) -> Any:
+        found, value = differentiate(*arrays)
+        return value, found
+
+    def step(*arrays: Any) -> Any:
+        found, value = differentiate(*arrays)
+        for p, d in zip(arrays[len(given) :], found, strict=True):
+            p.sub_(d, alpha=rate)
+        return value
+
+    compiled = torch.compile(gradients if rate is None else step, fullgraph=True, dynamic=False)
+    call = partial(compiled, *given, *wrt)
+    if rate is None:
+        return Entry(call, lambda found: [t.numpy() for t in (found[0], *found[1])])
+    return Entry(call, lambda value: [t.numpy().copy() for t in (value, *wrt)])
 
 
 def _jax(formula: Formula, rate: float | None, problem: Problem, setup: Setup) -> Entry:

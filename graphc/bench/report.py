@@ -18,7 +18,9 @@ from graphc.bench.limits import LIMITS
 from graphc.config import __version__
 
 RESAMPLES = 2000
+LONG_CALL = 500e-6  # seconds, from which more threads should pay
 HEADS = {"numpy": "NumPy", "torch": "PyTorch", "torch.compile": "compiled", "jax": "JAX", "pytensor": "PyTensor"}
+SETTINGS = ("OPENBLAS_", "MKL_", "OMP_", "KMP_", "GOMP_", "XLA_", "GRAPHC_BLAS")  # what these begin counts
 FULL = HEADS | {"graphc": "graphc", "torch.compile": "torch.compile"}
 
 
@@ -57,9 +59,7 @@ def rows(outcome: Outcome) -> list[Row]:
         share = max(limits.values()) / seconds["graphc"] if limits else None
         firsts = {m.who: m.first for m in there if m.who not in LIMITS}
         name = None if best is None else best.who
-        out.append(
-            Row(outcome.workload.name, graphc.threads, seconds, name, ratio, interval, limits, share, firsts)
-        )
+        out.append(Row(outcome.workload.name, graphc.threads, seconds, name, ratio, interval, limits, share, firsts))
     return out
 
 
@@ -145,15 +145,23 @@ def _megabytes(first: dict[str, Any]) -> str:
 
 
 def summary(table: Sequence[Row]) -> list[str]:
-    """The geometric mean, the lines that are not won, and how two threads compare to one."""
+    """The geometric mean, how many lines are won, the worst line, and graphc's gain from more threads."""
+    lines = []
+    counted = [r for r in table if r.ratio is not None and r.interval is not None]
     mean = geometric_mean(table)
-    if mean is None:
-        return []
-    won = [r for r in table if r.interval is not None and r.interval[1] < 1]
-    counted = [r for r in table if r.ratio is not None]
-    lines = [f"geometric mean of the ratios {mean:.3f}; ahead, with 95 % confidence, on {len(won)} of {len(counted)}"]
-    worst = max(counted, key=lambda r: r.ratio or 0)
-    lines.append(f"largest ratio {worst.ratio:.2f}: {worst.workload}, {worst.threads} thread{'s' * (worst.threads > 1)}")
+    if mean is not None:
+        won = sum(r.interval[1] < 1 for r in counted if r.interval)
+        worst = max(counted, key=lambda r: r.ratio or 0)
+        lines.append(f"geometric mean of the ratios {mean:.3f}; ahead with 95 % confidence on {won} of {len(counted)}")
+        threads = f"{worst.threads} thread{'s' * (worst.threads > 1)}"
+        lines.append(f"largest ratio {worst.ratio:.2f}: {worst.workload}, {threads}")
+    gains = []
+    for row in table:
+        one = next((r for r in table if r.workload == row.workload and r.threads == 1), None)
+        if row.threads > 1 and one is not None and one.seconds["graphc"] > LONG_CALL:
+            gains.append(f"{row.workload} {one.seconds['graphc'] / row.seconds['graphc']:.2f} ({row.threads})")
+    if gains:
+        lines.append(f"graphc on more threads, times as fast as on one: {', '.join(gains)}")
     return lines
 
 
@@ -166,6 +174,7 @@ def machine() -> dict[str, Any]:
         "processor": _processor(),
         "processors": len(processors()),
         "pinned": hasattr(os, "sched_setaffinity"),
+        "settings": {k: v for k, v in sorted(os.environ.items()) if k.startswith(SETTINGS)},
     }
 
 

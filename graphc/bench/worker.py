@@ -3,7 +3,7 @@
     python -m graphc.bench.worker '{"workload": "xor", "who": "jax", "threads": 1, ...}'
 
 {"do": "start"} builds it and makes the first call; {"do": "run", "calls": k} makes k calls. Each is answered by a line
-of JSON; one with "error" says why it cannot be. Its processors and thread settings come from the process that starts it.
+of JSON; one with "error" says why it cannot be. Processors and thread settings come from the process that starts it.
 """
 
 from __future__ import annotations
