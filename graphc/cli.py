@@ -91,8 +91,9 @@ def _add_bench(commands: Any) -> None:
     bench = commands.add_parser(
         "bench",
         help="time graphc beside NumPy, PyTorch, JAX and PyTensor",
-        description="Times workloads in graphc and in every library at hand: same arithmetic, same dtype, same "
-        "processors. Results are compared with NumPy by hand before anything is timed.",
+        description="Times workloads in graphc and in every library at hand: same arithmetic, same\n"
+        "dtype, same processors. Results are compared with NumPy by hand before\n"
+        "anything is timed.",
         epilog="""workloads (all of them by default):
   xor                    2-3-1 network, value and gradients
   small-mlp              16-32-32-1 network, value and gradients

@@ -27,6 +27,7 @@ BLOCK = 8192  # elements; they and their results stay in the inner caches
 
 def build(limit: str, workload: Workload, problem: Problem, setup: Setup) -> Entry | None:
     """The contestant for one of `LIMITS`; None where the workload has no such part."""
+    call: Callable[[], Any] | None
     if limit == "traffic":
         call = _traffic(problem, setup.threads)
     elif limit == "products":

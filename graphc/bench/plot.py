@@ -55,8 +55,8 @@ def draw(table: Sequence[Row], machine: dict[str, Any], path: Path) -> None:
     for peer in peers:
         axes[0][0].plot([], [], "o", color=COLOURS[peer], label=FULL[peer])
     mean = geometric_mean(table)
-    best = "" if mean is None else f"; geometric mean beside the best peer {mean:.2f}"
-    figure.suptitle(f"Left of 1 graphc is faster{best}", fontsize=11)
+    beside = "" if mean is None else f"; geometric mean beside the best peer {mean:.2f}"
+    figure.suptitle(f"Left of 1 graphc is faster{beside}", fontsize=11)
     figure.legend(loc="lower center", ncols=max(1, len(peers)), frameon=False)
     figure.text(0.995, 0.002, f"{machine['processor']}, graphc {machine['graphc']}", ha="right", fontsize=6)
     figure.tight_layout(rect=(0, 0.07, 1, 1))

@@ -45,7 +45,7 @@ class Problem:
     @property
     def dtype(self) -> np.dtype[Any]:
         """The float type of the arithmetic."""
-        return next(iter(self.wrt.values())).dtype
+        return np.dtype(next(iter(self.wrt.values())).dtype)
 
 
 @dataclass(frozen=True)
