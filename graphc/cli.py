@@ -110,9 +110,9 @@ how:
   Each contestant has a process, held to its processors. Rounds go through all
   of them in turn, about 20 ms each; noise meets all alike. Figures are medians
   over rounds; the interval of the ratio is a bootstrap over rounds.
-  "limit" is the longest of what no implementation can avoid, measured in the
-  same rounds: the matrix products alone, one pass over memory, the elementary
-  functions alone in cache. "share" is that over graphc's time.
+  "limit" is the longest of three parts of the work, each measured alone in the
+  same rounds: the matrix products by NumPy's BLAS, one pass over memory, the
+  elementary functions in cache. "share" is that over graphc's time.
 
 examples:
   graphc bench
@@ -127,7 +127,12 @@ examples:
     )
     bench.add_argument("--rounds", type=_at_least(3), default=31, metavar="N", help="turns of each contestant (31)")
     bench.add_argument(
-        "--peers", nargs="+", choices=[*PEERS, "none"], default=list(PEERS), metavar="PEER", help=", ".join(PEERS)
+        "--peers",
+        nargs="+",
+        choices=[*PEERS, "none"],
+        default=list(PEERS),
+        metavar="PEER",
+        help=f"{', '.join(PEERS)} (all), or none",
     )
     bench.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="of all random arrays (0)")
     bench.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")

@@ -1,8 +1,8 @@
 """What the machine allows, measured in the same run: three contestants that each do one unavoidable part of the work.
 
-No implementation of a workload takes less than the longest of them: its matrix products alone, reading its arrays and
-writing its results once, or its elementary functions alone in cache. (The roofline of Williams, Waterman and Patterson
-2009, with a third roof.)
+With the same BLAS and the same functions, no implementation of a workload takes less than the longest of them: its
+matrix products alone, reading its arrays and writing its results once, or its elementary functions alone in cache. (The
+roofline of Williams, Waterman and Patterson 2009, with a third roof.)
 """
 
 from __future__ import annotations
