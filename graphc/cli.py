@@ -224,7 +224,7 @@ def _bench(options: Any) -> int:
     result = command.bench(list(dict.fromkeys(options.workloads)) or list(WORKLOADS), plan, options.plot)
     if options.json is not None:
         _write(options.json, json.dumps(result, indent=1) + "\n")
-    return 0
+    return 0 if result["complete"] else 130
 
 
 def _info(options: Any) -> int:

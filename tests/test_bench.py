@@ -130,6 +130,8 @@ def test_the_table_is_aligned(width: int) -> None:
     assert len({len(line) for line in lines}) == 1 and len(lines[0]) <= max(width, 97)
     assert "0.50" in lines[1] and "1.00 ms" in lines[1] and "elementwise" not in lines[2]
     assert ("JAX 2.00 ms" in lines[1]) == (width == 80)
+    started = report.starts([row], PEERS, width)
+    assert max(map(len, started)) <= max(width, 97) and sum("500 ms 2 MB" in line for line in started) >= 1
 
 
 def test_a_contestant_that_fails_is_left_out_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,6 +202,25 @@ def test_wrong_results_of_graphc_end_the_command(
     monkeypatch.setattr(contest, "run", wrong)
     assert main(["bench", "xor", "--peers", "none"]) == 1
     assert "differ from those by hand" in capsys.readouterr().err
+
+
+def test_ctrl_c_keeps_what_is_done(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from graphc.bench import contest
+
+    def stopped(workload: Any, *_: Any) -> Outcome:
+        if workload.name == "gmm":
+            raise KeyboardInterrupt
+        return outcome([1e-3] * 7, [2e-3] * 7)
+
+    monkeypatch.setattr(contest, "run", stopped)
+    file = tmp_path / "out.json"
+    assert main(["bench", "elementwise", "gmm", "xor", "--json", str(file)]) == 130
+    result = json.loads(file.read_text())
+    assert [w["name"] for w in result["workloads"]] == ["elementwise"] and not result["complete"]
+    assert "stopped during gmm" in capsys.readouterr().out
+    assert main(["bench", "gmm"]) == 130
 
 
 def test_a_worker_refuses_wrong_results(monkeypatch: pytest.MonkeyPatch) -> None:

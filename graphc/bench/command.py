@@ -18,7 +18,7 @@ from graphc.demo.progress import Progress
 def bench(names: Sequence[str], plan: contest.Plan, picture: Path | None = None) -> dict[str, Any]:
     """Runs and prints; draws ``picture``; returns what ``--json`` writes.
 
-    Raises DataError where graphc itself fails or disagrees with NumPy by hand.
+    Ctrl-C ends it, with what is done; ``"complete"`` of the result is False then. Raises DataError where graphc itself fails or disagrees with NumPy by hand.
     """
     if picture is not None:
         plot.need_matplotlib()
@@ -27,14 +27,22 @@ def bench(names: Sequence[str], plan: contest.Plan, picture: Path | None = None)
     if machine["settings"]:
         print("environment: " + ", ".join(f"{k}={v}" for k, v in machine["settings"].items()))
     print("median time of a call; ratio of graphc to the best peer; limit: what the machine allows, measured here\n")
-    table = report.Table(names, plan.peers, shutil.get_terminal_size().columns if sys.stdout.isatty() else 120)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 120
+    table = report.Table(names, plan.peers, width)
     print(table.head(), flush=True)
     missing: dict[str, str] = {}
     outcomes, all_rows = [], []
     for name in names:
         contestants = len(plan.threads) * (1 + len(plan.peers) + 3 * WORKLOADS[name].limited)
         bar = Progress(contestants * (1 + plan.rounds), name)
-        outcome = contest.run(WORKLOADS[name], plan, missing, bar.step)
+        try:
+            outcome = contest.run(WORKLOADS[name], plan, missing, bar.step)
+        except KeyboardInterrupt:  # what was measured so far is kept
+            bar.clear()
+            if not outcomes:
+                raise
+            print(f"stopped during {name}")
+            break
         bar.clear()
         if "graphc" in outcome.left_out:
             raise DataError(f"{name}: graphc: {outcome.left_out['graphc']}")
@@ -44,14 +52,14 @@ def bench(names: Sequence[str], plan: contest.Plan, picture: Path | None = None)
             all_rows.append(row)
     print()
     for line in report.summary(all_rows):
-        print(textwrap.fill(line, 100, subsequent_indent="  "))
+        print(textwrap.fill(line, width, subsequent_indent="  "))
     for outcome in outcomes:
         for who, why in outcome.left_out.items():
             if who not in missing and who in plan.peers:
                 print(f"left out: {report.FULL[who]} of {outcome.workload.name}: {why}")
     for who, why in missing.items():
         print(f"left out: {report.FULL[who]}: {why}")
-    print("\n" + "\n".join(report.starts(all_rows, [p for p in plan.peers if p not in missing])))
+    print("\n" + "\n".join(report.starts(all_rows, [p for p in plan.peers if p not in missing], width)))
     if picture is not None:
         plot.draw(all_rows, machine, picture)
-    return report.as_json(outcomes, plan)
+    return report.as_json(outcomes, plan) | {"complete": len(outcomes) == len(names)}

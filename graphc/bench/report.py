@@ -18,6 +18,7 @@ from graphc.bench.limits import LIMITS
 from graphc.config import __version__
 
 RESAMPLES = 2000
+START = 16  # columns for a first call
 LONG_CALL = 500e-6  # seconds, from which more threads should pay
 HEADS = {"numpy": "NumPy", "torch": "PyTorch", "torch.compile": "compiled", "jax": "JAX", "pytensor": "PyTensor"}
 SETTINGS = ("OPENBLAS_", "MKL_", "OMP_", "KMP_", "GOMP_", "XLA_", "GRAPHC_BLAS")  # what these begin counts
@@ -124,19 +125,18 @@ class Table:
         return cells + f"{duration(limit):>9}{'-' if row.share is None else format(row.share, '.0%'):>7}"
 
 
-def starts(table: Sequence[Row], peers: Sequence[str]) -> list[str]:
-    """Lines on first calls and memory, at the least number of threads of each workload."""
-    who = ["graphc", *peers]
-    first = max([len("workload"), *(len(r.workload) for r in table)]) + 1
-    lines = ["first call of a fresh process, caches empty, after imports; growth of memory to its peak meanwhile"]
-    lines.append(f"{'':<{first}}" + "".join(f"{FULL[w]:>18}" for w in who))
-    seen: set[str] = set()
-    for row in table:
-        if row.workload not in seen:
-            seen.add(row.workload)
-            cells = (row.firsts.get(w) for w in who)
+def starts(table: Sequence[Row], peers: Sequence[str], width: int) -> list[str]:
+    """Lines on first calls and memory, at the least number of threads of each workload; blocks as wide as fit."""
+    least = {row.workload: row for row in reversed(table)}
+    first = max([len("workload"), *map(len, least)]) + 1
+    who, fit = ["graphc", *peers], max(1, (width - first) // START)
+    lines = ["first call of a fresh process, caches empty, after imports, and growth of memory to its peak:"]
+    for low in range(0, len(who), fit):
+        lines.append(f"{'workload':<{first}}" + "".join(f"{FULL[w]:>{START}}" for w in who[low : low + fit]))
+        for name, row in reversed(least.items()):
+            cells = (row.firsts.get(w) for w in who[low : low + fit])
             texts = ("-" if c is None else f"{duration(c['first_seconds'])} {_megabytes(c)}" for c in cells)
-            lines.append(f"{row.workload:<{first}}" + "".join(f"{t:>18}" for t in texts))
+            lines.append(f"{name:<{first}}" + "".join(f"{t:>{START}}" for t in texts))
     return lines
 
 
