@@ -18,7 +18,9 @@ from graphc.demo.progress import Progress
 def bench(names: Sequence[str], plan: contest.Plan, picture: Path | None = None) -> dict[str, Any]:
     """Runs and prints; draws ``picture``; returns what ``--json`` writes.
 
-    Ctrl-C ends it, with what is done; ``"complete"`` of the result is False then. Raises DataError where graphc itself fails or disagrees with NumPy by hand.
+    Ctrl-C ends it, with what is done; ``"complete"`` of the result is False then.
+
+    Raises DataError where graphc itself fails or disagrees with NumPy by hand.
     """
     if picture is not None:
         plot.need_matplotlib()
@@ -31,7 +33,8 @@ def bench(names: Sequence[str], plan: contest.Plan, picture: Path | None = None)
     table = report.Table(names, plan.peers, width)
     print(table.head(), flush=True)
     missing: dict[str, str] = {}
-    outcomes, all_rows = [], []
+    outcomes: list[contest.Outcome] = []
+    all_rows: list[report.Row] = []
     for name in names:
         contestants = len(plan.threads) * (1 + len(plan.peers) + 3 * WORKLOADS[name].limited)
         bar = Progress(contestants * (1 + plan.rounds), name)

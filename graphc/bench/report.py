@@ -102,9 +102,13 @@ class Table:
         self.wide = width >= len(self._head(True))
 
     def _head(self, wide: bool) -> str:
-        columns = "".join(f"{HEADS[p]:>9}" for p in self.peers) if wide else f"{'best peer':>23}" * bool(self.peers)
-        ratio = f"{'ratio':>7}{'95 %':>12}" if self.peers else ""
-        return f"{'workload':<{self.first}}{'thr':>3}{'graphc':>9}{columns}{ratio}{'limit':>9}{'share':>7}"
+        peers = "".join(f"{HEADS[p]:>9}" for p in self.peers) if wide else f"{'best peer':>22}" * bool(self.peers)
+        ratio = f"{'ratio':>6}{'95 %':>11}" * bool(self.peers)
+        return (
+            f"{'workload':<{self.first}}{'thr':>3}{'graphc':>9}{peers}{ratio}"
+            + f"{'limit':>9}" * wide
+            + f"{'share':>7}"
+        )
 
     def head(self) -> str:
         """The line above the rows."""
@@ -117,12 +121,13 @@ class Table:
             cells += "".join(f"{duration(row.seconds.get(p)):>9}" for p in self.peers)
         elif self.peers:
             best = "-" if row.best is None else f"{FULL[row.best]} {duration(row.seconds[row.best])}"
-            cells += f"{best:>23}"
+            cells += f"{best:>22}"
         if self.peers:
-            cells += f"{'-' if row.ratio is None else format(row.ratio, '.2f'):>7}"
-            cells += f"{'-' if row.interval is None else '{:.2f}-{:.2f}'.format(*row.interval):>12}"
-        limit = max(row.limits.values()) if row.limits else None
-        return cells + f"{duration(limit):>9}{'-' if row.share is None else format(row.share, '.0%'):>7}"
+            cells += f"{'-' if row.ratio is None else format(row.ratio, '.2f'):>6}"
+            cells += f"{'-' if row.interval is None else '{:.2f}-{:.2f}'.format(*row.interval):>11}"
+        if self.wide:
+            cells += f"{duration(max(row.limits.values()) if row.limits else None):>9}"
+        return cells + f"{'-' if row.share is None else format(row.share, '.0%'):>7}"
 
 
 def starts(table: Sequence[Row], peers: Sequence[str], width: int) -> list[str]:
@@ -130,7 +135,7 @@ def starts(table: Sequence[Row], peers: Sequence[str], width: int) -> list[str]:
     least = {row.workload: row for row in reversed(table)}
     first = max([len("workload"), *map(len, least)]) + 1
     who, fit = ["graphc", *peers], max(1, (width - first) // START)
-    lines = ["first call of a fresh process, caches empty, after imports, and growth of memory to its peak:"]
+    lines = ["first call (fresh process, empty caches, after imports) and growth of memory:"]
     for low in range(0, len(who), fit):
         lines.append(f"{'workload':<{first}}" + "".join(f"{FULL[w]:>{START}}" for w in who[low : low + fit]))
         for name, row in reversed(least.items()):
