@@ -31,20 +31,22 @@ def draw(table: Sequence[Row], machine: dict[str, Any], path: Path) -> None:
     threads = sorted({r.threads for r in table})
     names = list(dict.fromkeys(r.workload for r in table))
     peers = [p for p in COLOURS if any(p in r.seconds for r in table)]
+    ratios = [r.seconds["graphc"] / r.seconds[p] for r in table for p in peers if p in r.seconds]
+    ticks = (1, 2, 5) if max(ratios, default=1) < 100 * min(ratios, default=1) else (1,)
     size = (3 + 3.6 * len(threads), 2.2 + 0.42 * len(names))
     figure, axes = plt.subplots(1, len(threads), figsize=size, sharey=True, sharex=True, squeeze=False)
     for axis, count in zip(axes[0], threads, strict=True):
         for row in (r for r in table if r.threads == count):
             y = names.index(row.workload)
             for peer in (p for p in peers if p in row.seconds):
-                ratio = row.seconds["graphc"] / row.seconds[peer]
                 best = peer == row.best
+                ratio = row.ratio if best else row.seconds["graphc"] / row.seconds[peer]
                 axis.plot(ratio, y, "o", ms=9 if best else 6, color=COLOURS[peer], alpha=1 if best else 0.6, zorder=3)
             if row.interval is not None:
                 axis.plot(row.interval, (y, y), "-", color="black", lw=1.5, zorder=4)
         axis.axvline(1, color="black", lw=1)
         axis.set_xscale("log")
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20))
+        axis.xaxis.set_major_locator(LogLocator(subs=ticks, numticks=20))
         axis.xaxis.set_minor_locator(LogLocator(subs=()))
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_title(f"{count} thread{'s' * (count > 1)}")
