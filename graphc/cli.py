@@ -1,4 +1,4 @@
-"""The command line: ``graphc demo`` and ``graphc info``."""
+"""The command line: ``graphc demo``, ``graphc bench`` and ``graphc info``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 DATA = ("fashion-mnist", "house-prices")  # demos that read files
 IMAGES = ("digits", "fashion-mnist")
 DEMOS = ("neuron", "xor", "digits", "fashion-mnist", "house-prices")
+PEERS = ("numpy", "torch", "torch.compile", "jax", "pytensor")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,7 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="graphc",
         description="A compiler for static graphs, forward and backward.",
-        epilog="graphc demo         train a network on scans of digits\ngraphc demo --help  the other demos",
+        epilog="graphc demo         train a network on scans of digits\ngraphc demo --help  the other demos\n"
+        "graphc bench        time graphc beside NumPy, PyTorch, JAX and PyTensor",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -79,9 +81,64 @@ examples:
     demo.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="of weights and order (0)")
     demo.add_argument("--compare", choices=["torch"], help="time PyTorch too, from the extra bench (images only)")
     demo.set_defaults(run=_demo, parser=demo)
+    _add_bench(commands)
     info = commands.add_parser("info", help="versions, processor, BLAS, cache, for a report of a problem")
     info.set_defaults(run=_info)
     return parser
+
+
+def _add_bench(commands: Any) -> None:
+    bench = commands.add_parser(
+        "bench",
+        help="time graphc beside NumPy, PyTorch, JAX and PyTensor",
+        description="Times workloads in graphc and in every library at hand: same arithmetic, same\n"
+        "dtype, same processors. Results are compared with NumPy by hand before\n"
+        "anything is timed.",
+        epilog="""workloads (all of them by default):
+  xor                    2-3-1 network, value and gradients
+  small-mlp              16-32-32-1 network, value and gradients
+  training-step          784-256-10 classifier, one step of SGD
+  elementwise            sum(tanh(x w) exp(-x^2) + log1p(w^2)), gradients
+  logistic-regression    100,000 rows of 50 features, gradients
+  softmax-cross-entropy  4096 rows of 1000 classes, gradient
+  transformer            pre-norm block, all gradients
+  gmm                    Gaussian mixture, packed precision factors, gradients
+  fashion-epoch          60,000 images in batches of 256, loss and accuracy;
+                         random ones, or those of --data DIR
+
+how:
+  Each contestant has a process, held to its processors. Rounds go through all
+  of them in turn, about 20 ms each; noise meets all alike. Figures are medians
+  over rounds; the interval of the ratio is a bootstrap over rounds.
+  "limit" is the longest of three parts of the work, each measured alone in the
+  same rounds: the matrix products by NumPy's BLAS, one pass over memory, the
+  elementary functions in cache. "share" is that over graphc's time.
+
+examples:
+  graphc bench
+  graphc bench xor small-mlp --peers none
+  graphc bench elementwise --threads 1 --peers jax torch
+  graphc bench --json figures.json --plot figures.png""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    bench.add_argument("workloads", nargs="*", metavar="WORKLOAD", help="names from the list below")
+    bench.add_argument(
+        "--threads", nargs="+", type=_at_least(1), metavar="N", help="processors for each contestant (1 2)"
+    )
+    bench.add_argument("--rounds", type=_at_least(3), default=31, metavar="N", help="turns of each contestant (31)")
+    bench.add_argument(
+        "--peers",
+        nargs="+",
+        choices=[*PEERS, "none"],
+        default=list(PEERS),
+        metavar="PEER",
+        help=f"{', '.join(PEERS)} (all), or none",
+    )
+    bench.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="of all random arrays (0)")
+    bench.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
+    bench.add_argument("--plot", type=Path, metavar="FILE", help="draw the ratios into FILE.png (or .svg, .pdf)")
+    bench.add_argument("--data", type=Path, metavar="DIR", help="where the files of Fashion-MNIST are")
+    bench.set_defaults(run=_bench, parser=bench)
 
 
 def _at_least(least: int) -> Callable[[str], int]:
@@ -116,10 +173,15 @@ def _check_demo(options: Any) -> None:
         wrong(f"--compare is for {' and '.join(IMAGES)}")
     if options.epochs is not None and which == "neuron":
         wrong("neuron trains nothing; leave --epochs out")
-    if options.json is not None and options.json.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "--json names a directory", str(options.json))
-    if options.json is not None and not options.json.absolute().parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "--json: there is no such directory", str(options.json.parent))
+    _check_file("--json", options.json)
+
+
+def _check_file(option: str, path: Path | None) -> None:
+    """Before anything runs: OSError where ``path`` cannot be written."""
+    if path is not None and path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, f"{option} names a directory", str(path))
+    if path is not None and not path.absolute().parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, f"{option}: there is no such directory", str(path.parent))
 
 
 def _write(path: Path, text: str) -> None:
@@ -130,6 +192,39 @@ def _write(path: Path, text: str) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _bench(options: Any) -> int:
+    from graphc.bench import command, contest
+    from graphc.bench.catalogue import WORKLOADS
+
+    wrong = options.parser.error
+    for name in options.workloads:
+        if name not in WORKLOADS:
+            wrong(f"there is no workload {name!r}; there are {', '.join(WORKLOADS)}")
+    if "none" in options.peers and len(options.peers) > 1:
+        wrong("--peers none stands alone")
+    there = len(contest.processors())
+    threads = options.threads or [n for n in (1, 2) if n <= there]
+    if max(threads) > there:
+        wrong(f"--threads {max(threads)}: this process may use {there} processor{'s' * (there > 1)}")
+    if options.data is not None and not options.data.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "--data: there is no such directory", str(options.data))
+    if options.plot is not None and options.plot.suffix not in (".png", ".svg", ".pdf"):
+        wrong(f"--plot draws .png, .svg or .pdf, found {options.plot.name!r}")
+    _check_file("--json", options.json)
+    _check_file("--plot", options.plot)
+    plan = contest.Plan(
+        threads=sorted(set(threads)),
+        peers=[p for p in PEERS if p in options.peers],
+        rounds=options.rounds,
+        seed=options.seed,
+        data=None if options.data is None else options.data.absolute(),
+    )
+    result = command.bench(list(dict.fromkeys(options.workloads)) or list(WORKLOADS), plan, options.plot)
+    if options.json is not None:
+        _write(options.json, json.dumps(result, indent=1) + "\n")
+    return 0 if result["complete"] else 130
 
 
 def _info(options: Any) -> int:

@@ -21,7 +21,7 @@ FLOORS = [
     ["crew", "binding", "batches", "native", "executable", "compile", "transform"],
     ["init", "optim"],
     [""],  # the front door
-    ["demo", "cli", "__main__"],
+    ["demo", "bench", "cli", "__main__"],
 ]
 
 

@@ -13,7 +13,7 @@ from graphc.codegen.blas import library
 from graphc.config import __version__, settings
 
 REQUIRED = ("numba", "llvmlite", "numpy", "scipy", "networkx")
-OPTIONAL = ("scikit-learn", "matplotlib", "torch", "jax", "mkl")
+OPTIONAL = ("scikit-learn", "matplotlib", "torch", "jax", "pytensor", "mkl")
 HELD = {"shared": "held to one thread while graphc calls it", "local": "one thread of its own"}
 VECTOR = (("avx512f", 512), ("avx2", 256), ("sve", 0), ("neon", 128), ("sse2", 128))
 
