@@ -9,8 +9,9 @@ from random_graphs import random_graph
 
 import graphc as gx
 from graphc.compile import extract
+from graphc.ir import dims
 from graphc.ir.dims import broadcast, evaluate, symbol
-from graphc.ir.interchange import parse
+from graphc.ir.sizes import parse
 from graphc.ir.verify import verify
 from graphc.rewrite.passes import PIPELINE
 
@@ -175,3 +176,14 @@ def test_text_form_shows_lines_and_gradients() -> None:
     gx.grad(gx.sum(g["h"]), g["W"])
     text = str(g)
     assert "%0 x : float32[batch, 4]" in text and "test_graph.py" in text and "gradient of h" in text
+
+
+def test_printed_sizes_read_back() -> None:
+    n, m, odd = dims.symbol("n"), dims.symbol("m"), dims.symbol("ﬁ")
+    half = dims.floor_divide(n, 2)
+    for size in (half, 2 * half, -half, m * half, half * half, 1 - half, 3 * dims.broadcast(n, m) - dims.not_one(n)):
+        assert parse(str(size)) == size, size
+    assert parse(str(odd)) == odd and parse("for") == dims.symbol("for")
+    for wrong in ("", "n +", "n()", "broadcast(n)", "n ** 99", "n.m", "1e5", "(" * 99 + "n" + ")" * 99, "n // 0", "9" * 30, "n m"):
+        with pytest.raises(gx.ShapeError, match="is not a size"):
+            parse(wrong)
