@@ -85,6 +85,8 @@ class Program:
     inputs: tuple[str, ...]
     n_outputs: int
     updates: tuple[str, ...]
+    roots: tuple[int, ...]  # numbers in ``graph`` of the outputs, then the next values
+    arguments_at: tuple[int, ...]  # numbers in ``graph`` of the inputs
 
     @cached_property
     def stages(self) -> list[tuple[str, Graph]]:
@@ -142,7 +144,7 @@ class Executable:
         self._pool: list[tuple[Array, int]] = []
         self._dtypes = tuple(t.dtype for t in self._results)
         self._scalar = tuple(t.shape == () for t in self._results)
-        self.backend, self.threads, self.fastmath = backend, threads, fastmath
+        self.backend, self.threads, self.fastmath, self.cache = backend, threads, fastmath, cache
         self._kernel: Kernel | None = None
         if backend == "numba":
             self._build(cache)
@@ -178,6 +180,11 @@ class Executable:
     def graph(self) -> Graph:
         """The graph that it was compiled from."""
         return self._program.graph
+
+    @property
+    def program(self) -> Program:
+        """What was compiled, for writers of files."""
+        return self._program
 
     @property
     def inputs(self) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ FLOORS = [
     ["schedule"],
     ["codegen"],
     ["binding", "batches", "native", "executable", "compile", "transform"],
-    ["init", "optim"],
+    ["init", "optim", "file"],
     [""],  # the front door
     ["demo", "cli", "__main__"],
 ]
