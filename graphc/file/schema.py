@@ -241,9 +241,11 @@ class _Entry:
         shape = tuple(self.size(v, field) for v in value)
         known = 1
         for n in shape:
-            known *= max(n, 1) if isinstance(n, int) else 1
-            if (isinstance(n, int) and n < 0) or known > LARGEST_SHAPE:
-                self.fail(f"{field}: {n} is negative or makes it too large")
+            if isinstance(n, int) and n < 0:
+                self.fail(f"{field}: the size {n} is negative")
+            known *= n if isinstance(n, int) and n else 1
+        if known > LARGEST_SHAPE:
+            self.fail(f"{field}: too large, more than {LARGEST_SHAPE} elements")
         return shape
 
     def size(self, value: Any, field: str) -> dims.Size:

@@ -102,7 +102,8 @@ def load(path: str | os.PathLike[str]) -> Loaded:
         graph = schema.decode(*(members[name] for name in archive.MEMBERS))
         return Loaded(graph, _programs(graph, manifest["executables"]))
     except GraphFileError as error:
-        raise GraphFileError(f"{show(os.fsdecode(path))}: {error.message}", node=error.node) from None
+        name = os.path.basename(os.fsdecode(path))
+        raise GraphFileError(f"{name}: {error.message}", node=error.node) from None
 
 
 def _check_version(manifest: dict[str, Any]) -> None:
