@@ -21,7 +21,7 @@ from graphc.file import strict
 
 MANIFEST = "manifest.json"
 MEMBERS = ("graph.json", "constants.safetensors", "weights.safetensors")  # what follows it, in this order
-LARGEST_JSON = 64 << 20  # bytes of a JSON member
+LARGEST_JSON = 32 << 20  # bytes of a JSON member
 LARGEST = 1 << 48  # bytes of any member
 
 Parts = Sequence[Any]  # buffers, one after the other

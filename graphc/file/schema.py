@@ -22,10 +22,11 @@ from graphc.ir.sizes import parse
 from graphc.ir.state import Array
 from graphc.ir.types import DTYPES, Shape, TensorType
 
-MOST_NODES = 100_000
+MOST_NODES = 50_000
 MOST_AXES = 32
 LONGEST_SIZE = 1000  # characters of a size
 LONGEST_NAME = 4 << 20
+LARGEST_NUMBER = 1 << 63
 LARGEST_SHAPE = 1 << 60  # elements, as far as sizes are known
 STATE = ("parameter", "variable")
 
@@ -214,7 +215,11 @@ class _Entry:
     def single(self, kind: str | None, name: str, value: Any) -> Any:
         if kind in ("size", None) and type(value) is str:
             return self.size(value, name)
-        if type(value) is int and (kind in ("size", "integer", None) or (kind == "count" and value >= 0)):
+        if (
+            type(value) is int
+            and abs(value) < LARGEST_NUMBER
+            and (kind in ("size", "integer", None) or (kind == "count" and value >= 0))
+        ):
             return value
         if type(value) is bool and kind in ("flag", None):
             return value
