@@ -191,7 +191,7 @@ class _Entry:
         return self.graph.append(op, operands, attrs, type=found, name=name, origin=origin, forward=forward)
 
     def operands(self, op: Op) -> list[Tensor]:
-        given = strict.numbers(self.node["inputs"], f"{self.place}: inputs", MOST_NODES)
+        given = strict.numbers(self.node["inputs"], f"{self.place}: inputs", LARGEST_NUMBER)
         here = len(self.graph)
         for slot, k in enumerate(given):
             if k >= here:

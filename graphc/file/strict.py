@@ -22,9 +22,10 @@ def parse(data: bytes, place: str) -> Any:
         text = data.decode("ascii")
     except UnicodeDecodeError as error:
         raise GraphFileError(f"{place}: byte {error.start} is not ASCII") from None
-    if text.count('"') > MOST_QUOTES:
+    bare = text.replace("\\\\", "").replace('\\"', "")
+    if bare.count('"') > MOST_QUOTES:
         raise GraphFileError(f"{place}: too many strings")
-    outside = "".join(text.replace("\\\\", "").replace('\\"', "").split('"')[::2])
+    outside = "".join(bare.split('"')[::2])
     for mark, most in MOST.items():
         if outside.count(mark) > most:
             raise GraphFileError(f"{place}: more than {most} times {mark!r}")
