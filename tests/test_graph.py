@@ -184,6 +184,18 @@ def test_printed_sizes_read_back() -> None:
     for size in (half, 2 * half, -half, m * half, half * half, 1 - half, 3 * dims.broadcast(n, m) - dims.not_one(n)):
         assert parse(str(size)) == size, size
     assert parse(str(odd)) == odd and parse("for") == dims.symbol("for")
-    for wrong in ("", "n +", "n()", "broadcast(n)", "n ** 99", "n.m", "1e5", "(" * 99 + "n" + ")" * 99, "n // 0", "9" * 30, "n m"):
+    for wrong in (
+        "",
+        "n +",
+        "n()",
+        "broadcast(n)",
+        "n ** 99",
+        "n.m",
+        "1e5",
+        "(" * 99 + "n" + ")" * 99,
+        "n // 0",
+        "9" * 30,
+        "n m",
+    ):
         with pytest.raises(gx.ShapeError, match="is not a size"):
             parse(wrong)

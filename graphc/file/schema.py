@@ -102,6 +102,9 @@ def decode(data: bytes, constants: bytes, weights: bytes) -> Graph:
     held = strict.record(strict.parse(data, place), place, GRAPH)
     if len(held["nodes"]) > MOST_NODES:
         raise GraphFileError(f"{place}: nodes: more than {MOST_NODES}")
+    for field in ("origins", "outputs", "random_keys", "dropouts"):
+        if held[field] is not None and len(held[field]) > len(held["nodes"]):
+            raise GraphFileError(f"{place}: {field}: more than there are nodes")
     origins = [_origin(o, f"{place}: origins: entry {k}") for k, o in enumerate(held["origins"])]
     names: dict[str, int] = {}
     for k, node in enumerate(held["nodes"]):
