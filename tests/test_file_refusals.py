@@ -16,6 +16,8 @@ from hostile_files import members, sealed
 
 import graphc as gx
 from graphc.file import strict
+from graphc.ops.apply import apply
+from graphc.ops.index import in_range
 
 HERE = Path(__file__).parent
 
@@ -132,6 +134,26 @@ def test_what_cannot_be_saved(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_an_index_that_nothing_tests(tmp_path: Path) -> None:
+    """A kernel would read out of bounds; and the proof must not take forever where branches meet again and again."""
+    g = gx.Graph("g")
+    x, i, c = g.input("x", ("n",)), g.input("i", ("k",), "int64"), g.input("c", ("k",), "bool")
+    bare = gx.compile([x, i], apply("take", x, i, axis=0), backend="numpy")
+    with pytest.raises(gx.GraphFileError, match=r"node 2 \('take_3'\): nothing keeps its index within an axis of n"):
+        gx.save(tmp_path / "x.gx", f=bare)
+    index = in_range(i, x.shape[0], "index")
+    for depth in range(60):
+        index = gx.where(c, index, index)
+        if depth in (30, 59):
+            exe = gx.compile([x, i, c], apply("take", x, index, axis=0), backend="numpy")
+            if depth == 30:
+                gx.save(tmp_path / "x.gx", f=exe)
+                assert gx.load(tmp_path / "x.gx")["f"](np.ones(3), [-3, 2], [True, False]).tolist() == [1, 1]
+            else:
+                with pytest.raises(gx.GraphFileError, match="nothing keeps"):
+                    gx.save(tmp_path / "x.gx", f=exe)
+
+
 def changed(path: Path, member: str, old: str, new: str) -> Path:
     """A golden file with a text replaced in a member, sealed."""
     parts = members((make_golden.HERE / "indexing.gx").read_bytes())
@@ -159,6 +181,12 @@ REFUSED = {
     "a doubled key": ("graph.json", '"op":"input"', '"op":"input","op":"input"', "the key 'op' stands twice"),
     "an unknown field": ("graph.json", '"op":"input"', '"code":"x","op":"input"', "there is no field 'code'"),
     "code for a size": ("graph.json", '"shape":["n","m"]', '"shape":["__import__(\'os\')","m"]', "is not a size"),
+    "a product of endless terms": (
+        "graph.json",
+        '"shape":["n","m"]',
+        '"shape":[' + ",".join(f'"a{k} + b{k}"' for k in range(30)) + "]",
+        "the product of these sizes has too many terms",
+    ),
     "a huge axis": ("graph.json", '"shape":["n","m"]', '"shape":[1152921504606846976,2]', "too large"),
 }  # fmt: skip
 

@@ -31,28 +31,39 @@ def check(graph: Graph, place: str) -> None:
 
 
 def _prove(graph: Graph, place: str, node: Node, index: int, size: Size) -> None:
-    if not within(graph, graph.nodes[index], 0, size, FARTHEST):
+    if not within(graph, graph.nodes[index], size):
         text = f"{place}: node {node.id} ({node.name[:60]!r}): nothing keeps its index within an axis of {size}"
         raise GraphFileError(text, node=node.name)
 
 
-def within(graph: Graph, node: Node, low: Size, high: Size, steps: int) -> bool:
-    """Whether ``low <= value < high`` can be seen to hold of every element of an integer node."""
-    if steps == 0:
-        return False
-    operands = [graph.nodes[i] for i in node.inputs]
-    if "index_check" in node.op.facts:
-        return _at_most(low, node.attrs["low"]) and _at_most(node.attrs["high"], high)
-    if node.op.name == "constant" and node.value is not None:
-        held = node.value
-        return not held.size or (_at_most(low, int(held.min())) and _at_most(int(held.max()) + 1, high))
-    if node.op.kind is Kind.MOVEMENT or (node.op.name == "astype" and _keeps(operands[0], node)):
-        return within(graph, operands[0], low, high, steps - 1)
-    if node.op.name == "where":
-        if low == 0 and _from_the_end(graph, operands[0], operands[1], operands[2], high):
-            return within(graph, operands[2], -high, high, steps - 1)
-        return all(within(graph, o, low, high, steps - 1) for o in operands[1:])
-    return False
+def within(graph: Graph, node: Node, high: Size) -> bool:
+    """Whether ``0 <= value < high`` can be seen to hold of every element of an integer node."""
+    open: list[tuple[Node, Size]] = [(node, 0)]  # what is still to be shown, with the lower bound
+    seen: set[tuple[int, Size]] = set()
+    while open:
+        node, low = open.pop()
+        if (node.id, low) in seen:
+            continue
+        seen.add((node.id, low))
+        operands = [graph.nodes[i] for i in node.inputs]
+        if "index_check" in node.op.facts:
+            if not (_at_most(low, node.attrs["low"]) and _at_most(node.attrs["high"], high)):
+                return False
+        elif node.op.name == "constant" and node.value is not None:
+            held = node.value
+            if held.size and not (_at_most(low, int(held.min())) and _at_most(int(held.max()) + 1, high)):
+                return False
+        elif len(seen) > FARTHEST:
+            return False
+        elif node.op.kind is Kind.MOVEMENT or (node.op.name == "astype" and _keeps(operands[0], node)):
+            open.append((operands[0], low))
+        elif node.op.name == "where" and low == 0 and _from_the_end(graph, operands[0], operands[1], operands[2], high):
+            open.append((operands[2], -high))
+        elif node.op.name == "where":
+            open += [(o, low) for o in operands[1:]]
+        else:
+            return False
+    return True
 
 
 def _at_most(left: Size, right: Size) -> bool:

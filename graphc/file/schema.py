@@ -24,7 +24,9 @@ from graphc.ir.types import DTYPES, Shape, TensorType
 
 MOST_NODES = 50_000
 MOST_AXES = 32
-LONGEST_SIZE = 1000  # characters of a size
+LONGEST_SIZE = 4000  # characters of a size
+MOST_TERMS = 1_000_000  # of all operands' sizes together
+MOST_IN_PRODUCT = 1024  # terms that the number of elements of a shape may have
 LONGEST_NAME = 4 << 20
 LARGEST_NUMBER = 1 << 63
 LARGEST_SHAPE = 1 << 60  # elements, as far as sizes are known
@@ -121,8 +123,13 @@ def decode(data: bytes, constants: bytes, weights: bytes) -> Graph:
         **tensors.unpack(weights, _declared(held["nodes"], STATE), "weights.safetensors"),
     }
     graph = Graph(held["name"], held["float_dtype"])
+    terms = 0
     for k, node in enumerate(held["nodes"]):
-        _Entry(graph, node, f"{place}: node {k} ({show(node['name'])})").append(origins, values)
+        entry = _Entry(graph, node, f"{place}: node {k} ({show(node['name'])})")
+        made = entry.append(origins, values)
+        terms += sum(len(s.terms) for t in made.inputs for s in t.shape if isinstance(s, dims.Dim))
+        if terms > MOST_TERMS:
+            entry.fail("inputs: the graph's sizes are too many and too long")
     legal.check(graph, place)
     _roles(graph, held, place)
     return graph
@@ -247,11 +254,14 @@ class _Entry:
         if type(value) is not list or len(value) > MOST_AXES:
             self.fail(f"{field}: expected a list of at most {MOST_AXES} sizes, found {show(value)}")
         shape = tuple(self.size(v, field) for v in value)
-        known = 1
+        known = terms = 1
         for n in shape:
+            terms *= len(n.terms) if isinstance(n, dims.Dim) else 1
             if isinstance(n, int) and n < 0:
                 self.fail(f"{field}: the size {n} is negative")
             known *= n if isinstance(n, int) and n else 1
+        if terms > MOST_IN_PRODUCT:
+            self.fail(f"{field}: the product of these sizes has too many terms")
         if known > LARGEST_SHAPE:
             self.fail(f"{field}: too large, more than {LARGEST_SHAPE} elements")
         return shape
@@ -262,7 +272,7 @@ class _Entry:
         if type(value) is not str or len(value) > LONGEST_SIZE:
             self.fail(f"{field}: expected a size, found {show(value)}")
         try:
-            size = parse(value)
+            size = parse(value, most_terms=1)
         except GraphcError as error:
             self.fail(f"{field}: {error.message}")
         if str(size) != value or isinstance(size, int):

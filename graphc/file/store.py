@@ -56,7 +56,7 @@ def save(path: str | os.PathLike[str], /, **executables: Executable) -> None:
         return strict.dump({"format": FORMAT, "graphc": __version__, "members": members, "executables": described})
 
     # what cannot be read again must not be written
-    again = schema.decode(text, b"".join(map(bytes, constants)), b"".join(map(bytes, weights)))
+    again = schema.decode(text, b"".join(constants), b"".join(weights))
     _programs(again, strict.parse(strict.dump(described), archive.MANIFEST))
     archive.write(path, manifest, dict(zip(archive.MEMBERS, ([text], constants, weights), strict=True)))
 

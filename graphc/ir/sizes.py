@@ -14,7 +14,8 @@ from graphc.ir.dims import Dim, Size
 
 LONGEST = 1 << 16  # characters
 DEEPEST = 50  # parentheses inside one another
-MOST_TERMS = 4096  # terms that a product may have before like ones meet
+MOST_TERMS = 4096
+MOST_FACTORS = 64
 LARGEST = 1 << 63  # of a number
 HIGHEST_POWER = 16
 
@@ -22,8 +23,10 @@ _TOKEN = re.compile(r"\s*(\d+|\*\*|//|[-+*(),]|[^\s\d()+*/,-][^\s()+*/,-]*)")
 _FUNCTIONS = {"broadcast": (2, dims.broadcast), "not_one": (1, dims.not_one)}
 
 
-def parse(text: str) -> Size:
+def parse(text: str, most_terms: int = MOST_TERMS) -> Size:
     """The size that its printed form stands for; ShapeError for any other text.
+
+    ``most_terms`` bounds the work: how many terms a product may have before like ones meet. Printed forms need 1.
 
     >>> n = dims.symbol("n")
     >>> parse(str(2 * n + 1)) == 2 * n + 1, parse("(n)//(2)")
@@ -39,7 +42,7 @@ def parse(text: str) -> Size:
             _refuse(text)
         tokens.append(match[1])
         at = match.end()
-    reader = _Reader(text, tokens)
+    reader = _Reader(text, tokens, most_terms)
     size = reader.sum()
     if reader.next is not None:
         _refuse(text)
@@ -49,8 +52,9 @@ def parse(text: str) -> Size:
 class _Reader:
     """Recursive descent over the tokens, with Python's precedence."""
 
-    def __init__(self, text: str, tokens: list[str]) -> None:
-        self.text, self.tokens, self.at, self.depth = text, tokens, 0, 0
+    def __init__(self, text: str, tokens: list[str], most_terms: int) -> None:
+        self.text, self.tokens, self.most_terms = text, tokens, most_terms
+        self.at, self.depth = 0, 0
 
     @property
     def next(self) -> str | None:
@@ -76,7 +80,11 @@ class _Reader:
 
     def product(self) -> Size:
         out = self.factor()
+        factors = 1
         while self.next in ("*", "//"):
+            factors += 1
+            if factors > MOST_FACTORS:
+                _refuse(self.text)
             if self.take() == "*":
                 out = self.times(out, self.factor())
                 continue
@@ -129,7 +137,7 @@ class _Reader:
         return int(token)
 
     def times(self, left: Size, right: Size) -> Size:
-        if _terms(left) * _terms(right) > MOST_TERMS:
+        if _terms(left) * _terms(right) > self.most_terms:
             _refuse(self.text)
         return dims.multiply(left, right)
 

@@ -342,9 +342,7 @@ def _infer_concat(types: Types, attrs: Attrs) -> TensorType:
                 and t.shape[a] != first.shape[a]
             ):
                 raise ShapeError(f"sizes differ on axis {a}: {first} and {t}")
-    total: Size = 0
-    for t in types:
-        total = total + t.shape[axis]
+    total = dims.combine([(t.shape[axis], 1) for t in types])
     return TensorType(first.dtype, (*first.shape[:axis], total, *first.shape[axis + 1 :]))
 
 
