@@ -32,6 +32,7 @@ from graphc.errors import (
     UnsupportedOpError,
 )
 from graphc.executable import Executable
+from graphc.file.store import load, save
 from graphc.grad import grad
 from graphc.ir.graph import Graph, Tensor
 from graphc.ir.interchange import from_networkx
@@ -283,6 +284,7 @@ __all__ = [
     "less_equal",
     "lgamma",
     "linear",
+    "load",
     "log",
     "log10",
     "log1mexp",
@@ -332,6 +334,7 @@ __all__ = [
     "roll",
     "round",
     "rsqrt",
+    "save",
     "selu",
     "sigmoid",
     "sign",

@@ -46,14 +46,10 @@ def compile(
         _check_options(threads, debug, backend, unused)
         structure, results = Structure.of(outputs)
         arguments, nexts = list(inputs), dict(updates or {})
-        graph = _one_graph(arguments, results, nexts)
-        _check_updates(graph, arguments, nexts)
+        graph = one_graph(arguments, results, nexts)
+        check_updates(graph, arguments, nexts)
         nexts.update(_moved_keys(graph, [*results, *nexts.values()], arguments, nexts, origin))
-        source = extract(graph, arguments, [*results, *nexts.values()], unused)
-        program = Program(
-            graph, source, structure, tuple(t.name for t in arguments), len(results), tuple(t.name for t in nexts)
-        )
-        _check_sizes(program)
+        program = assemble(graph, structure, arguments, results, nexts, unused)
         return Executable(program, threads=threads, fastmath=fastmath, backend=backend, cache=cache)
 
 
@@ -68,7 +64,8 @@ def _check_options(threads: int | None, debug: str | None, backend: str, unused:
         raise CompileError(f'unused must be "error" or "ignore", found {unused!r}')
 
 
-def _one_graph(arguments: list[Tensor], results: list[Tensor], nexts: dict[Tensor, Tensor]) -> Graph:
+def one_graph(arguments: list[Tensor], results: list[Tensor], nexts: dict[Tensor, Tensor]) -> Graph:
+    """The graph of all these tensors; raises where they are not of one, or an input cannot be one."""
     tensors = [*arguments, *results, *nexts, *nexts.values()]
     for t in tensors:
         if not isinstance(t, Tensor):
@@ -91,7 +88,8 @@ def _one_graph(arguments: list[Tensor], results: list[Tensor], nexts: dict[Tenso
     return graph
 
 
-def _check_updates(graph: Graph, arguments: list[Tensor], nexts: dict[Tensor, Tensor]) -> None:
+def check_updates(graph: Graph, arguments: list[Tensor], nexts: dict[Tensor, Tensor]) -> None:
+    """Raises where something other than state is updated, or a next value is of another type."""
     listed = {t.id for t in arguments}
     for state, value in nexts.items():
         if state.name not in graph.state:
@@ -128,6 +126,30 @@ def _moved_keys(
         warnings.warn_explicit(message, UserWarning, origin.file, origin.line)
         return {}
     return {k: k + np.array([0, 1]) for k in keys}
+
+
+def assemble(
+    graph: Graph,
+    structure: Structure,
+    arguments: list[Tensor],
+    results: list[Tensor],
+    nexts: dict[Tensor, Tensor],
+    unused: str,
+) -> Program:
+    """The program, whole and checked; nothing is compiled."""
+    roots = [*results, *nexts.values()]
+    program = Program(
+        graph,
+        extract(graph, arguments, roots, unused),
+        structure,
+        tuple(t.name for t in arguments),
+        len(results),
+        tuple(t.name for t in nexts),
+        tuple(t.id for t in roots),
+        tuple(t.id for t in arguments),
+    )
+    _check_sizes(program)
+    return program
 
 
 def extract(graph: Graph, arguments: Sequence[Tensor], roots: Sequence[Tensor], unused: str) -> Graph:
@@ -169,4 +191,4 @@ def _check_sizes(program: Program) -> None:
                 raise ShapeError(text, node=node.name, origin=node.origin)
 
 
-__all__ = ["compile", "extract"]
+__all__ = ["assemble", "check_updates", "compile", "extract", "one_graph"]

@@ -14,7 +14,7 @@ _DEMO = os.path.join(_PACKAGE, "demo", "")  # written as a user would
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A line of the user's program.
+    """A line of the user's program; ``saved`` is its text where the node came from a file.
 
     >>> str(Origin("model.py", 18))
     'model.py:18'
@@ -22,6 +22,7 @@ class Origin:
 
     file: str
     line: int
+    saved: str | None = None
 
     def __str__(self) -> str:
         return f"{os.path.basename(self.file)}:{self.line}"
@@ -29,7 +30,7 @@ class Origin:
     @property
     def text(self) -> str:
         """The line's source text, stripped; empty where the file is not at hand."""
-        return linecache.getline(self.file, self.line).strip()
+        return linecache.getline(self.file, self.line).strip() if self.saved is None else self.saved
 
     def describe(self) -> str:
         """``model.py:18   h = x @ W``, as it stands at the foot of an error."""

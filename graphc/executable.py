@@ -86,6 +86,8 @@ class Program:
     inputs: tuple[str, ...]
     n_outputs: int
     updates: tuple[str, ...]
+    roots: tuple[int, ...]  # numbers in ``graph`` of the outputs, then the next values
+    arguments_at: tuple[int, ...]  # numbers in ``graph`` of the inputs
 
     @cached_property
     def stages(self) -> list[tuple[str, Graph]]:
@@ -145,8 +147,8 @@ class Executable:
         self._pool: list[tuple[Array, int]] = []
         self._dtypes = tuple(t.dtype for t in self._results)
         self._scalar = tuple(t.shape == () for t in self._results)
-        self.backend, self.fastmath = backend, fastmath
-        self.threads = processors() if threads is None else threads
+        self.backend, self.threads, self.fastmath, self.cache = backend, threads, fastmath, cache
+        self._most = processors() if threads is None else threads
         self._kernel: Kernel | None = None
         if backend == "numba":
             self._build(cache)
@@ -182,6 +184,11 @@ class Executable:
     def graph(self) -> Graph:
         """The graph that it was compiled from."""
         return self._program.graph
+
+    @property
+    def program(self) -> Program:
+        """What was compiled, for writers of files."""
+        return self._program
 
     @property
     def inputs(self) -> dict[str, Tensor]:
@@ -297,8 +304,8 @@ class Executable:
         symbols = [sizes[n] for n in self._program.symbols]
         if self._kernel is None:
             return Plan(sizes, shapes, np.array(symbols, np.int64), 0, 0, 0, 1)
-        shared = self.threads > 1 and dims.evaluate(self._kernel.cost, sizes) >= WORTH and can_share()
-        threads = self.threads if shared else 1
+        shared = self._most > 1 and dims.evaluate(self._kernel.cost, sizes) >= WORTH and can_share()
+        threads = self._most if shared else 1
         table = np.array([threads, self._address, crew().board if shared else 0, *symbols], np.int64)
         bytes = self._head + dims.evaluate(self._kernel.work_bytes, sizes)
         address = conductor() if shared else self._address

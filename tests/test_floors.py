@@ -19,7 +19,7 @@ FLOORS = [
     ["schedule"],
     ["codegen"],
     ["crew", "binding", "batches", "native", "executable", "compile", "transform"],
-    ["init", "optim"],
+    ["init", "optim", "file"],
     [""],  # the front door
     ["demo", "bench", "cli", "__main__"],
 ]

@@ -9,8 +9,9 @@ from random_graphs import random_graph
 
 import graphc as gx
 from graphc.compile import extract
+from graphc.ir import dims
 from graphc.ir.dims import broadcast, evaluate, symbol
-from graphc.ir.interchange import parse
+from graphc.ir.sizes import parse
 from graphc.ir.verify import verify
 from graphc.rewrite.passes import PIPELINE
 
@@ -187,3 +188,26 @@ def test_a_size_is_a_number_beside_a_tensor_and_nothing_beside_a_float() -> None
     for wrong in (lambda: n * 0.5, lambda: 0.5 + n, lambda: n - "a", lambda: n // 2.0):
         with pytest.raises(TypeError):
             wrong()
+
+
+def test_printed_sizes_read_back() -> None:
+    n, m, odd = dims.symbol("n"), dims.symbol("m"), dims.symbol("ﬁ")
+    half = dims.floor_divide(n, 2)
+    for size in (half, 2 * half, -half, m * half, half * half, 1 - half, 3 * dims.broadcast(n, m) - dims.not_one(n)):
+        assert parse(str(size)) == size, size
+    assert parse(str(odd)) == odd and parse("for") == dims.symbol("for")
+    for wrong in (
+        "",
+        "n +",
+        "n()",
+        "broadcast(n)",
+        "n ** 99",
+        "n.m",
+        "1e5",
+        "(" * 99 + "n" + ")" * 99,
+        "n // 0",
+        "9" * 30,
+        "n m",
+    ):
+        with pytest.raises(gx.ShapeError, match="is not a size"):
+            parse(wrong)

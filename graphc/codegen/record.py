@@ -13,7 +13,7 @@ import numpy as np
 
 from graphc.codegen.kernel import Kernel
 from graphc.ir.graph import Graph
-from graphc.ir.interchange import parse
+from graphc.ir.sizes import parse
 from graphc.ir.text import canonical_text
 
 LARGEST = 1 << 20  # bytes of constant arrays in a record

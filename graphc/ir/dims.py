@@ -119,7 +119,9 @@ class Dim:
     def _text(self) -> str:
         out = ""
         for mono, coefficient in self.terms:
-            body = "*".join(str(a) if p == 1 else f"{a}**{p}" for a, p in mono)
+            alone = coefficient == 1 and len(mono) == 1 and mono[0][1] == 1
+            texts = [(f"({a})" if isinstance(a, FloorDiv) and not alone else str(a), p) for a, p in mono]
+            body = "*".join(a if p == 1 else f"{a}**{p}" for a, p in texts)
             size = abs(coefficient)
             part = body if size == 1 and body else f"{size}*{body}" if body else str(size)
             sign = "-" if coefficient < 0 else "+"
@@ -132,18 +134,18 @@ class Dim:
     __repr__ = __str__
 
     def __add__(self, other: Size) -> Size:
-        return _combine(((self, 1), (other, 1))) if _is_size(other) else NotImplemented
+        return combine(((self, 1), (other, 1))) if _is_size(other) else NotImplemented
 
     __radd__ = __add__
 
     def __sub__(self, other: Size) -> Size:
-        return _combine(((self, 1), (other, -1))) if _is_size(other) else NotImplemented
+        return combine(((self, 1), (other, -1))) if _is_size(other) else NotImplemented
 
     def __rsub__(self, other: Size) -> Size:
-        return _combine(((self, -1), (other, 1))) if _is_size(other) else NotImplemented
+        return combine(((self, -1), (other, 1))) if _is_size(other) else NotImplemented
 
     def __neg__(self) -> Size:
-        return _combine(((self, -1),))
+        return combine(((self, -1),))
 
     def __mul__(self, other: Size) -> Size:
         return multiply(self, other) if _is_size(other) else NotImplemented
@@ -185,7 +187,8 @@ def _atom(atom: Atom) -> Dim:
     return Dim(((((atom, 1),), 1),))
 
 
-def _combine(parts: Iterable[tuple[Size, int]]) -> Size:
+def combine(parts: Iterable[tuple[Size, int]]) -> Size:
+    """The sum of sizes, each times a number."""
     terms: dict[Monomial, int] = {}
     for size, factor in parts:
         for mono, coefficient in _terms(size):
@@ -359,5 +362,5 @@ def rename(size: Size, names: Mapping[str, Size]) -> Size:
                 value = make(rename(atom.left, names), rename(atom.right, names))
             for _ in range(power):
                 term = multiply(term, value)
-        total = _combine(((total, 1), (term, 1)))
+        total = combine(((total, 1), (term, 1)))
     return total

@@ -5,7 +5,6 @@ Nothing of a DAG is ever run: sizes are parsed by a small grammar, values must b
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -17,6 +16,7 @@ from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph, Tensor
 from graphc.ir.op import Kind, Op, lookup
+from graphc.ir.sizes import parse
 from graphc.ir.types import Shape, TensorType, dtype_of
 
 
@@ -178,52 +178,8 @@ def _shape(shape: Any) -> Shape:
     return tuple(out)
 
 
-def parse(text: str) -> Size:
-    """The size that its printed form stands for; ShapeError for any other text.
-
-    >>> n = dims.symbol("n")
-    >>> parse(str(2 * n + 1)) == 2 * n + 1, parse("(n)//(2)")
-    (True, (n)//(2))
-    """
-    try:
-        return _parse(ast.parse(text.strip(), mode="eval").body) if len(text) < 1000 else _not_a_size(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return _not_a_size(text)
-
-
-def _not_a_size(text: str) -> NoReturn:
-    raise ShapeError(f"{text[:80]!r} is not a size")
-
-
-def _parse(tree: ast.expr) -> Size:
-    if isinstance(tree, ast.Name):
-        return dims.symbol(tree.id)
-    if isinstance(tree, ast.Constant) and type(tree.value) is int:
-        return tree.value
-    if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.USub):
-        return dims.multiply(-1, _parse(tree.operand))
-    if isinstance(tree, ast.BinOp):
-        left, right = _parse(tree.left), _parse(tree.right)
-        if isinstance(tree.op, ast.Add):
-            return left + right
-        if isinstance(tree.op, ast.Sub):
-            return left - right
-        if isinstance(tree.op, ast.Mult):
-            return dims.multiply(left, right)
-        if isinstance(tree.op, ast.FloorDiv) and right != 0:
-            return dims.floor_divide(left, right)
-        if isinstance(tree.op, ast.Pow) and isinstance(right, int) and 0 <= right <= 16:
-            return dims.product([left] * right)
-    if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and not tree.keywords:
-        if tree.func.id == "broadcast" and len(tree.args) == 2:
-            return dims.broadcast(*map(_parse, tree.args))
-        if tree.func.id == "not_one" and len(tree.args) == 1:
-            return dims.not_one(_parse(tree.args[0]))
-    raise ValueError
-
-
 def _fail(text: str) -> NoReturn:
     raise GraphError(text)
 
 
-__all__ = ["from_networkx", "parse"]
+__all__ = ["from_networkx"]

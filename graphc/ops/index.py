@@ -26,12 +26,18 @@ def _infer_take(types: Types, attrs: Attrs) -> TensorType:
     if not is_integer(index.dtype):
         raise DTypeError(f"expected integer indices, found {index}")
     axis = attrs["axis"]
+    if not 0 <= axis < x.ndim:
+        raise ShapeError(f"axis {axis} does not exist in {x}")
     return TensorType(x.dtype, (*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]))
 
 
 def _infer_scatter(types: Types, attrs: Attrs) -> TensorType:
     index, updates = types
     axis = attrs["axis"]
+    if not is_integer(index.dtype):
+        raise DTypeError(f"expected integer indices, found {index}")
+    if not 0 <= axis <= updates.ndim - index.ndim or updates.shape[axis : axis + index.ndim] != index.shape:
+        raise ShapeError(f"expected the shape of {index} on axis {axis} of the updates, found {updates}")
     rest = updates.shape[axis + index.ndim :]
     return TensorType(updates.dtype, (*updates.shape[:axis], attrs["size"], *rest))
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from graphc.errors import DTypeError, ShapeError
 from graphc.ir.graph import Tensor
-from graphc.ir.op import Kind, Op, register
+from graphc.ir.op import Attrs, Kind, Op, register
 from graphc.ir.types import TensorType, dtype_of, is_float
 from graphc.ops import counter_rng
 from graphc.ops.apply import apply, cast, public
@@ -23,12 +23,19 @@ def _reference(seed: Any, counter: Any, shape: Any, dtype: str, stream: int) -> 
     return draw(int(seed), int(counter), stream, position).reshape(shape)
 
 
+def _infer(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
+    kind = dtype_of(attrs["dtype"])
+    if any(t != TensorType(dtype_of("int64"), ()) for t in types) or not is_float(kind):
+        raise DTypeError(f"expected int64 seed and counter and a float dtype, found {types[0]}, {types[1]} and {kind}")
+    return TensorType(kind, attrs["shape"])
+
+
 register(
     Op(
         "uniform",
         Kind.GENERATOR,
         2,
-        lambda types, attrs: TensorType(dtype_of(attrs["dtype"]), attrs["shape"]),
+        _infer,
         _reference,
         (None, None),
         lambda out, types, attrs: (

@@ -11,7 +11,7 @@ from graphc.errors import DTypeError, ShapeError
 from graphc.ir import dims
 from graphc.ir.graph import Tensor
 from graphc.ir.op import Attrs, Kind, Op, register
-from graphc.ir.types import DType, SizeCheck, TensorType, is_float, normalize_axes, normalize_axis
+from graphc.ir.types import DType, SizeCheck, TensorType, is_float, normalize_axes, normalize_axis, shape_text
 from graphc.ops.apply import apply, cast, public, size_node
 from graphc.ops.shape import broadcast_to, expand_dims, iota, permute_dims, reshape
 
@@ -20,6 +20,8 @@ Axis = int | Sequence[int] | None
 
 def _reduced(x: TensorType, attrs: Attrs, dtype: DType) -> TensorType:
     axes, keepdims = attrs["axes"], attrs["keepdims"]
+    if list(axes) != [a for a in range(x.ndim) if a in axes]:
+        raise ShapeError(f"expected axes of {x} in order, found {axes}")
     shape = tuple(1 if a in axes else s for a, s in enumerate(x.shape) if keepdims or a not in axes)
     return TensorType(dtype, shape)
 
@@ -74,10 +76,11 @@ def _highest(dtype: DType) -> Any:
 
 def _infer_extreme(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
     x = types[0]
+    out = _reduced(x, attrs, x.dtype)
     for a in attrs["axes"]:
         if x.shape[a] == 0:
             raise ShapeError(f"axis {a} of {x} is empty and has no extreme element")
-    return _reduced(x, attrs, x.dtype)
+    return out
 
 
 def _not_empty(types: Sequence[TensorType], attrs: Attrs) -> list[SizeCheck]:
@@ -143,6 +146,17 @@ _reduction("any", "acc | a", lambda dtype: False, np.any, infer=_infer_bool)
 _reduction("all", "acc & a", lambda dtype: True, np.all, infer=_infer_bool)
 
 
+def _infer_sum_broadcast(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
+    x, shape = types[0], attrs["shape"]
+    if attrs["operand_shape"] != x.shape:
+        raise ShapeError(f"expected the shape of {x} as operand_shape, found {shape_text(attrs['operand_shape'])}")
+    sizes = zip(shape, x.shape, strict=False)
+    apart = [s for s, n in sizes if isinstance(s, int) and isinstance(n, int) and s not in (1, n)]
+    if len(shape) != x.ndim or apart:
+        raise ShapeError(f"cannot sum {x} to {shape_text(shape)}")
+    return TensorType(x.dtype, shape)
+
+
 def _sum_broadcast(x: Any, shape: Any, operand_shape: Any) -> Any:
     axes = tuple(a for a, (n, s) in enumerate(zip(x.shape, shape, strict=True)) if n != s)
     return np.sum(x, axis=axes, keepdims=True)
@@ -153,11 +167,14 @@ register(
         "sum_broadcast",  # sums the axes whose size in ``shape`` turns out to be 1
         Kind.REDUCTION,
         1,
-        lambda types, attrs: TensorType(types[0].dtype, attrs["shape"]),
+        _infer_sum_broadcast,
         _sum_broadcast,
         (lambda g, y, x: broadcast_to(g, x.shape),),
         "reduce_add(acc, a)",
         lambda dtype: 0,
+        checks=lambda types, attrs: [
+            SizeCheck(n, s, True) for n, s in zip(types[0].shape, attrs["shape"], strict=True) if s not in (1, n)
+        ],
         attrs=("shape", "operand_shape"),
     )
 )

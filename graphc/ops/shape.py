@@ -127,9 +127,7 @@ def squeeze(x: Tensor, axis: int | Sequence[int] | None = None) -> Tensor:
 def _infer_broadcast(types: Types, attrs: Attrs) -> TensorType:
     x, shape = types[0], attrs["shape"]
     met = broadcast_shapes(x.shape, shape)
-    if len(met) != len(shape) or any(
-        isinstance(s, int) and isinstance(m, int) and s != m for s, m in zip(shape, met, strict=True)
-    ):
+    if len(met) != len(shape) or any(isinstance(s, int) and s != m for s, m in zip(shape, met, strict=True)):
         raise ShapeError(f"cannot broadcast {x} to {shape_text(shape)}")
     return TensorType(x.dtype, shape)
 
@@ -256,22 +254,29 @@ def moveaxis(x: Tensor, source: int, destination: int) -> Tensor:
 
 
 def _infer_slice(types: Types, attrs: Attrs) -> TensorType:
-    x = types[0]
-    if not len(attrs["start"]) == len(attrs["step"]) == len(attrs["size"]) == x.ndim:
+    _inside(types[0], types[0].shape, attrs["start"], attrs["step"], attrs["size"])
+    return TensorType(types[0].dtype, attrs["size"])
+
+
+def _inside(x: TensorType, shape: Shape, starts: Shape, steps: Shape, sizes: Shape) -> None:
+    """Where all of it is known, the indices ``start + step * k`` must lie inside ``shape``."""
+    if not len(starts) == len(steps) == len(sizes) == len(shape):
         raise ShapeError(f"expected start, step and size for each axis of {x}")
-    for a, (start, step, size) in enumerate(zip(attrs["start"], attrs["step"], attrs["size"], strict=True)):
-        whole = x.shape[a]
-        if all(isinstance(v, int) for v in (start, step, size, whole)) and size:
-            for end in (start, start + step * (size - 1)):
+    for a, (start, step, size, whole) in enumerate(zip(starts, steps, sizes, shape, strict=True)):
+        if isinstance(start, int) and isinstance(step, int) and isinstance(size, int) and isinstance(whole, int):
+            for end in (start, start + step * (size - 1)) if size else ():
                 if not 0 <= end < whole:
                     raise ShapeError(f"index {end} is out of range on axis {a} of {x}")
-    return TensorType(x.dtype, attrs["size"])
 
 
 def _slice_checks(types: Types, attrs: Attrs) -> list[SizeCheck]:
-    """First and last index of each symbolic slice must lie inside its axis."""
+    return _inside_checks(types[0].shape, attrs["start"], attrs["step"], attrs["size"])
+
+
+def _inside_checks(shape: Shape, starts: Shape, steps: Shape, sizes: Shape) -> list[SizeCheck]:
+    """First and last index along each symbolic axis must lie inside it."""
     checks = []
-    for start, step, size, whole in zip(attrs["start"], attrs["step"], attrs["size"], types[0].shape, strict=True):
+    for start, step, size, whole in zip(starts, steps, sizes, shape, strict=True):
         known = all(isinstance(v, int) for v in (start, step, size, whole))
         if (
             known
@@ -324,6 +329,8 @@ def flip(x: Tensor, axis: int | Sequence[int] | None = None) -> Tensor:
 
 def _infer_concat(types: Types, attrs: Attrs) -> TensorType:
     axis, first = attrs["axis"], types[0]
+    if not 0 <= axis < first.ndim:
+        raise ShapeError(f"axis {axis} does not exist in {first}")
     for t in types[1:]:
         if t.ndim != first.ndim or t.dtype != first.dtype:
             raise ShapeError(f"expected equal rank and dtype, found {first} and {t}")
@@ -335,9 +342,7 @@ def _infer_concat(types: Types, attrs: Attrs) -> TensorType:
                 and t.shape[a] != first.shape[a]
             ):
                 raise ShapeError(f"sizes differ on axis {a}: {first} and {t}")
-    total: Size = 0
-    for t in types:
-        total = total + t.shape[axis]
+    total = dims.combine([(t.shape[axis], 1) for t in types])
     return TensorType(first.dtype, (*first.shape[:axis], total, *first.shape[axis + 1 :]))
 
 
@@ -377,6 +382,11 @@ register(
 )
 
 
+def _infer_place(types: Types, attrs: Attrs) -> TensorType:
+    _inside(types[0], attrs["shape"], attrs["start"], attrs["step"], types[0].shape)
+    return TensorType(types[0].dtype, attrs["shape"])
+
+
 def _place(x: Any, shape: Any, start: Any, step: Any, fill: Any) -> Any:
     out = np.full(shape, fill, x.dtype)
     out[np.ix_(*(a + s * np.arange(n) for a, s, n in zip(start, step, x.shape, strict=True)))] = x
@@ -388,7 +398,7 @@ register(
         "place",
         Kind.ASSEMBLY,
         1,
-        lambda types, attrs: TensorType(types[0].dtype, attrs["shape"]),
+        _infer_place,
         _place,
         gradient=(lambda g, y, x: apply("slice", g, start=y.attrs["start"], step=y.attrs["step"], size=x.shape),),
         regions=lambda out, types, attrs: [
@@ -398,6 +408,7 @@ register(
                 )
             )
         ],
+        checks=lambda types, attrs: _inside_checks(attrs["shape"], attrs["start"], attrs["step"], types[0].shape),
         attrs=("shape", "start", "step", "fill"),
     )
 )
@@ -522,12 +533,19 @@ def pad(x: Tensor, pad_width: int | Sequence[Any], mode: str = "constant", const
 
 # ---- generators of indices and sizes
 
+
+def _infer_iota(types: Types, attrs: Attrs) -> TensorType:
+    if len(attrs["shape"]) != 1:
+        raise ShapeError(f"expected one axis, found {shape_text(attrs['shape'])}")
+    return TensorType(dtype_of(attrs["dtype"]), attrs["shape"])
+
+
 register(
     Op(
         "iota",
         Kind.GENERATOR,
         0,
-        lambda types, attrs: TensorType(dtype_of(attrs["dtype"]), attrs["shape"]),
+        _infer_iota,
         lambda shape, dtype: np.arange(shape[0], dtype=dtype),
         code="{dtype}(position)",
         attrs=("shape", "dtype"),

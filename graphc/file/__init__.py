@@ -1,0 +1,1 @@
+"""Graph files: executables of one graph, with their state, in one archive."""

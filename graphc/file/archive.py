@@ -1,0 +1,182 @@
+"""The archive: a zip file of stored members, written at once or not at all, read byte by byte as it was written.
+
+Its framing (headers, directory) follows from names, sizes and checksums alone, so a reader works out what every byte
+outside the members must be and compares. There is no second way to write an archive and nothing to interpret:
+no compression, no paths, no order of members but one, no comment, no bytes in between.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import stat
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, BinaryIO
+
+from graphc.errors import GraphFileError
+from graphc.file import strict
+
+MANIFEST = "manifest.json"
+MEMBERS = ("graph.json", "constants.safetensors", "weights.safetensors")  # what follows it, in this order
+LARGEST_JSON = 32 << 20  # bytes of a JSON member
+LARGEST = 1 << 48  # bytes of any member
+
+Parts = Sequence[Any]  # buffers, one after the other
+_LOCAL = struct.Struct("<4s5H3L2H2H2Q")  # with the zip64 field; bytes 14 to 46 lie behind the name
+_CENTRAL = struct.Struct("<4s6H3L5H2L2H3Q")
+_END = struct.Struct("<4sQ2H2L4Q4sLQL4s4H2LH")
+_ZIP64, _EPOCH, _ALL16, _ALL32 = 45, (1 << 5) | 1, 0xFFFF, 0xFFFFFFFF  # 1 January 1980
+_FIXED_LOCAL = 30
+
+
+def local_header(name: str, size: int, crc: int) -> bytes:
+    """What stands before a member's bytes."""
+    packed = _LOCAL.pack(
+        b"PK\3\4", _ZIP64, 0, 0, 0, _EPOCH, crc, _ALL32, _ALL32, len(name), 20, 1, 16, size, size
+    )  # fmt: skip
+    return packed[:_FIXED_LOCAL] + name.encode("ascii") + packed[_FIXED_LOCAL:]
+
+
+def directory(members: Sequence[tuple[str, int, int]]) -> bytes:
+    """What stands behind the last member, for ``(name, size, crc)`` of each."""
+    out, offset = b"", 0
+    for name, size, crc in members:
+        packed = _CENTRAL.pack(
+            b"PK\1\2", _ZIP64, _ZIP64, 0, 0, 0, _EPOCH, crc, _ALL32, _ALL32, len(name), 28, 0, 0, 0, 0, _ALL32,
+            1, 24, size, size, offset,
+        )  # fmt: skip
+        out += packed[:46] + name.encode("ascii") + packed[46:]
+        offset += len(local_header(name, size, crc)) + size
+    many, length = len(members), len(out)
+    return out + _END.pack(
+        b"PK\6\6", 44, _ZIP64, _ZIP64, 0, 0, many, many, length, offset, b"PK\6\7", 0, offset + length, 1,
+        b"PK\5\6", 0, 0, many, many, length, _ALL32, 0,
+    )  # fmt: skip
+
+
+def write(
+    path: str | os.PathLike[str], describe: Callable[[dict[str, Any]], bytes], members: Mapping[str, Parts]
+) -> None:
+    """Writes the archive under another name, syncs it to disk and renames it to ``path``.
+
+    ``describe`` gives the manifest for the members' sizes and digests. OSError where the file cannot be written; what
+    stood at ``path`` is then untouched.
+    """
+    facts = {name: _facts(parts) for name, parts in members.items()}
+    manifest = [describe({name: {"bytes": n, "sha256": sha} for name, (n, _, sha) in facts.items()})]
+    everything = {MANIFEST: manifest, **members}
+    facts = {MANIFEST: _facts(manifest), **facts}
+    target = os.path.realpath(os.fspath(path))
+    folder = os.path.dirname(target)
+    draft = os.path.join(folder, f".graphc-{secrets.token_hex(8)}.tmp")
+    try:
+        with open(draft, "xb") as file:
+            for name, parts in everything.items():
+                file.write(local_header(name, *facts[name][:2]))
+                for part in parts:
+                    file.write(part)
+            file.write(directory([(name, size, crc) for name, (size, crc, _) in facts.items()]))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, target)
+    except BaseException:
+        if os.path.exists(draft):
+            os.unlink(draft)
+        raise
+    _sync_directory(folder)
+
+
+def _sync_directory(folder: str) -> None:
+    """Makes a rename last; systems without directories as files have nothing to sync."""
+    if hasattr(os, "O_DIRECTORY"):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _facts(parts: Iterable[Any]) -> tuple[int, int, str]:
+    """Size, CRC-32 and SHA-256 of buffers one after the other."""
+    size, crc, sha = 0, 0, hashlib.sha256()
+    for part in parts:
+        size, crc = size + memoryview(part).nbytes, zlib.crc32(part, crc)
+        sha.update(part)
+    return size, crc, sha.hexdigest()
+
+
+def read(
+    path: str | os.PathLike[str], version: Callable[[dict[str, Any]], None]
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The manifest and the bytes of every other member; ``version`` looks at the manifest first.
+
+    GraphFileError, naming the place, unless every byte is as `write` writes it and every digest is right.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait
+        raise GraphFileError("not a file")
+    with open(path, "rb") as file:
+        try:
+            return _read(file, os.fstat(file.fileno()).st_size, version)
+        except EOFError as error:
+            raise GraphFileError(f"{error}: the file ends too early") from None
+
+
+def _read(
+    file: BinaryIO, length: int, version: Callable[[dict[str, Any]], None]
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    size, crc = _first_header(file)
+    data = _take(file, size, MANIFEST)
+    facts = [(MANIFEST, size, crc)]
+    if zlib.crc32(data) != crc:
+        raise GraphFileError(f"{MANIFEST}: the checksum is wrong; the file is damaged")
+    manifest = strict.parse(data, MANIFEST)
+    if type(manifest) is not dict:
+        raise GraphFileError(f"{MANIFEST}: expected an object, found {strict.show(manifest)}")
+    version(manifest)
+    listed = strict.record(manifest.get("members"), f"{MANIFEST}: members", dict.fromkeys(MEMBERS, dict))
+    sizes = {}
+    for name in MEMBERS:
+        place = f"{MANIFEST}: members: {name}"
+        sizes[name] = strict.record(listed[name], place, {"bytes": int, "sha256": str})["bytes"]
+        if not 0 <= sizes[name] <= (LARGEST_JSON if name.endswith(".json") else LARGEST):
+            raise GraphFileError(f"{place}: bytes: {sizes[name]} is more than a file may have, or negative")
+    headers = sum(len(local_header(name, 0, 0)) for name in (MANIFEST, *MEMBERS))
+    expected = headers + size + sum(sizes.values()) + len(directory([(n, 0, 0) for n in (MANIFEST, *MEMBERS)]))
+    if length != expected:
+        raise GraphFileError(f"{MANIFEST}: members: the file must have {expected} bytes, found {length}")
+    out: dict[str, bytes] = {}
+    for name in MEMBERS:
+        found = _take(file, len(local_header(name, 0, 0)), f"{name}: header")
+        out[name] = _take(file, sizes[name], name)
+        crc = zlib.crc32(out[name])
+        if hashlib.sha256(out[name]).hexdigest() != listed[name]["sha256"]:
+            raise GraphFileError(f"{name}: the SHA-256 differs from the manifest's; the file is damaged")
+        if found != local_header(name, sizes[name], crc):
+            raise GraphFileError(f"{name}: header: not as graphc writes it")
+        facts.append((name, sizes[name], crc))
+    if file.read(length + 1) != directory(facts):
+        raise GraphFileError("zip directory: not as graphc writes it")
+    return manifest, out
+
+
+def _first_header(file: BinaryIO) -> tuple[int, int]:
+    """Size and checksum of the manifest, whose header alone can say them."""
+    place = f"{MANIFEST}: header"
+    found = _take(file, len(local_header(MANIFEST, 0, 0)), place)
+    size, crc = int.from_bytes(found[-8:], "little"), int.from_bytes(found[14:18], "little")
+    if size > LARGEST_JSON or found != local_header(MANIFEST, size, crc):
+        raise GraphFileError(f"{place}: not a file that graphc wrote")
+    return size, crc
+
+
+def _take(file: BinaryIO, size: int, place: str) -> bytes:
+    data = file.read(size)
+    if len(data) != size:
+        raise EOFError(place)
+    return data
+
+
+__all__ = ["MANIFEST", "MEMBERS", "directory", "local_header", "read", "write"]

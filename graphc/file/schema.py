@@ -1,0 +1,314 @@
+"""A graph as JSON, and back. The schema is that of `Graph.to_networkx`, with operands as a list in slot order.
+
+Sizes are integers or their printed form, other numbers hexadecimal text, so every value has one form and comes back bit
+for bit. Values of leaves stand in members of their own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+from graphc.errors import GraphcError, GraphFileError, Origin
+from graphc.file import legal, strict, tensors
+from graphc.file.strict import show
+from graphc.ir import dims
+from graphc.ir.graph import Graph, Node, Tensor
+from graphc.ir.op import Kind, Op, lookup
+from graphc.ir.sizes import parse
+from graphc.ir.state import Array
+from graphc.ir.types import DTYPES, Shape, TensorType
+
+MOST_NODES = 50_000
+MOST_AXES = 32
+LONGEST_SIZE = 4000  # characters of a size
+MOST_TERMS = 1_000_000  # of all operands' sizes together
+MOST_IN_PRODUCT = 1024  # terms that the number of elements of a shape may have
+LONGEST_NAME = 4 << 20
+LARGEST_NUMBER = 1 << 63
+LARGEST_SHAPE = 1 << 60  # elements, as far as sizes are known
+STATE = ("parameter", "variable")
+
+GRAPH = {
+    "name": str, "float_dtype": str, "symbols": int, "origins": list, "nodes": list, "outputs": (list, type(None)),
+    "random_keys": list, "dropouts": list,
+}  # fmt: skip
+NODE = {
+    "op": str, "name": str, "dtype": str, "shape": list, "attrs": dict, "inputs": list, "origin": int,
+    "forward": (str, type(None)),
+}  # fmt: skip
+# What an attribute must be, by name, or by op and name. Other ones, of ops that a user registered, may be any number.
+ATTRIBUTES = {
+    "axis": "count", "axes": "counts", "keepdims": "flag", "n": "count", "stream": "count", "dtype": "dtype",
+    "what": "text", "fill": "real", "shape": "shape", "operand_shape": "shape", "start": "sizes", "step": "integers",
+    "slice size": "shape", "size": "size", "low": "size", "high": "size",
+}  # fmt: skip
+
+
+# ---- writing
+
+
+def encode(graph: Graph, chosen: Sequence[int]) -> dict[str, Any]:
+    """The nodes of those numbers, which must hold their operands, as JSON values."""
+    place = {id: k for k, id in enumerate(chosen)}
+    origins: dict[tuple[str, int, str], int] = {}
+    nodes = [_encode_node(graph.nodes[id], place, origins) for id in chosen]
+    outputs = None if graph._outputs is None else [place[i] for i in graph._outputs if i in place]
+    return {
+        "name": graph.name,
+        "float_dtype": graph.float_dtype.name,
+        "symbols": graph._fresh_symbols,
+        "origins": [list(o) for o in origins],
+        "nodes": nodes,
+        "outputs": outputs,
+        "random_keys": [[place[i], graph._streams.get(i, -1) + 1] for i in sorted(graph.random_keys) if i in place],
+        "dropouts": [[place[y], place[x]] for y, x in sorted(graph.dropouts.items()) if y in place and x in place],
+    }
+
+
+def _encode_node(node: Node, place: Mapping[int, int], origins: dict[tuple[str, int, str], int]) -> dict[str, Any]:
+    line = (os.path.basename(node.origin.file), node.origin.line, node.origin.text[:200])
+    return {
+        "op": node.op.name,
+        "name": node.name,
+        "dtype": node.type.dtype.name,
+        "shape": [_encode(s) for s in node.type.shape],
+        "attrs": {k: _encode(v) for k, v in sorted(node.attrs.items())},
+        "inputs": [place[i] for i in node.inputs],
+        "origin": origins.setdefault(line, len(origins)),
+        "forward": node.forward,
+    }
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return [_encode(v) for v in value]
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return {"real": float(value).hex()}
+    return {"text": value} if isinstance(value, str) else str(value)
+
+
+# ---- reading
+
+
+def decode(data: bytes, constants: bytes, weights: bytes) -> Graph:
+    """The graph of three members, legal and whole. GraphFileError, naming the node and field, for any other."""
+    place = "graph.json"
+    held = strict.record(strict.parse(data, place), place, GRAPH)
+    if len(held["nodes"]) > MOST_NODES:
+        raise GraphFileError(f"{place}: nodes: more than {MOST_NODES}")
+    for field in ("origins", "outputs", "random_keys", "dropouts"):
+        if held[field] is not None and len(held[field]) > len(held["nodes"]):
+            raise GraphFileError(f"{place}: {field}: more than there are nodes")
+    origins = [_origin(o, f"{place}: origins: entry {k}") for k, o in enumerate(held["origins"])]
+    names: dict[str, int] = {}
+    for k, node in enumerate(held["nodes"]):
+        at = f"{place}: nodes: entry {k}"
+        strict.record(node, at, NODE)
+        if not 0 < len(node["name"]) <= LONGEST_NAME:
+            raise GraphFileError(f"{at}: name: empty or too long")
+        if names.setdefault(node["name"], k) != k:
+            raise GraphFileError(f"{at}: name: {show(node['name'])} is the name of entry {names[node['name']]} too")
+    if held["float_dtype"] not in ("float32", "float64"):
+        raise GraphFileError(f"{place}: float_dtype: expected float32 or float64, found {show(held['float_dtype'])}")
+    values = {
+        **tensors.unpack(constants, _declared(held["nodes"], ("constant",)), "constants.safetensors"),
+        **tensors.unpack(weights, _declared(held["nodes"], STATE), "weights.safetensors"),
+    }
+    graph = Graph(held["name"], held["float_dtype"])
+    terms = 0
+    for k, node in enumerate(held["nodes"]):
+        entry = _Entry(graph, node, f"{place}: node {k} ({show(node['name'])})")
+        made = entry.append(origins, values)
+        terms += sum(len(s.terms) for t in made.inputs for s in t.shape if isinstance(s, dims.Dim))
+        if terms > MOST_TERMS:
+            entry.fail("inputs: the graph's sizes are too many and too long")
+    legal.check(graph, place)
+    _roles(graph, held, place)
+    return graph
+
+
+def _origin(value: Any, place: str) -> Origin:
+    if type(value) is not list or [type(v) for v in value] != [str, int, str] or not 0 <= value[1] < 2**31:
+        raise GraphFileError(f"{place}: expected a file's name, a line number and its text")
+    return Origin(value[0][:300], value[1], value[2][:300])
+
+
+def _declared(nodes: Sequence[Any], ops: Sequence[str]) -> dict[str, Any]:
+    """dtypes and shapes of the leaves of these ops."""
+    out = {}
+    for k, node in enumerate(nodes):
+        if node["op"] in ops:
+            at = f"graph.json: node {k} ({show(node['name'])})"
+            if node["dtype"] not in DTYPES:
+                raise GraphFileError(f"{at}: dtype: {show(node['dtype'])} is not supported", node=node["name"])
+            shape = strict.numbers(node["shape"], f"{at}: shape", LARGEST_SHAPE)
+            if len(shape) > MOST_AXES:
+                raise GraphFileError(f"{at}: shape: more than {MOST_AXES} axes", node=node["name"])
+            out[node["name"]] = (DTYPES[node["dtype"]], tuple(shape))
+    return out
+
+
+class _Entry:
+    """One node on its way into a graph; every refusal names it."""
+
+    def __init__(self, graph: Graph, node: dict[str, Any], place: str) -> None:
+        self.graph, self.node, self.place = graph, node, place
+
+    def fail(self, text: str) -> NoReturn:
+        raise GraphFileError(f"{self.place}: {text}", node=self.node["name"])
+
+    def append(self, origins: Sequence[Origin], values: Mapping[str, Array]) -> Tensor:
+        node, name = self.node, self.node["name"]
+        try:
+            op = lookup(node["op"])
+        except GraphcError as error:
+            self.fail(f"op: {error.message[:100]}")
+        if node["dtype"] not in DTYPES:
+            self.fail(f"dtype: {show(node['dtype'])} is not supported")
+        declared = TensorType(DTYPES[node["dtype"]], self.shape(node["shape"], "shape"))
+        operands = self.operands(op)
+        if set(node["attrs"]) != set(op.attrs):
+            self.fail(f"attrs: {op.name} takes {', '.join(op.attrs) or 'none'}, found {len(node['attrs'])} others")
+        attrs = {k: self.attribute(op, k, node["attrs"][k]) for k in op.attrs}
+        if not 0 <= node["origin"] < len(origins):
+            self.fail(f"origin: there is no origin {node['origin']}")
+        origin, forward = origins[node["origin"]], node["forward"]
+        if op.kind is Kind.LEAF:
+            value = values.get(name)
+            out = self.graph.append(op, (), {}, type=declared, name=name, origin=origin, value=value, forward=forward)
+            if op.name in STATE and value is not None:
+                self.graph.state.add(name, value)
+            elif value is not None:
+                value.setflags(write=False)
+            return out
+        try:
+            found = op.infer([t.type for t in operands], attrs)
+        except GraphcError as error:
+            self.fail(error.message[:300])
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
+            self.fail(f"attrs: not such as {op.name} takes")
+        for field, one, other in (("dtype", declared.dtype, found.dtype), ("shape", declared.shape, found.shape)):
+            if one != other:
+                self.fail(f"{field}: declared {_short(one)}, but {op.name} gives {_short(other)}")
+        return self.graph.append(op, operands, attrs, type=found, name=name, origin=origin, forward=forward)
+
+    def operands(self, op: Op) -> list[Tensor]:
+        given = strict.numbers(self.node["inputs"], f"{self.place}: inputs", LARGEST_NUMBER)
+        here = len(self.graph)
+        for slot, k in enumerate(given):
+            if k >= here:
+                self.fail(f"inputs: slot {slot} is node {k}, which does not come before it (a cycle, or no node)")
+        if (op.arity is not None and len(given) != op.arity) or (op.arity is None and not given):
+            self.fail(f"inputs: {op.name} takes {op.arity or 'at least 1'} operands, found {len(given)}")
+        return [self.graph.tensors[k] for k in given]
+
+    def attribute(self, op: Op, name: str, value: Any) -> Any:
+        kind = ATTRIBUTES.get(f"{op.name} {name}") or ATTRIBUTES.get(name)
+        if kind == "shape":
+            return self.shape(value, name)
+        if kind in ("counts", "integers", "sizes"):
+            if type(value) is not list or len(value) > MOST_AXES:
+                self.fail(f"{name}: expected a list of at most {MOST_AXES}, found {show(value)}")
+            return tuple(self.single(kind[:-1], name, v) for v in value)
+        if kind is None and type(value) is list and len(value) <= MOST_AXES:
+            return tuple(self.single(None, name, v) for v in value)
+        return self.single(kind, name, value)
+
+    def single(self, kind: str | None, name: str, value: Any) -> Any:
+        if kind in ("size", None) and type(value) is str:
+            return self.size(value, name)
+        if (
+            type(value) is int
+            and abs(value) < LARGEST_NUMBER
+            and (kind in ("size", "integer", None) or (kind == "count" and value >= 0))
+        ):
+            return value
+        if type(value) is bool and kind in ("flag", None):
+            return value
+        if type(value) is dict and len(value) == 1:
+            ((form, text),) = value.items()
+            if form == "real" and kind in ("real", None):
+                return self.real(text, name)
+            if form == "text" and type(text) is str and ((kind == "dtype" and text in DTYPES) or kind == "text"):
+                return text[:300]
+        self.fail(f"{name}: expected a {kind or 'number'}, found {show(value)}")
+
+    def real(self, text: Any, name: str) -> float:
+        try:
+            value = float.fromhex(text)
+        except (TypeError, ValueError, OverflowError):
+            self.fail(f"{name}: expected a number in hexadecimal, found {show(text)}")
+        if value.hex() != text:
+            self.fail(f"{name}: expected {value.hex()}, found {show(text)}")
+        return value
+
+    def shape(self, value: Any, field: str) -> Shape:
+        if type(value) is not list or len(value) > MOST_AXES:
+            self.fail(f"{field}: expected a list of at most {MOST_AXES} sizes, found {show(value)}")
+        shape = tuple(self.size(v, field) for v in value)
+        known = terms = 1
+        for n in shape:
+            terms *= len(n.terms) if isinstance(n, dims.Dim) else 1
+            if isinstance(n, int) and n < 0:
+                self.fail(f"{field}: the size {n} is negative")
+            known *= n if isinstance(n, int) and n else 1
+        if terms > MOST_IN_PRODUCT:
+            self.fail(f"{field}: the product of these sizes has too many terms")
+        if known > LARGEST_SHAPE:
+            self.fail(f"{field}: too large, more than {LARGEST_SHAPE} elements")
+        return shape
+
+    def size(self, value: Any, field: str) -> dims.Size:
+        if type(value) is int:
+            return value
+        if type(value) is not str or len(value) > LONGEST_SIZE:
+            self.fail(f"{field}: expected a size, found {show(value)}")
+        try:
+            size = parse(value, most_terms=1)
+        except GraphcError as error:
+            self.fail(f"{field}: {error.message}")
+        if str(size) != value or isinstance(size, int):
+            self.fail(f"{field}: {show(value)} is not the printed form of a size, {_short(size)}")
+        return size
+
+
+def _short(value: Any) -> str:
+    return str(value)[:80]
+
+
+def _roles(graph: Graph, held: dict[str, Any], place: str) -> None:
+    """The graph's outputs, random keys and dropouts."""
+    if not 0 <= held["symbols"] < 2**31:
+        raise GraphFileError(f"{place}: symbols: expected a count, found {held['symbols']}")
+    graph._fresh_symbols = held["symbols"]
+    if held["outputs"] is not None:
+        graph.outputs = [graph.tensors[k] for k in strict.numbers(held["outputs"], f"{place}: outputs", len(graph))]
+    for field in ("random_keys", "dropouts"):
+        for k, pair in enumerate(held[field]):
+            at = f"{place}: {field}: entry {k}"
+            if type(pair) is not list or len(pair) != 2:
+                raise GraphFileError(f"{at}: expected two numbers, found {show(pair)}")
+            first, second = strict.numbers(pair, at, 2**62)
+            if first >= len(graph):
+                raise GraphFileError(f"{at}: there is no node {first}")
+            made = graph.nodes[first]
+            if field == "random_keys":
+                if made.op.name != "variable" or str(made.type) != "int64[2]":
+                    raise GraphFileError(f"{at}: {show(made.name)} is not a random key", node=made.name)
+                graph.random_keys.add(first)
+                graph._streams[first] = second - 1
+            else:
+                if second >= first or graph.nodes[second].type != made.type:
+                    raise GraphFileError(f"{at}: {show(made.name)} is no dropout of node {second}", node=made.name)
+                graph.dropouts[first] = second
+
+
+__all__ = ["decode", "encode"]
