@@ -1,0 +1,339 @@
+"""Matrix products inside kernels: tiles of the result held in vector registers, over packed panels of the right operand.
+
+The plan is that of Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication (ACM TOMS 34, 2008). The
+right operand is cut into blocks of DEPTH rows that fit the second-level cache, and each block is copied into panels a
+few vectors wide, so that the innermost loop reads it front to back. Of the left operand every row is a stream of its
+own, read where it lies, or from a small panel where its rows do not lie in one piece.
+
+Every element is the sum over the inner index in ascending order, in blocks of DEPTH: each block is summed from zero by
+fused multiply-adds, then added to what the result holds. All tiles do the same, whatever their size, so a product that
+is cut anywhere along rows or columns has the bits of the whole. The code is written as LLVM IR, since every kernel with
+a product compiles it anew and Numba's type inference would take longer than the rest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic
+
+WORD = ir.IntType(64)
+ZERO, ONE = WORD(0), WORD(1)
+DEPTH = 256  # rows of a block of the right operand
+BLOCK = 1 << 19  # bytes of a block
+SPILL = 1 << 13  # bytes that may be written behind a block or a panel
+PANEL = DEPTH * 8 * 8  # bytes of a panel of the left operand
+SCRATCH = BLOCK + PANEL + 2 * SPILL  # bytes of memory that a product needs, 64-byte aligned
+WIDTH = 3  # vectors of a tile's row at most
+
+
+def _host() -> tuple[int, int]:
+    """Bytes of a vector, and rows of a tile: so many that accumulators, a row of the panel and a factor fit registers."""
+    triple, _, features = cpu_target.target_context.codegen().magic_tuple()
+    has = set(features.split(","))
+    if "+avx512f" in has:
+        return 64, 8
+    if "+avx" in has:
+        return 32, 4
+    return 16, 8 if triple.startswith(("aarch64", "arm64")) else 4
+
+
+VECTOR_BYTES, ROWS = _host()
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """Writes the functions for one dtype into a module."""
+
+    module: Any
+    letter: str  # "s" or "d"
+
+    @cached_property
+    def real(self) -> Any:
+        return ir.FloatType() if self.letter == "s" else ir.DoubleType()
+
+    @property
+    def bytes(self) -> int:
+        return 4 if self.letter == "s" else 8
+
+    @property
+    def lanes(self) -> int:
+        return VECTOR_BYTES // self.bytes
+
+    @cached_property
+    def vector(self) -> Any:
+        return ir.VectorType(self.real, self.lanes)
+
+    def function(self, name: str, arguments: list[Any]) -> tuple[Any, Any]:
+        """A function that other modules may hold too, and a builder where its body is still to be written."""
+        kind = ir.FunctionType(ir.VoidType(), arguments)
+        function = cgutils.get_or_insert_function(self.module, kind, f"graphc_tiles_{self.letter}_{name}")
+        if not function.is_declaration:
+            return function, None
+        function.linkage = "linkonce_odr"
+        function.attributes.add("noinline")
+        return function, ir.IRBuilder(function.append_basic_block("start"))
+
+    # ---- vectors
+
+    def call(self, builder: Any, name: str, result: Any, *args: Any) -> Any:
+        """A call of LLVM's own function on vectors of this dtype."""
+        kind = ir.FunctionType(result, [a.type for a in args])
+        suffix = f"v{self.lanes}f{8 * self.bytes}"
+        name = f"llvm.{name}.{suffix}" + (".p0" if "masked" in name else "")
+        return builder.call(cgutils.get_or_insert_function(self.module, kind, name), args)
+
+    def splat(self, builder: Any, value: Any) -> Any:
+        empty = ir.Constant(ir.VectorType(value.type, self.lanes), ir.Undefined)
+        everywhere = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), None)
+        return builder.shuffle_vector(builder.insert_element(empty, value, ir.IntType(32)(0)), empty, everywhere)
+
+    def mask(self, builder: Any, count: Any) -> Any:
+        """True in the first ``count`` lanes."""
+        kind = ir.IntType(8 * self.bytes)
+        lanes = ir.Constant(ir.VectorType(kind, self.lanes), list(range(self.lanes)))
+        count = builder.trunc(count, kind) if self.bytes < 8 else count
+        return builder.icmp_signed("<", lanes, self.splat(builder, count))
+
+    def load(self, builder: Any, at: Any, mask: Any = None) -> Any:
+        """A vector from any address; lanes beside the mask are zero and not read."""
+        at = builder.bitcast(at, self.vector.as_pointer())
+        if mask is not None:
+            zero = ir.Constant(self.vector, None)
+            return self.call(builder, "masked.load", self.vector, at, ir.IntType(32)(self.bytes), mask, zero)
+        loaded = builder.load(at)
+        loaded.align = self.bytes
+        return loaded
+
+    def store(self, builder: Any, value: Any, at: Any, mask: Any = None) -> None:
+        at = builder.bitcast(at, self.vector.as_pointer())
+        if mask is not None:
+            self.call(builder, "masked.store", ir.VoidType(), value, at, ir.IntType(32)(self.bytes), mask)
+        else:
+            builder.store(value, at).align = self.bytes
+
+    # ---- functions
+
+    def tile(self, rows: int, width: int) -> Any:
+        """``f(depth, a, row step, inner step, b, c, ldc, rows, columns, add)``: one tile of the result.
+
+        With fewer rows than the tile has, the last one stands for those that are missing: they compute and store the
+        same value in its place. The panel ``b`` is whole vectors; of the last one, columns beyond ``columns`` are
+        not stored.
+        """
+        pointer = self.real.as_pointer()
+        arguments = [WORD, pointer, WORD, WORD, pointer, pointer, WORD, WORD, WORD, ir.IntType(1)]
+        function, builder = self.function(f"{rows}x{width}", arguments)
+        if builder is None:
+            return function
+        depth, a, row_step, inner_step, b, c, ldc, count, columns, add = function.args
+        last = builder.sub(count, ONE)
+        row = [_least(builder, WORD(r), last) for r in range(rows)]
+        left = [builder.gep(a, [builder.mul(r, row_step)]) for r in row]
+        result = [builder.gep(c, [builder.mul(r, ldc)]) for r in row]
+        start, head, body, done = builder.block, *(function.append_basic_block(n) for n in ("head", "body", "done"))
+        builder.branch(head)
+        builder.position_at_end(head)
+        index, at, panel = builder.phi(WORD), builder.phi(WORD), builder.phi(pointer)
+        sums = [[builder.phi(self.vector) for _ in range(width)] for _ in range(rows)]
+        builder.cbranch(builder.icmp_signed("<", index, depth), body, done)
+        builder.position_at_end(body)
+        right = [self.load(builder, builder.gep(panel, [WORD(v * self.lanes)])) for v in range(width)]
+        for r in range(rows):
+            factor = self.splat(builder, builder.load(builder.gep(left[r], [at])))
+            for v in range(width):
+                new = self.call(builder, "fmuladd", self.vector, factor, right[v], sums[r][v])
+                sums[r][v].add_incoming(new, body)
+                sums[r][v].add_incoming(ir.Constant(self.vector, None), start)
+        for phi, first, step in ((index, ZERO, ONE), (at, ZERO, inner_step)):
+            phi.add_incoming(first, start)
+            phi.add_incoming(builder.add(phi, step), body)
+        panel.add_incoming(b, start)
+        panel.add_incoming(builder.gep(panel, [WORD(width * self.lanes)]), body)
+        builder.branch(head)
+
+        builder.position_at_end(done)
+        inside = [None] * (width - 1) + [self.mask(builder, builder.sub(columns, WORD((width - 1) * self.lanes)))]
+        places = [[builder.gep(result[r], [WORD(v * self.lanes)]) for v in range(width)] for r in range(rows)]
+        with builder.if_then(add):  # all is read before anything is stored, for a row may stand for several
+            added = [
+                [builder.fadd(self.load(builder, places[r][v], inside[v]), sums[r][v]) for v in range(width)]
+                for r in range(rows)
+            ]
+            adding = builder.block
+        for r in range(rows):
+            for v in range(width):
+                added[r][v] = _merge(builder, (added[r][v], adding), (sums[r][v], done))
+        for r in range(rows):
+            for v in range(width):
+                self.store(builder, added[r][v], places[r][v], inside[v])
+        builder.ret_void()
+        return function
+
+    def copied(self) -> Any:
+        """``f(count, source, source step, target, target step, columns)``: ``count`` vectors of ``columns`` lanes."""
+        pointer = self.real.as_pointer()
+        function, builder = self.function("copied", [WORD, pointer, WORD, pointer, WORD, WORD])
+        if builder is None:
+            return function
+        count, source, source_step, target, target_step, columns = function.args
+        mask = self.mask(builder, columns)
+        with cgutils.for_range(builder, count) as loop:
+            value = self.load(builder, builder.gep(source, [builder.mul(loop.index, source_step)]), mask)
+            self.store(builder, value, builder.gep(target, [builder.mul(loop.index, target_step)]))
+        builder.ret_void()
+        return function
+
+    def turned(self) -> Any:
+        """The same from a source whose rows are the target's columns; stores up to a vector less one too many."""
+        pointer = self.real.as_pointer()
+        function, builder = self.function("turned", [WORD, pointer, WORD, pointer, WORD, WORD])
+        if builder is None:
+            return function
+        count, source, source_step, target, target_step, columns = function.args
+        last = builder.sub(columns, ONE)
+        lines = [
+            builder.gep(source, [builder.mul(_least(builder, WORD(x), last), source_step)]) for x in range(self.lanes)
+        ]
+        half = self.lanes // 2
+        low, high = (
+            ir.Constant(
+                ir.VectorType(ir.IntType(32), self.lanes), [y for x in range(half) for y in (x + s, x + s + self.lanes)]
+            )
+            for s in (0, half)
+        )
+        with cgutils.for_range(builder, _pieces(builder, count, self.lanes)) as loop:
+            first = builder.mul(loop.index, WORD(self.lanes))
+            mask = self.mask(builder, builder.sub(count, first))
+            block = [self.load(builder, builder.gep(line, [first]), mask) for line in lines]
+            for _ in range(half.bit_length()):  # a perfect shuffle, once for each bit of a position
+                pairs = [(block[x], block[x + half]) for x in range(half)]
+                block = [builder.shuffle_vector(*pair, order) for pair in pairs for order in (low, high)]
+            for x in range(self.lanes):
+                row = builder.mul(builder.add(first, WORD(x)), target_step)
+                self.store(builder, block[x], builder.gep(target, [row]))
+        builder.ret_void()
+        return function
+
+    def product(self) -> Any:
+        """The function behind ``tile_f32`` and ``tile_f64``, with the same arguments."""
+        function, builder = self.function("product", [WORD] * 13)
+        if builder is None:
+            return function
+        ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc, scratch = function.args
+        add, sub, mul, lanes = builder.add, builder.sub, builder.mul, WORD(self.lanes)
+        pointer = self.real.as_pointer()
+        a, b, c, block = (builder.inttoptr(x, pointer) for x in (a, b, c, scratch))
+        small = builder.inttoptr(add(scratch, WORD(BLOCK + SPILL)), pointer)
+        ta, tb, beta = (builder.icmp_signed("!=", x, ZERO) for x in (ta, tb, beta))
+        row_step, inner_step = builder.select(ta, ONE, lda), builder.select(ta, lda, ONE)
+        right_row, right_column = builder.select(tb, ONE, ldb), builder.select(tb, ldb, ONE)
+        packs = ta if self.lanes >= ROWS else ir.IntType(1)(0)
+        pack = builder.select(tb, self.turned(), self.copied())
+        tiles = [self.tile(ROWS, width) for width in range(1, WIDTH + 1)]
+        columns = BLOCK // (DEPTH * self.bytes)
+        with cgutils.for_range(builder, _pieces(builder, n, columns)) as outer:
+            first = mul(outer.index, WORD(columns))
+            vectors = _pieces(builder, _least(builder, WORD(columns), sub(n, first)), self.lanes)
+            panels = _pieces(builder, vectors, WIDTH)
+
+            def cut(panel: Any) -> tuple[Any, Any]:
+                """The first vector of a panel, and how many it has: as equal as can be, for thin ones are slow."""
+                begin, end = (builder.udiv(mul(x, vectors), panels) for x in (panel, add(panel, ONE)))
+                return begin, sub(end, begin)
+
+            # without any inner index there is still a block, of no rows, which stores zeros
+            some = builder.select(builder.icmp_signed(">", k, ZERO), k, ONE)
+            with cgutils.for_range(builder, _pieces(builder, some, DEPTH)) as middle:
+                inner = mul(middle.index, WORD(DEPTH))
+                depth = _least(builder, WORD(DEPTH), sub(k, inner))
+                adds = builder.or_(beta, builder.icmp_signed(">", inner, ZERO))
+                with cgutils.for_range(builder, panels) as each:
+                    begin, width = cut(each.index)
+                    with cgutils.for_range(builder, width) as loop:
+                        column = add(first, mul(add(begin, loop.index), lanes))
+                        source = builder.gep(b, [add(mul(inner, right_row), mul(column, right_column))])
+                        place = add(mul(mul(begin, lanes), depth), mul(loop.index, lanes))
+                        valid = _least(builder, lanes, sub(n, column))
+                        target = builder.gep(block, [place])
+                        builder.call(pack, [depth, source, ldb, target, mul(width, lanes), valid])
+                with cgutils.for_range(builder, _pieces(builder, m, ROWS)) as rows:
+                    row = mul(rows.index, WORD(ROWS))
+                    count = _least(builder, WORD(ROWS), sub(m, row))
+                    left = builder.gep(a, [add(mul(row, row_step), mul(inner, inner_step))])
+                    with builder.if_then(packs):  # lanes beyond the rows of a tile are overwritten by the next vector
+                        builder.call(self.copied(), [depth, left, lda, small, WORD(ROWS), count])
+                    left = builder.select(packs, small, left)
+                    step = builder.select(packs, WORD(ROWS), inner_step)
+                    with cgutils.for_range(builder, panels) as each:
+                        begin, width = cut(each.index)
+                        tile = tiles[-1]
+                        for number, one in enumerate(tiles[:-1], 1):
+                            tile = builder.select(builder.icmp_signed("==", width, WORD(number)), one, tile)
+                        column = add(first, mul(begin, lanes))
+                        panel = builder.gep(block, [mul(mul(begin, lanes), depth)])
+                        place = builder.gep(c, [add(mul(row, ldc), column)])
+                        valid = sub(n, column)
+                        valid = _least(builder, mul(width, lanes), valid)
+                        builder.call(tile, [depth, left, row_step, step, panel, place, ldc, count, valid, adds])
+        builder.ret_void()
+        return function
+
+
+def _least(builder: Any, x: Any, y: Any) -> Any:
+    return builder.select(builder.icmp_signed("<", x, y), x, y)
+
+
+def _pieces(builder: Any, count: Any, size: int) -> Any:
+    """How many pieces of a size make up a count, the last one perhaps smaller."""
+    return builder.udiv(builder.add(count, WORD(size - 1)), WORD(size))
+
+
+def _merge(builder: Any, *values: tuple[Any, Any]) -> Any:
+    phi = builder.phi(values[0][0].type)
+    for value, block in values:
+        phi.add_incoming(value, block)
+    return phi
+
+
+def _product(letter: str) -> Any:
+    i = types.int64
+
+    def typer(
+        typingctx: Any,
+        ta: Any,
+        tb: Any,
+        m: Any,
+        n: Any,
+        k: Any,
+        a: Any,
+        lda: Any,
+        b: Any,
+        ldb: Any,
+        beta: Any,
+        c: Any,
+        ldc: Any,
+        scratch: Any,
+    ) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            builder.call(_Writer(builder.module, letter).product(), args)
+            return context.get_dummy_value()
+
+        return types.none(*[i] * 13), codegen
+
+    typer.__doc__ = """Row-major ``C[m,n] = op(A) op(B) + beta C`` on addresses, ``beta`` 0 or 1.
+
+    ``op(X)`` is X, or its transpose where the flag is not 0; ``ld*`` count elements between rows. With k = 0 the
+    result is ``beta C``; with beta = 0 what C held before does not matter. ``scratch`` is the address of SCRATCH
+    bytes, 64-byte aligned.
+    """
+    return intrinsic(typer)
+
+
+tile_f32 = _product("s")
+tile_f64 = _product("d")
