@@ -79,7 +79,7 @@ examples:
     demo.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="of weights and order (0)")
     demo.add_argument("--compare", choices=["torch"], help="time PyTorch too, from the extra bench (images only)")
     demo.set_defaults(run=_demo, parser=demo)
-    info = commands.add_parser("info", help="versions, processor, BLAS, cache, for a report of a problem")
+    info = commands.add_parser("info", help="versions, processor, products, cache, for a report of a problem")
     info.set_defaults(run=_info)
     return parser
 

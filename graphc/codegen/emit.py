@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from graphc.codegen import blas, buffer, rng, vecmath
+from graphc.codegen import blas, buffer, rng, tiles, vecmath
+from graphc.config import settings
 from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph, Node
@@ -84,15 +85,19 @@ class _Writer:
         self.part_of = {id(item): k for k, items in enumerate(plan.parts) for item in items}
         self.calls: set[str] = set()
         self.offsets: list[Size] = [HEADER]
+        self.scratch = ""  # the address of the memory that products need
         for slot in plan.slots:
             self.offsets.append(self.offsets[-1] + slot.bytes)
+        if any(isinstance(item, Product) for item in plan.items) and settings().blas == "tiles":
+            self.scratch = self.address(("work", len(plan.slots)))
+            self.offsets.append(self.offsets[-1] + tiles.SCRATCH)
 
     # ---- names
 
     def imports(self) -> list[tuple[str, set[str]]]:
         """Modules of this package and the names that the source takes from them."""
         out = []
-        for module in (blas, buffer, rng, vecmath):
+        for module in (blas, buffer, rng, tiles, vecmath):
             names = {n for n in self.calls if hasattr(module, n)}
             self.calls -= names
             if names:
@@ -444,10 +449,13 @@ class _Writer:
         target = self.element_of(result, at, dtype)
         m, n, k = (self.size(s) for s in (product.rows, product.columns, product.inner))
         (ta, lda), (tb, ldb) = flags
-        name = f"gemm_{SHORT[dtype.name]}"
-        one, zero = self.literal(1.0, dtype), self.literal(0.0, dtype)
         operands = f"{places[0]}, {lda}, {places[1]}, {ldb}"
-        call = f"{name}({ta}, {tb}, {m}, {n}, {k}, {one}, {operands}, {zero}, {target}, max(1, {n}))"
+        if self.scratch:
+            call = f"tile_{SHORT[dtype.name]}({ta}, {tb}, {m}, {n}, {k}, {operands}, 0, {target}, {n}, {self.scratch})"
+        else:
+            one, zero = self.literal(1.0, dtype), self.literal(0.0, dtype)
+            name = f"gemm_{SHORT[dtype.name]}"
+            call = f"{name}({ta}, {tb}, {m}, {n}, {k}, {one}, {operands}, {zero}, {target}, max(1, {n}))"
         self.put(depth, call, node.id)
 
     def element(self, access: Access, batch: int, dtype: DType) -> str:

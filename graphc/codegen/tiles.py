@@ -1,4 +1,4 @@
-"""Matrix products inside kernels: tiles of the result held in vector registers, over packed panels of the right operand.
+"""Matrix products inside kernels: tiles of the result in vector registers, over packed panels of the right operand.
 
 The plan is that of Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication (ACM TOMS 34, 2008). The
 right operand is cut into blocks of DEPTH rows that fit the second-level cache, and each block is copied into panels a
@@ -33,7 +33,7 @@ WIDTH = 3  # vectors of a tile's row at most
 
 
 def _host() -> tuple[int, int]:
-    """Bytes of a vector, and rows of a tile: so many that accumulators, a row of the panel and a factor fit registers."""
+    """Bytes of a vector, and rows of a tile: its accumulators, a row of the panel and a factor fill the registers."""
     triple, _, features = cpu_target.target_context.codegen().magic_tuple()
     has = set(features.split(","))
     if "+avx512f" in has:
