@@ -13,7 +13,7 @@ a product compiles it anew and Numba's type inference would take longer than the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -29,7 +29,8 @@ BLOCK = 1 << 19  # bytes of a block
 SPILL = 1 << 13  # bytes that may be written behind a block or a panel
 PANEL = DEPTH * 8 * 8  # bytes of a panel of the left operand
 SCRATCH = BLOCK + PANEL + 2 * SPILL  # bytes of memory that a product needs, 64-byte aligned
-WIDTH = 3  # vectors of a tile's row at most
+WIDTH = 2  # vectors of a tile's row at most; with three it is no faster and compiles longer
+TURN = 8  # rows of a square that is transposed in registers, at most
 
 
 def _host() -> tuple[int, int]:
@@ -39,8 +40,8 @@ def _host() -> tuple[int, int]:
     if "+avx512f" in has:
         return 64, 8
     if "+avx" in has:
-        return 32, 4
-    return 16, 8 if triple.startswith(("aarch64", "arm64")) else 4
+        return 32, 6
+    return 16, 8 if triple.startswith(("aarch64", "arm64")) else 6
 
 
 VECTOR_BYTES, ROWS = _host()
@@ -48,10 +49,11 @@ VECTOR_BYTES, ROWS = _host()
 
 @dataclass(frozen=True)
 class _Writer:
-    """Writes the functions for one dtype into a module."""
+    """Writes the functions for one dtype, with vectors of so many lanes, into a module."""
 
     module: Any
     letter: str  # "s" or "d"
+    lanes: int
 
     @cached_property
     def real(self) -> Any:
@@ -60,10 +62,6 @@ class _Writer:
     @property
     def bytes(self) -> int:
         return 4 if self.letter == "s" else 8
-
-    @property
-    def lanes(self) -> int:
-        return VECTOR_BYTES // self.bytes
 
     @cached_property
     def vector(self) -> Any:
@@ -233,14 +231,17 @@ class _Writer:
         ta, tb, beta = (builder.icmp_signed("!=", x, ZERO) for x in (ta, tb, beta))
         row_step, inner_step = builder.select(ta, ONE, lda), builder.select(ta, lda, ONE)
         right_row, right_column = builder.select(tb, ONE, ldb), builder.select(tb, ldb, ONE)
-        packs = ta if self.lanes >= ROWS else ir.IntType(1)(0)
-        pack = builder.select(tb, self.turned(), self.copied())
+        turn = replace(self, lanes=min(self.lanes, TURN))
+        pack = builder.select(tb, turn.turned(), self.copied())
+        unit = builder.select(tb, WORD(turn.lanes), lanes)
         tiles = [self.tile(ROWS, width) for width in range(1, WIDTH + 1)]
         columns = BLOCK // (DEPTH * self.bytes)
         with cgutils.for_range(builder, _pieces(builder, n, columns)) as outer:
             first = mul(outer.index, WORD(columns))
             vectors = _pieces(builder, _least(builder, WORD(columns), sub(n, first)), self.lanes)
             panels = _pieces(builder, vectors, WIDTH)
+            reread = builder.icmp_signed(">", panels, ONE)  # else packing does not pay
+            packs = builder.and_(ta, reread) if self.lanes >= ROWS else ir.IntType(1)(0)
 
             def cut(panel: Any) -> tuple[Any, Any]:
                 """The first vector of a panel, and how many it has: as equal as can be, for thin ones are slow."""
@@ -255,13 +256,15 @@ class _Writer:
                 adds = builder.or_(beta, builder.icmp_signed(">", inner, ZERO))
                 with cgutils.for_range(builder, panels) as each:
                     begin, width = cut(each.index)
-                    with cgutils.for_range(builder, width) as loop:
-                        column = add(first, mul(add(begin, loop.index), lanes))
+                    begin, width = mul(begin, lanes), mul(width, lanes)
+                    target = builder.gep(block, [mul(begin, depth)])
+                    begin = add(first, begin)
+                    valid = _least(builder, width, sub(n, begin))
+                    with cgutils.for_range_slice(builder, ZERO, valid, unit, WORD) as (at, _):
+                        column = add(begin, at)
                         source = builder.gep(b, [add(mul(inner, right_row), mul(column, right_column))])
-                        place = add(mul(mul(begin, lanes), depth), mul(loop.index, lanes))
-                        valid = _least(builder, lanes, sub(n, column))
-                        target = builder.gep(block, [place])
-                        builder.call(pack, [depth, source, ldb, target, mul(width, lanes), valid])
+                        some = _least(builder, unit, sub(valid, at))
+                        builder.call(pack, [depth, source, ldb, builder.gep(target, [at]), width, some])
                 with cgutils.for_range(builder, _pieces(builder, m, ROWS)) as rows:
                     row = mul(rows.index, WORD(ROWS))
                     count = _least(builder, WORD(ROWS), sub(m, row))
@@ -278,8 +281,7 @@ class _Writer:
                         column = add(first, mul(begin, lanes))
                         panel = builder.gep(block, [mul(mul(begin, lanes), depth)])
                         place = builder.gep(c, [add(mul(row, ldc), column)])
-                        valid = sub(n, column)
-                        valid = _least(builder, mul(width, lanes), valid)
+                        valid = _least(builder, mul(width, lanes), sub(n, column))
                         builder.call(tile, [depth, left, row_step, step, panel, place, ldc, count, valid, adds])
         builder.ret_void()
         return function
@@ -321,7 +323,8 @@ def _product(letter: str) -> Any:
         scratch: Any,
     ) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            builder.call(_Writer(builder.module, letter).product(), args)
+            lanes = VECTOR_BYTES // (4 if letter == "s" else 8)
+            builder.call(_Writer(builder.module, letter, lanes).product(), args)
             return context.get_dummy_value()
 
         return types.none(*[i] * 13), codegen
