@@ -205,7 +205,9 @@ class _Writer:
             )
             for s in (0, half)
         )
-        with cgutils.for_range(builder, _pieces(builder, count, self.lanes)) as loop:
+        with cgutils.for_range(
+            builder, builder.udiv(builder.add(count, WORD(self.lanes - 1)), WORD(self.lanes))
+        ) as loop:
             first = builder.mul(loop.index, WORD(self.lanes))
             mask = self.mask(builder, builder.sub(count, first))
             block = [self.load(builder, builder.gep(line, [first]), mask) for line in lines]
@@ -224,76 +226,64 @@ class _Writer:
         if builder is None:
             return function
         ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc, scratch = function.args
-        add, sub, mul, lanes = builder.add, builder.sub, builder.mul, WORD(self.lanes)
-        pointer = self.real.as_pointer()
+        add, sub, mul, at, pointer = builder.add, builder.sub, builder.mul, builder.gep, self.real.as_pointer()
+        turn = replace(self, lanes=min(self.lanes, TURN))
+        lanes, panel, columns = WORD(self.lanes), WORD(WIDTH * self.lanes), WORD(BLOCK // (DEPTH * self.bytes))
         a, b, c, block = (builder.inttoptr(x, pointer) for x in (a, b, c, scratch))
         small = builder.inttoptr(add(scratch, WORD(BLOCK + SPILL)), pointer)
         ta, tb, beta = (builder.icmp_signed("!=", x, ZERO) for x in (ta, tb, beta))
-        row_step, inner_step = builder.select(ta, ONE, lda), builder.select(ta, lda, ONE)
-        right_row, right_column = builder.select(tb, ONE, ldb), builder.select(tb, ldb, ONE)
-        turn = replace(self, lanes=min(self.lanes, TURN))
-        pack = builder.select(tb, turn.turned(), self.copied())
-        unit = builder.select(tb, WORD(turn.lanes), lanes)
-        tiles = [self.tile(ROWS, width) for width in range(1, WIDTH + 1)]
-        columns = BLOCK // (DEPTH * self.bytes)
-        with cgutils.for_range(builder, _pieces(builder, n, columns)) as outer:
-            first = mul(outer.index, WORD(columns))
-            vectors = _pieces(builder, _least(builder, WORD(columns), sub(n, first)), self.lanes)
-            panels = _pieces(builder, vectors, WIDTH)
-            reread = builder.icmp_signed(">", panels, ONE)  # else packing does not pay
-            packs = builder.and_(ta, reread) if self.lanes >= ROWS else ir.IntType(1)(0)
+        left_row, left_inner = builder.select(ta, ONE, lda), builder.select(ta, lda, ONE)
+        right_inner, right_column = builder.select(tb, ONE, ldb), builder.select(tb, ldb, ONE)
+        pack, unit = builder.select(tb, turn.turned(), self.copied()), builder.select(tb, WORD(turn.lanes), lanes)
+        narrow, wide = self.tile(ROWS, 1), self.tile(ROWS, WIDTH)
 
-            def cut(panel: Any) -> tuple[Any, Any]:
-                """The first vector of a panel, and how many it has: as equal as can be, for thin ones are slow."""
-                begin, end = (builder.udiv(mul(x, vectors), panels) for x in (panel, add(panel, ONE)))
-                return begin, sub(end, begin)
+        def pieces(count: Any, size: Any) -> Any:
+            """The numbers of the pieces that make up a count, the last one perhaps smaller."""
+            return cgutils.for_range(builder, builder.udiv(add(count, sub(size, ONE)), size))
 
-            # without any inner index there is still a block, of no rows, which stores zeros
-            some = builder.select(builder.icmp_signed(">", k, ZERO), k, ONE)
-            with cgutils.for_range(builder, _pieces(builder, some, DEPTH)) as middle:
-                inner = mul(middle.index, WORD(DEPTH))
+        def cut(number: Any) -> tuple[Any, Any, Any]:
+            """A panel's first column, how many there are, and how many with those that fill its last vector."""
+            first = add(begin, mul(number, panel))
+            valid = _least(builder, panel, sub(n, first))
+            return first, valid, builder.select(builder.icmp_signed(">", valid, lanes), panel, lanes)
+
+        with pieces(n, columns) as blocks:
+            begin = mul(blocks.index, columns)
+            across = _least(builder, columns, sub(n, begin))
+            packs = builder.and_(ta, builder.icmp_signed(">", across, panel))  # for one panel it does not pay
+            packs = packs if self.lanes >= ROWS else ir.IntType(1)(0)
+            some = builder.select(builder.icmp_signed(">", k, ZERO), k, ONE)  # a block of no rows stores zeros
+            with pieces(some, WORD(DEPTH)) as layers:
+                inner = mul(layers.index, WORD(DEPTH))
                 depth = _least(builder, WORD(DEPTH), sub(k, inner))
                 adds = builder.or_(beta, builder.icmp_signed(">", inner, ZERO))
-                with cgutils.for_range(builder, panels) as each:
-                    begin, width = cut(each.index)
-                    begin, width = mul(begin, lanes), mul(width, lanes)
-                    target = builder.gep(block, [mul(begin, depth)])
-                    begin = add(first, begin)
-                    valid = _least(builder, width, sub(n, begin))
-                    with cgutils.for_range_slice(builder, ZERO, valid, unit, WORD) as (at, _):
-                        column = add(begin, at)
-                        source = builder.gep(b, [add(mul(inner, right_row), mul(column, right_column))])
-                        some = _least(builder, unit, sub(valid, at))
-                        builder.call(pack, [depth, source, ldb, builder.gep(target, [at]), width, some])
-                with cgutils.for_range(builder, _pieces(builder, m, ROWS)) as rows:
+                with pieces(across, panel) as panels:
+                    first, valid, width = cut(panels.index)
+                    target = at(block, [mul(sub(first, begin), depth)])
+                    with pieces(valid, unit) as units:
+                        ahead = mul(units.index, unit)
+                        start = add(mul(inner, right_inner), mul(add(first, ahead), right_column))
+                        there = _least(builder, unit, sub(valid, ahead))
+                        builder.call(pack, [depth, at(b, [start]), ldb, at(target, [ahead]), width, there])
+                with pieces(m, WORD(ROWS)) as rows:
                     row = mul(rows.index, WORD(ROWS))
-                    count = _least(builder, WORD(ROWS), sub(m, row))
-                    left = builder.gep(a, [add(mul(row, row_step), mul(inner, inner_step))])
-                    with builder.if_then(packs):  # lanes beyond the rows of a tile are overwritten by the next vector
-                        builder.call(self.copied(), [depth, left, lda, small, WORD(ROWS), count])
+                    there = _least(builder, WORD(ROWS), sub(m, row))
+                    left = at(a, [add(mul(row, left_row), mul(inner, left_inner))])
+                    with builder.if_then(packs):  # what is copied beyond ROWS is overwritten by the next vector
+                        builder.call(self.copied(), [depth, left, lda, small, WORD(ROWS), there])
                     left = builder.select(packs, small, left)
-                    step = builder.select(packs, WORD(ROWS), inner_step)
-                    with cgutils.for_range(builder, panels) as each:
-                        begin, width = cut(each.index)
-                        tile = tiles[-1]
-                        for number, one in enumerate(tiles[:-1], 1):
-                            tile = builder.select(builder.icmp_signed("==", width, WORD(number)), one, tile)
-                        column = add(first, mul(begin, lanes))
-                        panel = builder.gep(block, [mul(mul(begin, lanes), depth)])
-                        place = builder.gep(c, [add(mul(row, ldc), column)])
-                        valid = _least(builder, mul(width, lanes), sub(n, column))
-                        builder.call(tile, [depth, left, row_step, step, panel, place, ldc, count, valid, adds])
+                    step = builder.select(packs, WORD(ROWS), left_inner)
+                    with pieces(across, panel) as panels:
+                        first, valid, width = cut(panels.index)
+                        tile = builder.select(builder.icmp_signed(">", width, lanes), wide, narrow)
+                        right, place = at(block, [mul(sub(first, begin), depth)]), at(c, [add(mul(row, ldc), first)])
+                        builder.call(tile, [depth, left, left_row, step, right, place, ldc, there, valid, adds])
         builder.ret_void()
         return function
 
 
 def _least(builder: Any, x: Any, y: Any) -> Any:
     return builder.select(builder.icmp_signed("<", x, y), x, y)
-
-
-def _pieces(builder: Any, count: Any, size: int) -> Any:
-    """How many pieces of a size make up a count, the last one perhaps smaller."""
-    return builder.udiv(builder.add(count, WORD(size - 1)), WORD(size))
 
 
 def _merge(builder: Any, *values: tuple[Any, Any]) -> Any:
