@@ -164,12 +164,12 @@ class _Writer:
                 for r in range(rows)
             ]
             adding = builder.block
+        total = [
+            [_merge(builder, (added[r][v], adding), (sums[r][v], done)) for v in range(width)] for r in range(rows)
+        ]
         for r in range(rows):
             for v in range(width):
-                added[r][v] = _merge(builder, (added[r][v], adding), (sums[r][v], done))
-        for r in range(rows):
-            for v in range(width):
-                self.store(builder, added[r][v], places[r][v], inside[v])
+                self.store(builder, total[r][v], places[r][v], inside[v])
         builder.ret_void()
         return function
 
@@ -205,9 +205,7 @@ class _Writer:
             )
             for s in (0, half)
         )
-        with cgutils.for_range(
-            builder, builder.udiv(builder.add(count, WORD(self.lanes - 1)), WORD(self.lanes))
-        ) as loop:
+        with _pieces(builder, count, WORD(self.lanes)) as loop:
             first = builder.mul(loop.index, WORD(self.lanes))
             mask = self.mask(builder, builder.sub(count, first))
             block = [self.load(builder, builder.gep(line, [first]), mask) for line in lines]
@@ -237,35 +235,31 @@ class _Writer:
         pack, unit = builder.select(tb, turn.turned(), self.copied()), builder.select(tb, WORD(turn.lanes), lanes)
         narrow, wide = self.tile(ROWS, 1), self.tile(ROWS, WIDTH)
 
-        def pieces(count: Any, size: Any) -> Any:
-            """The numbers of the pieces that make up a count, the last one perhaps smaller."""
-            return cgutils.for_range(builder, builder.udiv(add(count, sub(size, ONE)), size))
-
         def cut(number: Any) -> tuple[Any, Any, Any]:
             """A panel's first column, how many there are, and how many with those that fill its last vector."""
             first = add(begin, mul(number, panel))
             valid = _least(builder, panel, sub(n, first))
             return first, valid, builder.select(builder.icmp_signed(">", valid, lanes), panel, lanes)
 
-        with pieces(n, columns) as blocks:
+        with _pieces(builder, n, columns) as blocks:
             begin = mul(blocks.index, columns)
             across = _least(builder, columns, sub(n, begin))
             packs = builder.and_(ta, builder.icmp_signed(">", across, panel))  # for one panel it does not pay
             packs = packs if self.lanes >= ROWS else ir.IntType(1)(0)
             some = builder.select(builder.icmp_signed(">", k, ZERO), k, ONE)  # a block of no rows stores zeros
-            with pieces(some, WORD(DEPTH)) as layers:
+            with _pieces(builder, some, WORD(DEPTH)) as layers:
                 inner = mul(layers.index, WORD(DEPTH))
                 depth = _least(builder, WORD(DEPTH), sub(k, inner))
                 adds = builder.or_(beta, builder.icmp_signed(">", inner, ZERO))
-                with pieces(across, panel) as panels:
+                with _pieces(builder, across, panel) as panels:
                     first, valid, width = cut(panels.index)
                     target = at(block, [mul(sub(first, begin), depth)])
-                    with pieces(valid, unit) as units:
+                    with _pieces(builder, valid, unit) as units:
                         ahead = mul(units.index, unit)
                         start = add(mul(inner, right_inner), mul(add(first, ahead), right_column))
                         there = _least(builder, unit, sub(valid, ahead))
                         builder.call(pack, [depth, at(b, [start]), ldb, at(target, [ahead]), width, there])
-                with pieces(m, WORD(ROWS)) as rows:
+                with _pieces(builder, m, WORD(ROWS)) as rows:
                     row = mul(rows.index, WORD(ROWS))
                     there = _least(builder, WORD(ROWS), sub(m, row))
                     left = at(a, [add(mul(row, left_row), mul(inner, left_inner))])
@@ -273,7 +267,7 @@ class _Writer:
                         builder.call(self.copied(), [depth, left, lda, small, WORD(ROWS), there])
                     left = builder.select(packs, small, left)
                     step = builder.select(packs, WORD(ROWS), left_inner)
-                    with pieces(across, panel) as panels:
+                    with _pieces(builder, across, panel) as panels:
                         first, valid, width = cut(panels.index)
                         tile = builder.select(builder.icmp_signed(">", width, lanes), wide, narrow)
                         right, place = at(block, [mul(sub(first, begin), depth)]), at(c, [add(mul(row, ldc), first)])
@@ -286,6 +280,11 @@ def _least(builder: Any, x: Any, y: Any) -> Any:
     return builder.select(builder.icmp_signed("<", x, y), x, y)
 
 
+def _pieces(builder: Any, count: Any, size: Any) -> Any:
+    """A loop over the pieces that make up a count, the last one perhaps smaller."""
+    return cgutils.for_range(builder, builder.udiv(builder.add(count, builder.sub(size, ONE)), size))
+
+
 def _merge(builder: Any, *values: tuple[Any, Any]) -> Any:
     phi = builder.phi(values[0][0].type)
     for value, block in values:
@@ -294,8 +293,6 @@ def _merge(builder: Any, *values: tuple[Any, Any]) -> Any:
 
 
 def _product(letter: str) -> Any:
-    i = types.int64
-
     def typer(
         typingctx: Any,
         ta: Any,
@@ -317,7 +314,7 @@ def _product(letter: str) -> Any:
             builder.call(_Writer(builder.module, letter, lanes).product(), args)
             return context.get_dummy_value()
 
-        return types.none(*[i] * 13), codegen
+        return types.none(*[types.int64] * 13), codegen
 
     typer.__doc__ = """Row-major ``C[m,n] = op(A) op(B) + beta C`` on addresses, ``beta`` 0 or 1.
 
