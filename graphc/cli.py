@@ -82,7 +82,7 @@ examples:
     demo.add_argument("--compare", choices=["torch"], help="time PyTorch too, from the extra bench (images only)")
     demo.set_defaults(run=_demo, parser=demo)
     _add_bench(commands)
-    info = commands.add_parser("info", help="versions, processor, BLAS, cache, for a report of a problem")
+    info = commands.add_parser("info", help="versions, processor, products, cache, for a report of a problem")
     info.set_defaults(run=_info)
     return parser
 

@@ -10,7 +10,7 @@ from graphc.errors import CompileError
 
 __version__ = "0.1.0"
 
-BLAS = ("auto", "openblas", "mkl")
+BLAS = ("auto", "tiles", "openblas", "mkl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +18,8 @@ class Settings:
     """What the environment says.
 
     GRAPHC_CACHE_DIR  where compiled kernels are kept; else XDG_CACHE_HOME/graphc, else ~/.cache/graphc
-    GRAPHC_BLAS       which library multiplies matrices: "openblas" (SciPy's), "mkl" (the package mkl), or "auto": mkl
-                      where it is installed; read once per process
+    GRAPHC_BLAS       what multiplies matrices: "tiles" (graphc's own code, which "auto" means too), "openblas"
+                      (SciPy's) or "mkl" (the package mkl); read once per process
     """
 
     cache_dir: Path
@@ -33,7 +33,7 @@ def settings() -> Settings:
     blas = os.environ.get("GRAPHC_BLAS") or "auto"
     if blas not in BLAS:
         raise CompileError(f"GRAPHC_BLAS must be one of {', '.join(BLAS)}, found {blas!r}")
-    return Settings(Path(given) if given else Path(base) / "graphc", blas)
+    return Settings(Path(given) if given else Path(base) / "graphc", "tiles" if blas == "auto" else blas)
 
 
 def cache_root() -> Path:

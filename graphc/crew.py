@@ -64,6 +64,7 @@ def conduct(inputs, outputs, dims, state, work):
         return call_kernel(kernel, inputs, outputs, dims, state, work)
     set_word(work, 2, 0)
     set_word(work, 3, 0)
+    set_word(work, 4, 0)
     set_word(board, 40, kernel)
     set_word(board, 41, inputs)
     set_word(board, 42, outputs)

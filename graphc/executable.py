@@ -307,7 +307,7 @@ class Executable:
         shared = self._most > 1 and dims.evaluate(self._kernel.cost, sizes) >= WORTH and can_share()
         threads = self._most if shared else 1
         table = np.array([threads, self._address, crew().board if shared else 0, *symbols], np.int64)
-        bytes = self._head + dims.evaluate(self._kernel.work_bytes, sizes)
+        bytes = self._head + dims.evaluate(self._kernel.work_bytes, sizes) + (threads - 1) * self._kernel.scratch_bytes
         address = conductor() if shared else self._address
         return Plan(sizes, shapes, table, table.ctypes.data + 8 * LEAD, bytes, address, threads)
 

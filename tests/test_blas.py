@@ -182,7 +182,7 @@ def test_the_library_is_in_the_key_of_kernels_that_call_it(monkeypatch: pytest.M
 
 def test_settings_that_name_no_library_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAPHC_BLAS", "atlas")
-    with pytest.raises(gx.CompileError, match="auto, openblas, mkl, found 'atlas'"):
+    with pytest.raises(gx.CompileError, match="auto, tiles, openblas, mkl, found 'atlas'"):
         blas.library.__wrapped__()
     monkeypatch.setenv("GRAPHC_BLAS", "mkl")
     monkeypatch.setattr(blas, "_mkl_path", lambda: None)

@@ -288,7 +288,7 @@ def test_info_and_help() -> None:
     out = command("info")
     rows = dict(line.split(maxsplit=1) for line in out.splitlines())
     assert rows["cache"].startswith(os.environ["GRAPHC_CACHE_DIR"])
-    assert {"graphc", "python", "numba", "processor", "vectors", "blas", "threads"} <= set(rows)
+    assert {"graphc", "python", "numba", "processor", "vectors", "products", "threads"} <= set(rows)
     text = command("demo", "--help")
     assert "--data DIR" in text and "fashion-mnist" in text and max(map(len, text.splitlines())) <= 80
 

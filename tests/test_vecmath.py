@@ -277,7 +277,9 @@ def test_loops_are_vectorised_and_call_nothing(name: str, dtype: str) -> None:
     kind, other = ("float", "double") if dtype == "float32" else ("double", "float")
     assert re.search(rf"= (fadd|fmul|fdiv)( afn)? <\d+ x {kind}>", llvm)
     called = set(re.findall(r"\bcall\b[^\n]*?@\"?([\w.]+)\"?\(", llvm))
-    mathematical = {n for n in called if not n.startswith(("llvm.", "Py", "_Py", "_Z", "NRT_", "numba_"))} - {"sched_yield"}
+    mathematical = {n for n in called if not n.startswith(("llvm.", "Py", "_Py", "_Z", "NRT_", "numba_"))} - {
+        "sched_yield"
+    }
     assert not mathematical
     assert not re.search(rf"\b(fadd|fsub|fmul|fdiv|fcmp|fpext|fptrunc)\b[^\n]*\b{other}\b", llvm)
 

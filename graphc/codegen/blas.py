@@ -1,7 +1,7 @@
-"""Matrix products by BLAS from inside kernels: by address, without copies, never multi-threaded.
+"""Matrix products by a BLAS library, where GRAPHC_BLAS asks for one: by address, without copies, on one thread.
 
-The library is the OpenBLAS that SciPy brings, or MKL where the package ``mkl`` is installed (GRAPHC_BLAS). Its
-functions get names of their own, so that kernels which call them can be kept on disk.
+The library is the OpenBLAS that SciPy brings, or MKL from the package ``mkl``. Its functions get names of their own, so
+that kernels which call them can be kept on disk.
 
 BLAS cuts its sums differently on several threads, so its bits would depend on their number. Each product therefore
 runs on the calling thread: OpenBLAS has one thread count per process, which the first of the products under way sets
@@ -57,7 +57,7 @@ class Library:
 def library() -> Library:
     """The BLAS of this process, loaded at the first use. CompileError where GRAPHC_BLAS names one that is missing."""
     wanted = settings().blas
-    path = _mkl_path() if wanted != "openblas" else None
+    path = _mkl_path() if wanted == "mkl" else None
     if wanted == "mkl" and path is None:
         raise CompileError('GRAPHC_BLAS is "mkl", but the package mkl is not installed')
     loaded = _scipy_blas() if path is None else _mkl(path)

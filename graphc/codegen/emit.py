@@ -16,13 +16,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from graphc.codegen import abi, blas, buffer, rng, team, vecmath
+from graphc.codegen import abi, blas, buffer, rng, team, tiles, vecmath
 from graphc.codegen.nest import SHORT, Line, Nest, shard_count
+from graphc.config import settings
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
 from graphc.ir.state import Array
 from graphc.schedule.memory import PART, nests, sections
-from graphc.schedule.plan import Group, Item, Schedule, Stage
+from graphc.schedule.plan import Group, Item, Product, Schedule, Stage
 from graphc.schedule.stages import cost
 
 TABLES = {"input": "inputs", "output": "outputs", "state": "state"}
@@ -36,6 +37,7 @@ class Text:
     lines: list[Line]
     symbols: tuple[str, ...]
     work_bytes: Size
+    scratch_bytes: int  # more of it for each thread beyond the first
     cost: Size  # of all that can run side by side
     failures: list[int] = field(default_factory=list)  # status k > 0 is the range test failures[k - 1]
     rows: Array | None = None  # places of each call of an item's function; a constant behind all others
@@ -51,7 +53,7 @@ def emit(plan: Schedule, symbols: Sequence[str]) -> Text:
     kernel = writer.kernel()
     lines = []
     for k, function in enumerate(writer.functions.values()):
-        head = f"def nest{k}(places, rows, dims, work, lo, hi, shard):"
+        head = f"def nest{k}(places, rows, dims, work, scratch, lo, hi, shard):"
         lines += [Line(""), Line(""), Line(DECORATOR), Line(head), *function]
     lines += [Line(""), Line(""), *kernel]
     spent: Size = 0
@@ -60,14 +62,15 @@ def emit(plan: Schedule, symbols: Sequence[str]) -> Text:
             spent = cost(plan.graph, item) + spent
     rows = np.array(writer.rows, np.int64) if writer.functions else None
     imports = [Line(text) for text in _imports(lines)]
-    return Text(imports + lines, tuple(symbols), writer.offsets[-1], spent, writer.failures, rows)
+    work = writer.offsets[-1] + writer.scratch
+    return Text(imports + lines, tuple(symbols), work, writer.scratch, spent, writer.failures, rows)
 
 
 def _imports(lines: Iterable[Line]) -> list[str]:
     """What the source takes from modules of this package, and from Numba."""
     used = {word for line in lines for word in re.findall(r"\b[A-Za-z_]\w*\b(?=[(,)])", line.text)}
     out = []
-    for module in (abi, blas, buffer, rng, team, vecmath):
+    for module in (abi, blas, buffer, rng, team, tiles, vecmath):
         names = sorted(n for n in used if hasattr(module, n))
         used -= set(names)
         if names:
@@ -92,6 +95,8 @@ class _Writer:
         self.offsets: list[Size] = [self.places + -(-table // 64) * 64]
         for slot in plan.slots:
             self.offsets.append(self.offsets[-1] + slot.bytes)
+        products = any(isinstance(item, Product) for _, _, items in sections(plan) for item in items)
+        self.scratch = tiles.SCRATCH if products and settings().blas == "tiles" else 0  # bytes that each thread needs
 
     def kernel(self) -> list[Line]:
         """Stage by stage: one thread runs the lone items, then shards go to whoever claims them."""
@@ -160,7 +165,7 @@ class _Writer:
                     line.nodes += other.nodes
             number = list(self.functions).index(text)
             where = "lo, hi, shard" if group is not None else "0, 0, 0"
-            call = f"nest{number}(places, rows + {8 * len(self.rows)}, dims, work, {where})"
+            call = f"nest{number}(places, rows + {8 * len(self.rows)}, dims, work, scratch, {where})"
             self.rows += rows
             if "fail(" in text:
                 nest.line(margin, f"status = {call}")
@@ -227,8 +232,14 @@ class _Writer:
                 f"    places = work + {self.places}",
                 f"    rows = word(state, {self.first['work'] - self.first['state'] - 1})",
             ]
+        shared = any(stage.groups for stage in self.plan.stages)
+        if self.scratch:
+            ticket = f" + {self.scratch}*ticket(work, call)" if shared else ""
+            head.append(f"    scratch = work + {nest.size(self.offsets[-1])}{ticket}")
+        elif self.plan.split:
+            head.append("    scratch = 0")
         lines = self.body(nest, head)
-        if any(stage.groups for stage in self.plan.stages):
+        if shared:
             lines.insert(0, Line("    call, work = work, unmarked(work)"))
         return [Line("def kernel(inputs, outputs, dims, state, work):"), *lines]
 

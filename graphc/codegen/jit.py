@@ -33,6 +33,7 @@ from numba.core.registry import cpu_target
 from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 
+from graphc.codegen import tiles
 from graphc.codegen.blas import library_name
 from graphc.config import __version__, cache_root, settings
 from graphc.errors import CompileError, caller
@@ -96,6 +97,7 @@ def compile_source(
     if not python_callable:
         options["no_cpython_wrapper"] = True
     calls_blas = (library_name(),) if "graphc.codegen.blas" in source else ()
+    tiles.bind(source, lambda *text: compile_source(*text, on_disk=on_disk).address)
     key = _key(source, entry, str(signature), repr(sorted(options.items())), _digest("codegen"), *calls_blas, *extra)
     with _guard:
         held = _shared.get(key)

@@ -32,6 +32,7 @@ class Kernel:
     state_names: tuple[str, ...]
     constants: tuple[Array, ...]
     work_bytes: Size
+    scratch_bytes: int  # more workspace for each thread beyond the first
     cost: Size  # of what several threads may share
     failures: tuple[str, ...]
     text: Text | None  # None where the kernel was recalled from disk
@@ -65,4 +66,15 @@ def build(
     if text.rows is not None:
         constants += (text.rows,)
     failures = tuple(ready.nodes[i].name for i in text.failures)
-    return Kernel(text.source, tuple(symbols), plan.state, constants, text.work_bytes, text.cost, failures, text, plan)
+    return Kernel(
+        text.source,
+        tuple(symbols),
+        plan.state,
+        constants,
+        text.work_bytes,
+        text.scratch_bytes,
+        text.cost,
+        failures,
+        text,
+        plan,
+    )

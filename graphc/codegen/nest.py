@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.config import settings
 from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.graph import Node
@@ -408,10 +409,14 @@ class Nest:
         target = self.element_of(result, at + (Index(None),) * (len(product.batch) + 2 - held), dtype)
         n, k = self.size(product.columns), self.size(product.inner)
         (ta, lda), (tb, ldb) = flags
-        name = f"gemm_{SHORT[dtype.name]}"
-        one, zero = self.literal(1.0, dtype), self.literal(0.0, dtype)
         operands = f"{places[0]}, {lda}, {places[1]}, {ldb}"
-        call = f"{name}({ta}, {tb}, {rows}, {n}, {k}, {one}, {operands}, {zero}, {target}, max(1, {n}))"
+        if settings().blas == "tiles":
+            name = f"tile_{SHORT[dtype.name]}"
+            call = f"{name}({ta}, {tb}, {rows}, {n}, {k}, {operands}, 0, {target}, {n}, scratch)"
+        else:
+            name = f"gemm_{SHORT[dtype.name]}"
+            one, zero = self.literal(1.0, dtype), self.literal(0.0, dtype)
+            call = f"{name}({ta}, {tb}, {rows}, {n}, {k}, {one}, {operands}, {zero}, {target}, max(1, {n}))"
         self.put(depth, call, node.id)
 
     def element(self, access: Access, batch: int, dtype: DType) -> str:

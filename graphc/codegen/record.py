@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from graphc.codegen.kernel import Kernel
+from graphc.config import settings
 from graphc.ir.graph import Graph
 from graphc.ir.sizes import parse
 from graphc.ir.text import canonical_text
@@ -20,9 +21,9 @@ LARGEST = 1 << 20  # bytes of constant arrays in a record
 
 
 def program_key(source: Graph, inputs: Sequence[str], n_outputs: int, updates: Sequence[str]) -> str:
-    """What decides a program's kernel: the graph before rewriting, and the roles of its leaves and outputs."""
+    """What decides a program's kernel: the graph before rewriting, the roles of its leaves and outputs, GRAPHC_BLAS."""
     roles = [source[name].id for name in inputs], n_outputs, [_place(source, updates, name) for name in updates]
-    return f"{canonical_text(source)}\n{roles}"
+    return f"{canonical_text(source)}\n{roles}\n{settings().blas}"
 
 
 def to_record(kernel: Kernel, source: Graph, updates: Sequence[str]) -> dict[str, Any] | None:
@@ -35,6 +36,7 @@ def to_record(kernel: Kernel, source: Graph, updates: Sequence[str]) -> dict[str
         "state": [_place(source, updates, name) for name in kernel.state_names],
         "constants": [[c.dtype.name, list(c.shape), c.tobytes().hex()] for c in kernel.constants],
         "work_bytes": str(kernel.work_bytes),
+        "scratch_bytes": kernel.scratch_bytes,
         "cost": str(kernel.cost),
         "failures": [source[name].id for name in kernel.failures],
     }
@@ -52,6 +54,7 @@ def from_record(record: dict[str, Any], source: Graph, updates: Sequence[str]) -
             np.frombuffer(bytes.fromhex(data), dtype).reshape(shape) for dtype, shape, data in record["constants"]
         ),
         work_bytes=parse(record["work_bytes"]),
+        scratch_bytes=record["scratch_bytes"],
         cost=parse(record["cost"]),
         failures=tuple(source.nodes[i].name for i in record["failures"]),
         text=None,

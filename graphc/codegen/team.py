@@ -5,7 +5,7 @@ it. Nobody waits for a thread that has not come: a stage is over when all its sh
 the last runs what stands between two stages and opens the next.
 
 The header of a workspace, in words: where an index was out of range, its value, the kernel's status, the stage that
-is open; then, a cache line each, the shards claimed and finished of every stage. A kernel that is called with the
+is open, how many threads have joined; then, a cache line each, the shards claimed and finished of every stage. A kernel that is called with the
 lowest bit of the workspace's address set joins a call that another thread has begun.
 """
 
@@ -23,7 +23,7 @@ from graphc.schedule.memory import SHARDS
 WORD = ir.IntType(64)
 GRAIN = 1 << 21  # the least cost of a shard, some twenty microseconds
 LINE = 64
-STATUS, OPENED = 2, 3
+STATUS, OPENED, HELPERS = 2, 3, 4
 PATIENCE = 1 << 12  # looks at a flag before the processor is offered to others
 
 
@@ -141,6 +141,18 @@ def unmarked(typingctx: Any, call: Any) -> Any:
         return builder.and_(args[0], WORD(-2))
 
     return types.int64(types.int64), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def ticket(typingctx: Any, work: Any, call: Any) -> Any:
+    """The thread's number in the call: 0 leads, the others count as they come."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        mark = builder.and_(args[1], WORD(1))
+        before = builder.atomic_rmw("add", _slot(builder, args[0], WORD(HELPERS)), mark, "seq_cst")
+        return builder.mul(builder.add(before, WORD(1)), mark)
+
+    return types.int64(types.int64, types.int64), codegen
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]

@@ -10,6 +10,7 @@ from pathlib import Path
 import llvmlite.binding as llvm
 
 from graphc.codegen.blas import library
+from graphc.codegen.tiles import ROWS, VECTOR_BYTES, WIDTH
 from graphc.config import __version__, settings
 
 REQUIRED = ("numba", "llvmlite", "numpy", "scipy", "networkx")
@@ -20,7 +21,6 @@ VECTOR = (("avx512f", 512), ("avx2", 256), ("sve", 0), ("neon", 128), ("sse2", 1
 
 def rows() -> dict[str, str]:
     """Name -> value, in reading order. CompileError where GRAPHC_BLAS cannot be satisfied."""
-    blas = library()
     features = llvm.get_host_cpu_features()
     vector = next(((name, bits) for name, bits in VECTOR if features.get(name)), ("none known", 0))
     width = f", {vector[1]} bits" if vector[1] else ""
@@ -35,10 +35,18 @@ def rows() -> dict[str, str]:
         "system": f"{platform.system()} {platform.machine()}",
         "processor": f"{llvm.get_host_cpu_name()}, {_processors()} for this process",
         "vectors": f"{vector[0]}{width}; exp, log, tanh and the like are graphc's own, inlined",
-        "blas": f"{blas.name}, {blas.int_bits}-bit sizes, {HELD.get(blas.threads, 'threads not controlled')}",
+        "products": _products(),
         "threads": "a kernel runs on the thread that calls it",
         "cache": _cache(settings().cache_dir),
     }
+
+
+def _products() -> str:
+    """What multiplies matrices."""
+    if settings().blas == "tiles":
+        return f"graphc's own, in tiles of {ROWS} rows of {WIDTH} vectors of {VECTOR_BYTES} bytes"
+    blas = library()
+    return f"{blas.name}, {blas.int_bits}-bit sizes, {HELD.get(blas.threads, 'threads not controlled')}"
 
 
 def _version(package: str) -> str | None:

@@ -70,7 +70,7 @@ class Loop:
 
 @dataclass(eq=False, slots=True)
 class Product:
-    """A (batched) matrix product given to BLAS. Indices run over (batch ..., row, column), inner index last of all."""
+    """A whole (batched) matrix product. Indices run over (batch ..., row, column), inner index last of all."""
 
     node: Node
     left: Access

@@ -1,0 +1,353 @@
+"""Matrix products inside kernels: tiles of the result in vector registers, over packed panels of the right operand.
+
+The plan is that of Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication (ACM TOMS 34, 2008). The
+right operand is cut into blocks of DEPTH rows that fit the second-level cache, and each block is copied into panels a
+few vectors wide, so that the innermost loop reads it front to back. Of the left operand every row is a stream of its
+own, read where it lies, or from a small panel where its rows do not lie in one piece.
+
+Every element is the sum over the inner index in ascending order, in blocks of DEPTH: each block is summed from zero by
+fused multiply-adds, then added to what the result holds. All tiles do the same, whatever their size, so a product that
+is cut anywhere along rows or columns has the bits of the whole. The code is written as LLVM IR, compiled once for each
+dtype, kept on disk like a kernel, and called by a symbol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import llvmlite.binding as ll
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic
+
+SYMBOL = "graphc_product_"
+WORD = ir.IntType(64)
+ZERO, ONE = WORD(0), WORD(1)
+DEPTH = 256  # rows of a block of the right operand
+BLOCK = 1 << 19  # bytes of a block
+SPILL = 1 << 13  # bytes that may be written behind a block or a panel
+PANEL = DEPTH * 8 * 8  # bytes of a panel of the left operand
+SCRATCH = BLOCK + PANEL + 2 * SPILL  # bytes of memory that a product needs, 64-byte aligned
+WIDTH = 2  # vectors of a tile's row at most; with three it is no faster and compiles longer
+TURN = 8  # rows of a square that is transposed in registers, at most
+
+
+def _host() -> tuple[int, int]:
+    """Bytes of a vector, and rows of a tile: its accumulators, a row of the panel and a factor fill the registers."""
+    triple, _, features = cpu_target.target_context.codegen().magic_tuple()
+    has = set(features.split(","))
+    if "+avx512f" in has:
+        return 64, 8
+    if "+avx" in has:
+        return 32, 6
+    return 16, 8 if triple.startswith(("aarch64", "arm64")) else 6
+
+
+VECTOR_BYTES, ROWS = _host()
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """Writes the functions for one dtype, with vectors of so many lanes, into a module."""
+
+    module: Any
+    letter: str  # "s" or "d"
+    lanes: int
+
+    @cached_property
+    def real(self) -> Any:
+        return ir.FloatType() if self.letter == "s" else ir.DoubleType()
+
+    @property
+    def bytes(self) -> int:
+        return 4 if self.letter == "s" else 8
+
+    @cached_property
+    def vector(self) -> Any:
+        return ir.VectorType(self.real, self.lanes)
+
+    def function(self, name: str, arguments: list[Any]) -> tuple[Any, Any]:
+        """A function that other modules may hold too, and a builder where its body is still to be written."""
+        kind = ir.FunctionType(ir.VoidType(), arguments)
+        function = cgutils.get_or_insert_function(self.module, kind, f"graphc_tiles_{self.letter}_{name}")
+        if not function.is_declaration:
+            return function, None
+        function.linkage = "linkonce_odr"
+        function.attributes.add("noinline")
+        return function, ir.IRBuilder(function.append_basic_block("start"))
+
+    # ---- vectors
+
+    def call(self, builder: Any, name: str, result: Any, *args: Any) -> Any:
+        """A call of LLVM's own function on vectors of this dtype."""
+        kind = ir.FunctionType(result, [a.type for a in args])
+        suffix = f"v{self.lanes}f{8 * self.bytes}"
+        name = f"llvm.{name}.{suffix}" + (".p0" if "masked" in name else "")
+        return builder.call(cgutils.get_or_insert_function(self.module, kind, name), args)
+
+    def splat(self, builder: Any, value: Any) -> Any:
+        empty = ir.Constant(ir.VectorType(value.type, self.lanes), ir.Undefined)
+        everywhere = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), None)
+        return builder.shuffle_vector(builder.insert_element(empty, value, ir.IntType(32)(0)), empty, everywhere)
+
+    def mask(self, builder: Any, count: Any) -> Any:
+        """True in the first ``count`` lanes."""
+        kind = ir.IntType(8 * self.bytes)
+        lanes = ir.Constant(ir.VectorType(kind, self.lanes), list(range(self.lanes)))
+        count = builder.trunc(count, kind) if self.bytes < 8 else count
+        return builder.icmp_signed("<", lanes, self.splat(builder, count))
+
+    def load(self, builder: Any, at: Any, mask: Any = None) -> Any:
+        """A vector from any address; lanes beside the mask are zero and not read."""
+        at = builder.bitcast(at, self.vector.as_pointer())
+        if mask is not None:
+            zero = ir.Constant(self.vector, None)
+            return self.call(builder, "masked.load", self.vector, at, ir.IntType(32)(self.bytes), mask, zero)
+        loaded = builder.load(at)
+        loaded.align = self.bytes
+        return loaded
+
+    def store(self, builder: Any, value: Any, at: Any, mask: Any = None) -> None:
+        at = builder.bitcast(at, self.vector.as_pointer())
+        if mask is not None:
+            self.call(builder, "masked.store", ir.VoidType(), value, at, ir.IntType(32)(self.bytes), mask)
+        else:
+            builder.store(value, at).align = self.bytes
+
+    # ---- functions
+
+    def tile(self, rows: int, width: int) -> Any:
+        """``f(depth, a, row step, inner step, b, c, ldc, rows, columns, add)``: one tile of the result.
+
+        With fewer rows than the tile has, the last one stands for those that are missing: they compute and store the
+        same value in its place. The panel ``b`` is whole vectors; of the last one, columns beyond ``columns`` are
+        not stored.
+        """
+        pointer = self.real.as_pointer()
+        arguments = [WORD, pointer, WORD, WORD, pointer, pointer, WORD, WORD, WORD, ir.IntType(1)]
+        function, builder = self.function(f"{rows}x{width}", arguments)
+        if builder is None:
+            return function
+        depth, a, row_step, inner_step, b, c, ldc, count, columns, add = function.args
+        last = builder.sub(count, ONE)
+        row = [_least(builder, WORD(r), last) for r in range(rows)]
+        left = [builder.gep(a, [builder.mul(r, row_step)]) for r in row]
+        result = [builder.gep(c, [builder.mul(r, ldc)]) for r in row]
+        start, head, body, done = builder.block, *(function.append_basic_block(n) for n in ("head", "body", "done"))
+        builder.branch(head)
+        builder.position_at_end(head)
+        index, at, panel = builder.phi(WORD), builder.phi(WORD), builder.phi(pointer)
+        sums = [[builder.phi(self.vector) for _ in range(width)] for _ in range(rows)]
+        builder.cbranch(builder.icmp_signed("<", index, depth), body, done)
+        builder.position_at_end(body)
+        right = [self.load(builder, builder.gep(panel, [WORD(v * self.lanes)])) for v in range(width)]
+        for r in range(rows):
+            factor = self.splat(builder, builder.load(builder.gep(left[r], [at])))
+            for v in range(width):
+                new = self.call(builder, "fmuladd", self.vector, factor, right[v], sums[r][v])
+                sums[r][v].add_incoming(new, body)
+                sums[r][v].add_incoming(ir.Constant(self.vector, None), start)
+        for phi, first, step in ((index, ZERO, ONE), (at, ZERO, inner_step)):
+            phi.add_incoming(first, start)
+            phi.add_incoming(builder.add(phi, step), body)
+        panel.add_incoming(b, start)
+        panel.add_incoming(builder.gep(panel, [WORD(width * self.lanes)]), body)
+        builder.branch(head)
+
+        builder.position_at_end(done)
+        inside = [None] * (width - 1) + [self.mask(builder, builder.sub(columns, WORD((width - 1) * self.lanes)))]
+        places = [[builder.gep(result[r], [WORD(v * self.lanes)]) for v in range(width)] for r in range(rows)]
+        with builder.if_then(add):  # all is read before anything is stored, for a row may stand for several
+            added = [
+                [builder.fadd(self.load(builder, places[r][v], inside[v]), sums[r][v]) for v in range(width)]
+                for r in range(rows)
+            ]
+            adding = builder.block
+        total = [
+            [_merge(builder, (added[r][v], adding), (sums[r][v], done)) for v in range(width)] for r in range(rows)
+        ]
+        for r in range(rows):
+            for v in range(width):
+                self.store(builder, total[r][v], places[r][v], inside[v])
+        builder.ret_void()
+        return function
+
+    def copied(self) -> Any:
+        """``f(count, source, source step, target, target step, columns)``: ``count`` vectors of ``columns`` lanes."""
+        pointer = self.real.as_pointer()
+        function, builder = self.function("copied", [WORD, pointer, WORD, pointer, WORD, WORD])
+        if builder is None:
+            return function
+        count, source, source_step, target, target_step, columns = function.args
+        mask = self.mask(builder, columns)
+        with cgutils.for_range(builder, count) as loop:
+            value = self.load(builder, builder.gep(source, [builder.mul(loop.index, source_step)]), mask)
+            self.store(builder, value, builder.gep(target, [builder.mul(loop.index, target_step)]))
+        builder.ret_void()
+        return function
+
+    def turned(self) -> Any:
+        """The same from a source whose rows are the target's columns; stores up to a vector less one too many."""
+        pointer = self.real.as_pointer()
+        function, builder = self.function("turned", [WORD, pointer, WORD, pointer, WORD, WORD])
+        if builder is None:
+            return function
+        count, source, source_step, target, target_step, columns = function.args
+        last = builder.sub(columns, ONE)
+        lines = [
+            builder.gep(source, [builder.mul(_least(builder, WORD(x), last), source_step)]) for x in range(self.lanes)
+        ]
+        half = self.lanes // 2
+        low, high = (
+            ir.Constant(
+                ir.VectorType(ir.IntType(32), self.lanes), [y for x in range(half) for y in (x + s, x + s + self.lanes)]
+            )
+            for s in (0, half)
+        )
+        with _pieces(builder, count, WORD(self.lanes)) as loop:
+            first = builder.mul(loop.index, WORD(self.lanes))
+            mask = self.mask(builder, builder.sub(count, first))
+            block = [self.load(builder, builder.gep(line, [first]), mask) for line in lines]
+            for _ in range(half.bit_length()):  # a perfect shuffle, once for each bit of a position
+                pairs = [(block[x], block[x + half]) for x in range(half)]
+                block = [builder.shuffle_vector(*pair, order) for pair in pairs for order in (low, high)]
+            for x in range(self.lanes):
+                row = builder.mul(builder.add(first, WORD(x)), target_step)
+                self.store(builder, block[x], builder.gep(target, [row]))
+        builder.ret_void()
+        return function
+
+    def product(self) -> Any:
+        """The function behind ``tile_f32`` and ``tile_f64``, with the same arguments."""
+        function, builder = self.function("product", [WORD] * 13)
+        if builder is None:
+            return function
+        ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc, scratch = function.args
+        add, sub, mul, at, pointer = builder.add, builder.sub, builder.mul, builder.gep, self.real.as_pointer()
+        turn = replace(self, lanes=min(self.lanes, TURN))
+        lanes, panel, columns = WORD(self.lanes), WORD(WIDTH * self.lanes), WORD(BLOCK // (DEPTH * self.bytes))
+        a, b, c, block = (builder.inttoptr(x, pointer) for x in (a, b, c, scratch))
+        small = builder.inttoptr(add(scratch, WORD(BLOCK + SPILL)), pointer)
+        ta, tb, beta = (builder.icmp_signed("!=", x, ZERO) for x in (ta, tb, beta))
+        left_row, left_inner = builder.select(ta, ONE, lda), builder.select(ta, lda, ONE)
+        right_inner, right_column = builder.select(tb, ONE, ldb), builder.select(tb, ldb, ONE)
+        pack, unit = builder.select(tb, turn.turned(), self.copied()), builder.select(tb, WORD(turn.lanes), lanes)
+        narrow, wide = self.tile(ROWS, 1), self.tile(ROWS, WIDTH)
+
+        def cut(number: Any) -> tuple[Any, Any, Any]:
+            """A panel's first column, how many there are, and how many with those that fill its last vector."""
+            first = add(begin, mul(number, panel))
+            valid = _least(builder, panel, sub(n, first))
+            return first, valid, builder.select(builder.icmp_signed(">", valid, lanes), panel, lanes)
+
+        with _pieces(builder, n, columns) as blocks:
+            begin = mul(blocks.index, columns)
+            across = _least(builder, columns, sub(n, begin))
+            packs = builder.and_(ta, builder.icmp_signed(">", across, panel))  # for one panel it does not pay
+            packs = packs if self.lanes >= ROWS else ir.IntType(1)(0)
+            some = builder.select(builder.icmp_signed(">", k, ZERO), k, ONE)  # a block of no rows stores zeros
+            with _pieces(builder, some, WORD(DEPTH)) as layers:
+                inner = mul(layers.index, WORD(DEPTH))
+                depth = _least(builder, WORD(DEPTH), sub(k, inner))
+                adds = builder.or_(beta, builder.icmp_signed(">", inner, ZERO))
+                with _pieces(builder, across, panel) as panels:
+                    first, valid, width = cut(panels.index)
+                    target = at(block, [mul(sub(first, begin), depth)])
+                    with _pieces(builder, valid, unit) as units:
+                        ahead = mul(units.index, unit)
+                        start = add(mul(inner, right_inner), mul(add(first, ahead), right_column))
+                        there = _least(builder, unit, sub(valid, ahead))
+                        builder.call(pack, [depth, at(b, [start]), ldb, at(target, [ahead]), width, there])
+                with _pieces(builder, m, WORD(ROWS)) as rows:
+                    row = mul(rows.index, WORD(ROWS))
+                    there = _least(builder, WORD(ROWS), sub(m, row))
+                    left = at(a, [add(mul(row, left_row), mul(inner, left_inner))])
+                    with builder.if_then(packs):  # what is copied beyond ROWS is overwritten by the next vector
+                        builder.call(self.copied(), [depth, left, lda, small, WORD(ROWS), there])
+                    left = builder.select(packs, small, left)
+                    step = builder.select(packs, WORD(ROWS), left_inner)
+                    with _pieces(builder, across, panel) as panels:
+                        first, valid, width = cut(panels.index)
+                        tile = builder.select(builder.icmp_signed(">", width, lanes), wide, narrow)
+                        right, place = at(block, [mul(sub(first, begin), depth)]), at(c, [add(mul(row, ldc), first)])
+                        builder.call(tile, [depth, left, left_row, step, right, place, ldc, there, valid, adds])
+        builder.ret_void()
+        return function
+
+
+def _least(builder: Any, x: Any, y: Any) -> Any:
+    return builder.select(builder.icmp_signed("<", x, y), x, y)
+
+
+def _pieces(builder: Any, count: Any, size: Any) -> Any:
+    """A loop over the pieces that make up a count, the last one perhaps smaller."""
+    return cgutils.for_range(builder, builder.udiv(builder.add(count, builder.sub(size, ONE)), size))
+
+
+def _merge(builder: Any, *values: tuple[Any, Any]) -> Any:
+    phi = builder.phi(values[0][0].type)
+    for value, block in values:
+        phi.add_incoming(value, block)
+    return phi
+
+
+def _product(letter: str, body: bool) -> Any:
+    """The code of a product, or a call of it by its symbol."""
+
+    def typer(
+        typingctx: Any,
+        ta: Any,
+        tb: Any,
+        m: Any,
+        n: Any,
+        k: Any,
+        a: Any,
+        lda: Any,
+        b: Any,
+        ldb: Any,
+        beta: Any,
+        c: Any,
+        ldc: Any,
+        scratch: Any,
+    ) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            if body:
+                lanes = VECTOR_BYTES // (4 if letter == "s" else 8)
+                function = _Writer(builder.module, letter, lanes).product()
+            else:
+                kind = ir.FunctionType(ir.VoidType(), [WORD] * 13)
+                function = cgutils.get_or_insert_function(builder.module, kind, SYMBOL + letter)
+            builder.call(function, args)
+            return context.get_dummy_value()
+
+        return types.none(*[types.int64] * 13), codegen
+
+    typer.__doc__ = """Row-major ``C[m,n] = op(A) op(B) + beta C`` on addresses, ``beta`` 0 or 1.
+
+    ``op(X)`` is X, or its transpose where the flag is not 0; ``ld*`` count elements between rows. With k = 0 the
+    result is ``beta C``; with beta = 0 what C held before does not matter. ``scratch`` is the address of SCRATCH
+    bytes, 64-byte aligned.
+    """
+    return intrinsic(typer)
+
+
+tile_f32, tile_f64 = _product("s", False), _product("d", False)
+code_f32, code_f64 = _product("s", True), _product("d", True)
+
+NAMES = {"tile_f32": ("code_f32", "s"), "tile_f64": ("code_f64", "d")}
+_bound: set[str] = set()
+
+
+def bind(source: str, compile: Callable[[str, str, str], int]) -> None:
+    """Compiles the products that a source calls, once in a process, and lets its kernels find them by their symbol."""
+    for name, (code, letter) in NAMES.items():
+        if name in source and name not in _bound:
+            names = ", ".join("abcdefghijklm")
+            text = f"from graphc.codegen.tiles import {code}\n\n\ndef product({names}):\n    {code}({names})\n"
+            address = compile(text, "product", f"void({', '.join(['int64'] * 13)})")
+            ll.add_symbol(SYMBOL + letter, address)
+            _bound.add(name)

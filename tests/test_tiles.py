@@ -1,0 +1,179 @@
+"""graphc's own matrix products: beside NumPy's, cut in every way, and on values that are not numbers."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import platform
+import subprocess
+import sys
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+from numba.core.registry import cpu_target
+
+import graphc as gx
+from graphc.codegen import tiles
+
+FEATURES = cpu_target.target_context.codegen().magic_tuple()[2]
+FUSED = "+fma," in FEATURES or platform.machine().lower() not in ("x86_64", "amd64")
+LANES = {dtype: tiles.VECTOR_BYTES // np.dtype(dtype).itemsize for dtype in ("float32", "float64")}
+
+
+@numba.njit(nogil=True)
+def product_f32(ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc, scratch):  # type: ignore[no-untyped-def]
+    tiles.tile_f32(ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc, scratch)
+
+
+@numba.njit(nogil=True)
+def product_f64(ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc, scratch):  # type: ignore[no-untyped-def]
+    tiles.tile_f64(ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc, scratch)
+
+
+PRODUCTS = {"float32": product_f32, "float64": product_f64}
+ROOM = np.zeros(tiles.SCRATCH + 128, np.uint8)
+START = -ROOM.ctypes.data % 64
+
+
+def multiply(a: Any, b: Any, out: Any, *, ta: int = 0, tb: int = 0, beta: int = 0) -> Any:
+    """``out = op(a) op(b) + beta out`` on arrays whose rows may lie apart; the scratch memory is full of NaN before."""
+    ROOM[:] = 255
+    (m, n), k = out.shape, a.shape[0 if ta else 1]
+    leads = [x.strides[0] // x.itemsize for x in (a, b, out)]
+    addresses = [x.ctypes.data for x in (a, b, out)]
+    operands = [x for pair in zip(addresses[:2], leads[:2], strict=True) for x in pair]
+    scratch = ROOM.ctypes.data + START
+    PRODUCTS[out.dtype.name](ta, tb, m, n, k, *operands, beta, addresses[2], leads[2], scratch)
+    assert (ROOM[:START] == 255).all() and (ROOM[START + tiles.SCRATCH :] == 255).all(), "wrote beside the scratch"
+    return out
+
+
+def apart(x: Any, gap: int) -> Any:
+    """The same with ``gap`` elements of NaN after each row."""
+    whole = np.full((x.shape[0], x.shape[1] + gap), np.nan, x.dtype)
+    whole[:, : x.shape[1]] = x
+    return whole[:, : x.shape[1]]
+
+
+def check(m: int, n: int, k: int, dtype: str, ta: int, tb: int, beta: int, gap: int) -> None:
+    rng = np.random.default_rng([m, n, k])
+    a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
+    c = rng.standard_normal((m, n)).astype(dtype) if beta else np.full((m, n), np.nan, dtype)
+    want = a.astype("float64") @ b.astype("float64") + (c.astype("float64") if beta else 0)
+    out = apart(c, gap)
+    multiply(apart(a.T if ta else a, gap), apart(b.T if tb else b, gap), out, ta=ta, tb=tb, beta=beta)
+    bound = np.abs(a) @ np.abs(b) + np.abs(c if beta else 0)
+    assert (np.abs(out - want) <= (k + 2) * np.finfo(dtype).eps * bound).all(), (m, n, k, dtype, ta, tb, beta, gap)
+    assert np.isnan(out.base[:, n:]).all(), "wrote beside the result"
+
+
+@pytest.mark.parametrize("dtype", PRODUCTS)
+def test_every_remainder_of_a_tile(dtype: str) -> None:
+    lanes, rows = LANES[dtype], tiles.ROWS
+    for m, n in itertools.product(range(2 * rows + 2), (*range(lanes + 2), 3 * lanes - 1, 3 * lanes, 4 * lanes + 1)):
+        check(m, n, 5, dtype, m % 2, n % 2, (m + n) % 2, 3)
+
+
+@pytest.mark.parametrize("dtype", PRODUCTS)
+@pytest.mark.parametrize("k", [0, 1, 2, 3, 15, 16, 17, 255, 256, 257, 511, 513, 800])
+def test_every_depth(k: int, dtype: str) -> None:
+    for ta, tb, beta, gap in itertools.product((0, 1), (0, 1), (0, 1), (0, 3)):
+        check(tiles.ROWS + 3, 5 * LANES[dtype] - 2, k, dtype, ta, tb, beta, gap)
+
+
+@pytest.mark.parametrize("dtype", PRODUCTS)
+@pytest.mark.parametrize("m, n, k", [(40, 1200, 270), (300, 70, 300), (1, 600, 1), (600, 1, 300), (0, 5, 3), (5, 0, 3)])
+def test_several_blocks(m: int, n: int, k: int, dtype: str) -> None:
+    for ta, tb, beta in itertools.product((0, 1), (0, 1), (0, 1)):
+        check(m, n, k, dtype, ta, tb, beta, 1)
+
+
+@pytest.mark.parametrize("dtype", PRODUCTS)
+def test_a_product_cut_anywhere_has_the_bits_of_the_whole(dtype: str) -> None:
+    m, n, k = 3 * tiles.ROWS + 2, tiles.BLOCK // (tiles.DEPTH * np.dtype(dtype).itemsize) + 29, 600
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
+    for ta, tb, beta in itertools.product((0, 1), (0, 1), (0, 1)):
+        left, right = np.ascontiguousarray(a.T if ta else a), np.ascontiguousarray(b.T if tb else b)
+        base = rng.standard_normal((m, n)).astype(dtype)
+        whole = multiply(left, right, base.copy(), ta=ta, tb=tb, beta=beta)
+        for cut in range(1, m, 3):
+            parts = base.copy()
+            for s in (slice(0, cut), slice(cut, m)):
+                multiply(left[:, s] if ta else left[s], right, parts[s], ta=ta, tb=tb, beta=beta)
+            assert parts.tobytes() == whole.tobytes(), (cut, "rows")
+        for cut in (1, LANES[dtype], LANES[dtype] + 1, 3 * LANES[dtype], 100, n - 1):
+            parts = base.copy()
+            for s in (slice(0, cut), slice(cut, n)):
+                multiply(left, right[s] if tb else right[:, s], parts[:, s], ta=ta, tb=tb, beta=beta)
+            assert parts.tobytes() == whole.tobytes(), (cut, "columns")
+
+
+def test_sums_are_in_ascending_order_in_blocks() -> None:
+    """A product of float32 is exact in float64, so that rounding there once more stands for a fused operation."""
+    rng = np.random.default_rng(1)
+    a, b = rng.standard_normal((1, 600)).astype("float32"), rng.standard_normal((600, 1)).astype("float32")
+    total = np.float32(0)
+    for start in range(0, 600, tiles.DEPTH):
+        part = np.float32(0)
+        for x, y in zip(a[0, start : start + tiles.DEPTH], b[start : start + tiles.DEPTH, 0], strict=True):
+            part = np.float32(np.float64(x) * np.float64(y) + np.float64(part)) if FUSED else part + x * y
+        total += part
+    assert multiply(a, b, np.empty((1, 1), "float32"))[0, 0] == total
+
+
+@pytest.mark.parametrize("dtype", PRODUCTS)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_nan_and_infinity_reach_their_row_and_column_only(value: float, dtype: str) -> None:
+    m, n, k = tiles.ROWS + 3, LANES[dtype] + 3, 9
+    for i, j in [(0, 0), (m - 1, n - 1), (tiles.ROWS, LANES[dtype])]:
+        for ta, tb in itertools.product((0, 1), (0, 1)):
+            a, b = np.ones((m, k), dtype), np.ones((k, n), dtype)
+            a[i, k - 1] = value
+            b[k - 1, j] = value
+            want = np.full((m, n), float(k), dtype)
+            want[i], want[:, j] = value, value
+            want[i, j] = value * value
+            out = multiply(
+                apart(a.T if ta else a, 2), apart(b.T if tb else b, 2), apart(np.zeros_like(want), 2), ta=ta, tb=tb
+            )
+            np.testing.assert_array_equal(out, want)
+
+
+def test_zero_times_infinity_is_nan() -> None:
+    a, b = np.zeros((2, 3), "float32"), np.full((3, 2), np.inf, "float32")
+    assert np.isnan(multiply(a, b, np.zeros((2, 2), "float32"))).all()
+
+
+def test_kernels_hold_vector_arithmetic_of_one_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAPHC_BLAS", "tiles")
+    g = gx.Graph("product")
+    x, w = g.input("x", ("n", 40)), g.input("w", (40, 30))
+    exe = gx.compile([x, w], x @ w, cache=False)
+    assert "tile_f32" in exe.source
+    llvm = exe.stages["llvm"]
+    assert f"call <{LANES['float32']} x float> @llvm.fmuladd.v{LANES['float32']}f32" in llvm
+    assert "double" not in llvm
+
+
+SETTINGS = """
+import numpy as np
+import graphc as gx
+from graphc.codegen import blas
+g = gx.Graph("product")
+x, w = g.input("x", ("n", 40)), g.input("w", (40, 30))
+exe = gx.compile([x, w], x @ w)
+assert (exe(np.ones((3, 40), "f"), np.ones((40, 30), "f")) == 40).all()
+print("gemm_f32" in exe.source, blas.library.cache_info().currsize == 1)
+"""
+
+
+@pytest.mark.parametrize("blas, calls", [("", "False False"), ("tiles", "False False"), ("openblas", "True True")])
+def test_the_setting_decides_and_a_library_is_not_loaded_in_vain(blas: str, calls: str) -> None:
+    """Twice in one cache, where kernels of other settings are: neither their records nor their code are mistaken."""
+    env = {**os.environ, "GRAPHC_BLAS": blas}
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", SETTINGS], capture_output=True, text=True, timeout=300, env=env)
+        assert done.stdout.strip() == calls, done.stderr
