@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -24,7 +25,7 @@ def aligned_empty(shape: tuple[int, ...], dtype: DType) -> Array:
 
 
 class ReadersWriterLock:
-    """Many readers or one writer; a waiting writer goes before new readers. Not reentrant.
+    """Many readers or one writer, in the order in which they come. Not reentrant.
 
     >>> lock = ReadersWriterLock()
     >>> with lock.reading, lock.reading:
@@ -34,39 +35,46 @@ class ReadersWriterLock:
     """
 
     def __init__(self) -> None:
-        self._free = threading.Condition(threading.Lock())
+        self._guard = threading.Lock()
         self._readers = 0
-        self._waiting = 0
         self._writing = False
-        self.reading = _Side(self._start_reading, self._stop_reading)
-        self.writing = _Side(self._start_writing, self._stop_writing)
+        self._queue: deque[tuple[threading.Lock, bool]] = deque()  # what each waits on, and whether it writes
+        self.reading = _Side(lambda: self._start(False), lambda: self._stop(False))
+        self.writing = _Side(lambda: self._start(True), lambda: self._stop(True))
 
-    def _start_reading(self) -> None:
-        with self._free:
-            while self._writing or self._waiting:
-                self._free.wait()
-            self._readers += 1
+    def _start(self, writes: bool) -> None:
+        with self._guard:
+            if not self._queue and self._take(writes):
+                return
+            turn = threading.Lock()
+            turn.acquire()
+            self._queue.append((turn, writes))
+        try:
+            turn.acquire()  # whoever lets go has taken the lock for us
+        except BaseException:
+            with self._guard:
+                waits = (turn, writes) in self._queue
+                if waits:
+                    self._queue.remove((turn, writes))
+            if not waits:
+                self._stop(writes)
+            raise
 
-    def _stop_reading(self) -> None:
-        with self._free:
-            self._readers -= 1
-            if self._waiting and not self._readers:
-                self._free.notify_all()
+    def _take(self, writes: bool) -> bool:
+        if self._writing or (writes and self._readers):
+            return False
+        self._writing = writes
+        self._readers += not writes
+        return True
 
-    def _start_writing(self) -> None:
-        with self._free:
-            self._waiting += 1
-            try:
-                while self._writing or self._readers:
-                    self._free.wait()
-                self._writing = True
-            finally:
-                self._waiting -= 1
-
-    def _stop_writing(self) -> None:
-        with self._free:
-            self._writing = False
-            self._free.notify_all()
+    def _stop(self, writes: bool) -> None:
+        with self._guard:
+            if writes:
+                self._writing = False
+            else:
+                self._readers -= 1
+            while self._queue and self._take(self._queue[0][1]):
+                self._queue.popleft()[0].release()
 
 
 class _Side:
