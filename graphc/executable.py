@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import linecache
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numba.core import types
+from numba.core.errors import NumbaError
 from numba.np.numpy_support import from_dtype
 
 from graphc.batches import run_batches
@@ -23,6 +24,7 @@ from graphc.codegen.kernel import SIGNATURE, Kernel, build
 from graphc.codegen.record import from_record, program_key, to_record
 from graphc.crew import LEAD, WORTH, can_share, conductor, crew, processors
 from graphc.errors import CompileError, InputError, InputIndexError, InputShapeError
+from graphc.fastcall import fast_call
 from graphc.ir import dims
 from graphc.ir.graph import Graph, Tensor
 from graphc.ir.state import Array, aligned_empty
@@ -31,6 +33,7 @@ from graphc.native import njit_function
 from graphc.reference import check_sizes, evaluate
 from graphc.rewrite.passes import run
 
+Workspace = tuple[int, int, Array]  # its size, its address, itself
 MOST_PLANS = 256  # shapes remembered by one executable
 
 
@@ -130,6 +133,7 @@ class Plan:
     work_bytes: int
     kernel: int  # the address to call
     threads: int
+    gather: Callable[[int], None] | None  # makes sure that so many threads are there
 
 
 class Executable:
@@ -144,17 +148,19 @@ class Executable:
         self._results = program.results
         self._structure = program.structure
         self._plans: dict[tuple[tuple[int, ...], ...], Plan] = {}
-        self._pool: list[tuple[Array, int]] = []
+        self._pool: list[Workspace] = []
         self._dtypes = tuple(t.dtype for t in self._results)
         self._scalar = tuple(t.shape == () for t in self._results)
         self.backend, self.threads, self.fastmath, self.cache = backend, threads, fastmath, cache
         self._most = processors() if threads is None else threads
-        self._kernel: Kernel | None = None
-        if backend == "numba":
-            self._build(cache)
         state = program.graph.state
         uses_state = any(n.op.name in ("parameter", "variable") for n in program.source.nodes)
-        self._lock = state.lock.writing if program.updates else state.lock.reading if uses_state else nullcontext()
+        self.stateless = not (uses_state or program.updates)
+        self._lock = nullcontext() if self.stateless else state.lock.writing if program.updates else state.lock.reading
+        self._kernel: Kernel | None = None
+        self._fast: Callable[..., Any] | None = None
+        if backend == "numba":
+            self._build(cache)
 
     def _build(self, cache: bool) -> None:
         """Generates, compiles and binds the kernel and the function that enters it from Python."""
@@ -167,14 +173,16 @@ class Executable:
             lambda: self._listing.annotated,
         )  # for profilers and debuggers, made when read
         arrays = [(t.dtype, t.ndim) for t in (*self._arguments, *self._results)]
-        self._entry = compile_source(
+        entering = compile_source(
             entry_source(len(self._arguments), len(self._results)), "enter", _entry_signature(arrays), on_disk=cache
-        ).entry
+        )
+        self._entry = entering.entry
         self._head = head_bytes(len(self._arguments), len(self._results))
         storage = program.graph.state.storage
         self._state = [*(storage[name] for name in kernel.state_names), *kernel.constants]
         self._state_table = np.array([a.ctypes.data for a in self._state], np.int64)
         self._state_address: int = self._state_table.ctypes.data
+        self._fast = fast_call(self, entering.function)
 
     def __repr__(self) -> str:
         names = ", ".join(f"{t.name}: {t.type}" for t in self._arguments)
@@ -202,6 +210,9 @@ class Executable:
 
         ``out`` holds arrays of the outputs' structure to write into. Raises InputError and its kinds, naming the input.
         """
+        if self._fast is not None and out is None and not kwargs:
+            with suppress(TypeError, KeyError, AttributeError, NumbaError):
+                return self._fast(*args)
         if kwargs or len(args) != len(self._arguments):
             args = tuple(arrange(self._arguments, args, kwargs))
         arrays = [
@@ -226,21 +237,29 @@ class Executable:
 
     def _run(self, plan: Plan, arrays: list[Array], results: list[Array]) -> None:
         try:
-            work, address = self._pool.pop()
-            if work.nbytes < plan.work_bytes:
+            work = self._pool.pop()
+            if work[0] < plan.work_bytes:
                 raise IndexError
         except IndexError:
-            work = aligned_empty((plan.work_bytes,), np.dtype("uint8"))
-            address = work.ctypes.data
-        if plan.threads > 1:
-            crew().gather(plan.threads)
+            work = self.workspace(plan)
+        if plan.gather is not None:
+            plan.gather(plan.threads)
         with self._lock:
-            status = self._entry(plan.kernel, *arrays, *results, plan.dims_address, self._state_address, address)
+            status = self._entry(plan.kernel, *arrays, *results, plan.dims_address, self._state_address, work[1])
+        self._pool.append(work)
         if status:
-            where, value = work[self._head : self._head + 16].view(np.int64)
-            self._pool.append((work, address))
-            raise self.index_error(status, int(where), int(value), plan.sizes)
-        self._pool.append((work, address))
+            self.failed(status, work, plan)
+
+    @staticmethod
+    def workspace(plan: Plan) -> Workspace:
+        """Memory for a call."""
+        memory = aligned_empty((plan.work_bytes,), np.dtype("uint8"))
+        return plan.work_bytes, memory.ctypes.data, memory
+
+    def failed(self, status: int, work: Workspace, plan: Plan) -> None:
+        """Raises the error that a kernel has reported."""
+        where, value = work[2][self._head : self._head + 16].view(np.int64)
+        raise self.index_error(status, int(where), int(value), plan.sizes)
 
     def _interpret(self, plan: Plan, arrays: list[Array], results: list[Array]) -> None:
         """The same program, by NumPy."""
@@ -303,13 +322,14 @@ class Executable:
         shapes = tuple(tuple(dims.evaluate(s, sizes) for s in t.shape) for t in self._results)
         symbols = [sizes[n] for n in self._program.symbols]
         if self._kernel is None:
-            return Plan(sizes, shapes, np.array(symbols, np.int64), 0, 0, 0, 1)
+            return Plan(sizes, shapes, np.array(symbols, np.int64), 0, 0, 0, 1, None)
         shared = self._most > 1 and dims.evaluate(self._kernel.cost, sizes) >= WORTH and can_share()
         threads = self._most if shared else 1
         table = np.array([threads, self._address, crew().board if shared else 0, *symbols], np.int64)
         bytes = self._head + dims.evaluate(self._kernel.work_bytes, sizes) + (threads - 1) * self._kernel.scratch_bytes
         address = conductor() if shared else self._address
-        return Plan(sizes, shapes, table, table.ctypes.data + 8 * LEAD, bytes, address, threads)
+        gather = crew().gather if shared else None
+        return Plan(sizes, shapes, table, table.ctypes.data + 8 * LEAD, bytes, address, threads, gather)
 
     def run_batches(
         self,

@@ -16,6 +16,7 @@ from numba.core.registry import cpu_target
 
 import graphc as gx
 from graphc.codegen import tiles
+from graphc.codegen.jit import compile_source
 
 FEATURES = cpu_target.target_context.codegen().magic_tuple()[2]
 FUSED = "+fma," in FEATURES or platform.machine().lower() not in ("x86_64", "amd64")
@@ -24,12 +25,12 @@ LANES = {dtype: tiles.VECTOR_BYTES // np.dtype(dtype).itemsize for dtype in ("fl
 
 @numba.njit(nogil=True)
 def product_f32(ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc, scratch):  # type: ignore[no-untyped-def]
-    tiles.tile_f32(ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc, scratch)
+    tiles.code_f32(ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc, scratch)
 
 
 @numba.njit(nogil=True)
 def product_f64(ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc, scratch):  # type: ignore[no-untyped-def]
-    tiles.tile_f64(ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc, scratch)
+    tiles.code_f64(ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc, scratch)
 
 
 PRODUCTS = {"float32": product_f32, "float64": product_f64}
@@ -147,15 +148,21 @@ def test_zero_times_infinity_is_nan() -> None:
     assert np.isnan(multiply(a, b, np.zeros((2, 2), "float32"))).all()
 
 
-def test_kernels_hold_vector_arithmetic_of_one_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "other"), [("f32", "double"), ("f64", "float")])
+def test_products_hold_vector_arithmetic_of_one_precision(name: str, other: str) -> None:
+    names = ", ".join("abcdefghijklm")
+    text = f"from graphc.codegen.tiles import code_{name} as code\n\n\ndef product({names}):\n    code({names})\n"
+    llvm = compile_source(text, "product", f"void({', '.join(['int64'] * 13)})", on_disk=False).llvm
+    assert f"@llvm.fmuladd.v{LANES['float' + name[1:]]}{name}" in llvm
+    assert f" {other}" not in llvm
+
+
+def test_kernels_call_the_product(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAPHC_BLAS", "tiles")
     g = gx.Graph("product")
     x, w = g.input("x", ("n", 40)), g.input("w", (40, 30))
     exe = gx.compile([x, w], x @ w, cache=False)
-    assert "tile_f32" in exe.source
-    llvm = exe.stages["llvm"]
-    assert f"call <{LANES['float32']} x float> @llvm.fmuladd.v{LANES['float32']}f32" in llvm
-    assert "double" not in llvm
+    assert "tile_f32" in exe.source and "fmuladd" not in exe.stages["llvm"] and "double" not in exe.stages["llvm"]
 
 
 SETTINGS = """

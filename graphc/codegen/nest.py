@@ -442,7 +442,8 @@ def shard_count(nest: Nest, group: Group) -> str:
     for item in group.items:
         spent = cost(nest.graph, item) + spent
         if isinstance(item, Product) and shared_operand(item):
-            most = dims.floor_divide(group.size, ROWS)
+            rows = dims.product((item.rows, *item.batch[1:])) if item.batch else 1  # for each step
+            most = dims.floor_divide(dims.multiply(group.size, rows), ROWS)
     return f"shards({nest.size(spent)}, {nest.size(most)})"
 
 

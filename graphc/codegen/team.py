@@ -5,8 +5,8 @@ it. Nobody waits for a thread that has not come: a stage is over when all its sh
 the last runs what stands between two stages and opens the next.
 
 The header of a workspace, in words: where an index was out of range, its value, the kernel's status, the stage that
-is open, how many threads have joined; then, a cache line each, the shards claimed and finished of every stage. A kernel that is called with the
-lowest bit of the workspace's address set joins a call that another thread has begun.
+is open, how many threads have joined; then, a cache line each, the shards claimed and finished of every stage. A
+kernel that is called with the lowest bit of the workspace's address set joins a call that another thread has begun.
 """
 
 from __future__ import annotations
