@@ -166,7 +166,9 @@ class Executable:
         """Generates, compiles and binds the kernel and the function that enters it from Python."""
         program = self._program
         self._kernel = kernel = _recalled(program) if cache else program.kernel()
-        self._compiled = compile_source(kernel.source, "kernel", SIGNATURE, on_disk=cache, fastmath=self.fastmath)
+        self._compiled = compile_source(
+            kernel.source, "kernel", SIGNATURE, on_disk=cache, fastmath=self.fastmath, parts=kernel.parts
+        )
         self._address: int = self._compiled.address
         code = self._compiled.function.py_func.__code__
         linecache.cache[code.co_filename] = (

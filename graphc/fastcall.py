@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def fast_call(exe: Executable, enter: Any) -> Callable[..., Any]:
-    """The function. ``enter`` is Numba's dispatcher, which compares dtypes and layouts with those it was compiled for."""
+    """The function. ``enter`` is Numba's dispatcher, which compares dtypes and layouts with those of its signature."""
     inputs = [f"a{k}" for k in range(len(exe._arguments))]
     outputs = [f"o{k}" for k in range(len(exe._results))]
     scope: dict[str, Any] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from llvmlite import ir
@@ -45,6 +46,54 @@ def copy_bytes(typingctx: Any, target: Any, source: Any, count: Any) -> Any:
         return context.get_dummy_value()
 
     return types.none(types.int64, types.int64, types.int64), codegen
+
+
+PART = ("places", "rows", "dims", "work", "scratch", "lo", "hi", "shard")  # what a part of a kernel is called with
+
+
+def part(symbol: str) -> Any:
+    """A part of a kernel, compiled apart and known by its symbol."""
+    return types.ExternalFunction(symbol, types.int64(*[types.int64] * len(PART)))
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def part_address(typingctx: Any, function: Any) -> Any:
+    """Where a part of a kernel lies."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        word = ir.IntType(64)
+        kind = ir.FunctionType(word, [word] * len(PART))
+        return builder.ptrtoint(cgutils.get_or_insert_function(builder.module, kind, function.symbol), word)
+
+    return types.int64(function), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def call_part(
+    typingctx: Any,
+    address: Any,
+    places: Any,
+    rows: Any,
+    dims: Any,
+    work: Any,
+    scratch: Any,
+    lo: Any,
+    hi: Any,
+    shard: Any,
+) -> Any:
+    """The status of the part at an address."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        word = ir.IntType(64)
+        function = builder.inttoptr(args[0], ir.FunctionType(word, [word] * len(PART)).as_pointer())
+        return builder.call(function, args[1:])
+
+    return types.int64(types.int64, *[types.int64] * len(PART)), codegen
+
+
+def part_symbol(source: str) -> str:
+    """The symbol of a function with this source."""
+    return f"graphc_part_{hashlib.sha256(source.encode()).hexdigest()[:24]}"
 
 
 def entry_source(n_inputs: int, n_outputs: int) -> str:

@@ -3,8 +3,9 @@
 The text is canonical: it holds no name, path or line of the user's, so graphs that differ in names only share one
 kernel. `annotate` renders it for people, with a comment for each node.
 
-A small program is one function. In a large one every item is a function of its own, which takes the places that it
-works on from a table, so that items that do the same (twenty equal layers) are compiled once.
+A small program is one function. In a large one items are functions of their own, compiled and kept apart and called by
+a symbol that their text gives. They take the places that they work on from a table, so items that do the same (twenty
+equal layers) are compiled once.
 """
 
 from __future__ import annotations
@@ -17,24 +18,26 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from graphc.codegen import abi, blas, buffer, rng, team, tiles, vecmath
+from graphc.codegen.abi import part_symbol
 from graphc.codegen.nest import SHORT, Line, Nest, shard_count
 from graphc.config import settings
+from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
 from graphc.ir.state import Array
 from graphc.schedule.memory import PART, nests, sections
 from graphc.schedule.plan import Group, Item, Product, Schedule, Stage
-from graphc.schedule.stages import cost
 
 TABLES = {"input": "inputs", "output": "outputs", "state": "state"}
-DECORATOR = '@njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)'
+NEST = f"def nest({', '.join(abi.PART)}):"
 
 
 @dataclass(slots=True)
 class Text:
     """A kernel's lines, what it needs, and what its status numbers mean."""
 
-    lines: list[Line]
+    lines: list[Line]  # of the kernel
+    nests: list[list[Line]]  # the functions that it calls
     symbols: tuple[str, ...]
     work_bytes: Size
     scratch_bytes: int  # more of it for each thread beyond the first
@@ -44,30 +47,38 @@ class Text:
 
     @property
     def source(self) -> str:
-        return "\n".join(line.text for line in self.lines) + "\n"
+        return _joined(self.lines)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return tuple(map(_joined, self.nests))
 
 
 def emit(plan: Schedule, symbols: Sequence[str]) -> Text:
     """The source of the kernel of ``plan``; ``symbols`` are the sizes in its dims table."""
     writer = _Writer(plan, {name: f"n{k}" for k, name in enumerate(symbols)})
     kernel = writer.kernel()
-    lines = []
-    for k, function in enumerate(writer.functions.values()):
-        head = f"def nest{k}(places, rows, dims, work, scratch, lo, hi, shard):"
-        lines += [Line(""), Line(""), Line(DECORATOR), Line(head), *function]
-    lines += [Line(""), Line(""), *kernel]
-    spent: Size = 0
-    for _, group, items in sections(plan):
-        for item in items if group is not None else ():
-            spent = cost(plan.graph, item) + spent
-    rows = np.array(writer.rows, np.int64) if writer.functions else None
-    imports = [Line(text) for text in _imports(lines)]
+    nests = [_module([Line(NEST), *function]) for function in writer.functions.values()]
+    outside = [Line(f'nest{k} = part("{part_symbol(_joined(lines))}")') for k, lines in enumerate(nests)]
+    spent = dims.total(group.cost for stage in plan.stages for group in stage.groups)
     work = writer.offsets[-1] + writer.scratch
-    return Text(imports + lines, tuple(symbols), work, writer.scratch, spent, writer.failures, rows)
+    return Text(
+        _module(kernel, outside), nests, tuple(symbols), work, writer.scratch, spent, writer.failures, writer.numbers()
+    )
+
+
+def _joined(lines: Iterable[Line]) -> str:
+    return "\n".join(line.text for line in lines) + "\n"
+
+
+def _module(function: list[Line], outside: Sequence[Line] = ()) -> list[Line]:
+    """A function with what it takes from elsewhere before it."""
+    head = [Line(text) for text in _imports([*outside, *function])]
+    return [*head, *([Line("")] if outside else []), *outside, Line(""), Line(""), *function]
 
 
 def _imports(lines: Iterable[Line]) -> list[str]:
-    """What the source takes from modules of this package, and from Numba."""
+    """What the source takes from modules of this package."""
     used = {word for line in lines for word in re.findall(r"\b[A-Za-z_]\w*\b(?=[(,)])", line.text)}
     out = []
     for module in (abi, blas, buffer, rng, team, tiles, vecmath):
@@ -75,7 +86,7 @@ def _imports(lines: Iterable[Line]) -> list[str]:
         used -= set(names)
         if names:
             out.append(f"from {module.__name__} import {', '.join(names)}")
-    return [*out, "from numba import njit"] if any(line.text == DECORATOR for line in lines) else out
+    return out
 
 
 class _Writer:
@@ -83,6 +94,7 @@ class _Writer:
         self.plan, self.symbols = plan, symbols
         self.failures: list[int] = []
         self.functions: dict[str, list[Line]] = {}  # by their canonical text
+        self.calls: list[tuple[int, int]] = []  # a function, and where its places begin among the rows
         self.rows: list[int] = []
         counts = {"input": len(plan.inputs), "output": len(plan.outputs), "state": len(plan.state)}
         counts["state"] += len(plan.constants) + plan.split  # the rows are a constant too
@@ -91,8 +103,10 @@ class _Writer:
             self.first[kind], at = at, at + count
         self.first["work"] = at
         self.places = team.header_bytes(len(plan.stages))
-        table = 8 * (at + len(plan.slots)) if plan.split else 0
-        self.offsets: list[Size] = [self.places + -(-table // 64) * 64]
+        self.classes = list(dict.fromkeys(slot.bytes for slot in plan.slots))
+        self.table = at + len(plan.slots) + 1 + len(self.classes)  # where the addresses of functions begin
+        most = 8 * (self.table + sum(len(items) for _, _, items in sections(plan))) if plan.split else 0
+        self.offsets: list[Size] = [self.places + -(-most // 64) * 64]
         for slot in plan.slots:
             self.offsets.append(self.offsets[-1] + slot.bytes)
         products = any(isinstance(item, Product) for _, _, items in sections(plan) for item in items)
@@ -110,7 +124,6 @@ class _Writer:
         if not sharing:
             self.locate(nest, 1)
             self.section(nest, stages[0].alone, None, 1)
-            self.commits(nest, 1)
             nest.line(1, "return 0")
             return self.whole(nest)
         nest.line(1, "if leads(call):")
@@ -119,20 +132,21 @@ class _Writer:
         self.section(nest, stages[0].alone, None, 2)
         nest.line(2, "advance(work, 1)")
         for k in sharing:
-            self.stage(nest, k, stages[k].groups)
+            self.stage(nest, k, stages[k].groups, k == sharing[0])
             self.section(nest, stages[k + 1].alone, None, 3)
-            if k == sharing[-1]:
-                self.commits(nest, 3)
             nest.line(3, f"advance(work, {k + 2})")
             nest.line(2, f"turn = claim(work, {k})")
         nest.line(1, f"return opened(work, {sharing[-1] + 2})")
         return self.whole(nest)
 
-    def stage(self, nest: Nest, k: int, groups: list[Group]) -> None:
+    def stage(self, nest: Nest, k: int, groups: list[Group], first: bool) -> None:
         """The loop over a stage's shards, up to what the thread does that finishes the last of them."""
         nest.line(1, f"status = opened(work, {k + 1})")
         nest.line(1, "if status != 0:")
         nest.line(2, "return status")
+        if self.plan.split and first:
+            end = self.first["work"] + len(self.plan.slots)
+            nest.line(1, f"scratch = word(places, {end}) + {self.scratch}*ticket(work, call)")
         ends = [f"end{j}" for j in range(len(groups))]
         for j, group in enumerate(groups):
             before = f"{ends[j - 1]} + " if j else ""
@@ -156,6 +170,7 @@ class _Writer:
         if not self.plan.split:
             nest.write(items, group, margin - 1)
             return
+        first = len(self.calls)
         for run in self.runs(items, group):
             text, lines, rows = self.function(run, group)
             if text not in self.functions:
@@ -163,16 +178,17 @@ class _Writer:
             else:
                 for line, other in zip(self.functions[text], lines, strict=True):
                     line.nodes += other.nodes
-            number = list(self.functions).index(text)
-            where = "lo, hi, shard" if group is not None else "0, 0, 0"
-            call = f"nest{number}(places, rows + {8 * len(self.rows)}, dims, work, scratch, {where})"
+            self.calls.append((list(self.functions).index(text), len(self.rows)))
             self.rows += rows
-            if "fail(" in text:
-                nest.line(margin, f"status = {call}")
-                nest.line(margin, "if status != 0:")
-                nest.line(margin + 1, "return status")
-            else:
-                nest.line(margin, call)
+        if not items:
+            return
+        place = f"{len(self.plan.slots)} + 2*c"
+        where = "lo, hi, shard" if group is not None else "0, 0, 0"
+        given = f"places, rows + word(rows, {place} + 1), dims, work, scratch, {where}"
+        nest.line(margin, f"for c in range({first}, {len(self.calls)}):")
+        nest.line(margin + 1, f"status = call_part(word(places, {self.table} + word(rows, {place})), {given})")
+        nest.line(margin + 1, "if status != 0:")
+        nest.line(margin + 2, "return status")
 
     def runs(self, items: list[Item], group: Group | None) -> Iterator[list[Item]]:
         """Items that share a function: alone where others do the same, else with unlike neighbours."""
@@ -223,6 +239,10 @@ class _Writer:
 
     def whole(self, nest: Nest) -> list[Line]:
         """The kernel: what it is called with, declarations, body."""
+        if self.plan.split:
+            at, margin = self.bound
+            noted = [f"set_word(places, {self.table + k}, part_address(nest{k}))" for k in range(len(self.functions))]
+            nest.body[at:at] = [Line("    " * margin + text) for text in noted]
         head = []
         for kind, k in nest.places:
             where = f"word({TABLES[kind]}, {k})" if kind != "work" else f"work + {nest.size(self.offsets[k])}"
@@ -233,11 +253,11 @@ class _Writer:
                 f"    rows = word(state, {self.first['work'] - self.first['state'] - 1})",
             ]
         shared = any(stage.groups for stage in self.plan.stages)
-        if self.scratch:
+        if self.plan.split:
+            head.append("    scratch = 0")
+        elif self.scratch:
             ticket = f" + {self.scratch}*ticket(work, call)" if shared else ""
             head.append(f"    scratch = work + {nest.size(self.offsets[-1])}{ticket}")
-        elif self.plan.split:
-            head.append("    scratch = 0")
         lines = self.body(nest, head)
         if shared:
             lines.insert(0, Line("    call, work = work, unmarked(work)"))
@@ -251,25 +271,36 @@ class _Writer:
         for kind, table in TABLES.items():
             count = self.first[ends[kind]] - self.first[kind]
             nest.line(margin, f"copy_bytes(places + {8 * self.first[kind]}, {table}, {8 * count})")
-        for k in range(len(self.plan.slots)):
-            nest.line(margin, f"set_word(places, {self.first['work'] + k}, work + {nest.size(self.offsets[k])})")
+        first, count = self.first["work"], len(self.plan.slots)
+        for k, size in enumerate(self.classes):
+            nest.line(margin, f"set_word(places, {first + count + 1 + k}, {nest.size(size)})")
+        nest.line(margin, f"at = work + {nest.size(self.offsets[0])}")
+        nest.line(margin, f"for k in range({count}):")
+        nest.line(margin + 1, f"set_word(places, {first} + k, at)")
+        nest.line(margin + 1, f"at = at + word(places, {first + count + 1} + word(rows, k))")
+        nest.line(margin, f"set_word(places, {first + count}, at)")
+        nest.line(margin, "scratch = at")
+        self.bound = len(nest.body), margin  # where the addresses of functions are noted, once they are known
 
-    def commits(self, nest: Nest, margin: int) -> None:
-        """Next values that could not be written in place are copied, after everything has been read."""
-        nest.margin = margin - 1
-        for root, name in self.plan.commits:
-            nest.commit(root, name)
+    def numbers(self) -> Array | None:
+        """The constant behind the others: classes of slots, calls, and the places of each call."""
+        if not self.plan.split:
+            return None
+        begin = len(self.plan.slots) + 2 * len(self.calls)
+        called = [n for function, row in self.calls for n in (function, 8 * (begin + row))]
+        return np.array([*(self.classes.index(s.bytes) for s in self.plan.slots), *called, *self.rows], np.int64)
 
 
+MOST_NOTES = 4  # on one line: a function may serve many nodes
 LOCAL = re.compile(r"\b(?:(v|x)\d+|(?:input|output|state|work)\d+_(at|[a-z]+\d*))\b")
 
 
 def annotate(text: Text, graph: Graph) -> str:
     """The source for people: behind a line, each node that it computes, with the user's line."""
     out = []
-    for line in text.lines:
+    for line in [line for part in (*text.nests, text.lines) for line in part]:
         notes = []
-        for id in dict.fromkeys(line.nodes):
+        for id in list(dict.fromkeys(line.nodes))[:MOST_NOTES]:
             node = graph.nodes[id]
             of = f", gradient of {_clean(node.forward)}" if node.forward else ""
             notes.append(f"%{id} {_clean(node.name)}{of}  {_clean(str(node.origin))}")

@@ -19,13 +19,14 @@ import threading
 import time
 import types
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import llvmlite
+import llvmlite.binding as ll
 import numba
 from numba.core.compiler import CompileResult
 from numba.core.compiler_lock import global_compiler_lock
@@ -34,6 +35,7 @@ from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 
 from graphc.codegen import tiles
+from graphc.codegen.abi import PART, part_symbol
 from graphc.codegen.blas import library_name
 from graphc.config import __version__, cache_root, settings
 from graphc.errors import CompileError, caller
@@ -48,6 +50,7 @@ class Compiled:
     function: Any
     address: int
     cache_hit: bool
+    parts: tuple[Compiled, ...] = ()
 
     @property
     def entry(self) -> Any:
@@ -58,12 +61,12 @@ class Compiled:
     @property
     def llvm(self) -> str:
         """The optimised LLVM IR; compiled anew where it came from disk, which keeps machine code only."""
-        return "\n".join(self._fresh().inspect_llvm().values())
+        return "\n".join([*(p.llvm for p in self.parts), *self._fresh().inspect_llvm().values()])
 
     @property
     def assembly(self) -> str:
         """The machine code as text."""
-        return "\n".join(self._fresh().inspect_asm().values())
+        return "\n".join([*(p.assembly for p in self.parts), *self._fresh().inspect_asm().values()])
 
     def _fresh(self) -> Any:
         if not self.cache_hit:
@@ -84,12 +87,14 @@ def compile_source(
     on_disk: bool = True,
     fastmath: bool = False,
     python_callable: bool = True,
+    parts: Sequence[str] = (),
     extra: tuple[str, ...] = (),
 ) -> Compiled:
     """The function ``entry`` of ``source``, compiled for ``signature``.
 
-    Without ``python_callable`` it is reached by its address and from compiled code only. ``extra`` names what else
-    decides the code. Raises CompileError where Numba cannot compile it, or the cache is not private to the user.
+    Without ``python_callable`` it is reached by its address and from compiled code only. ``parts`` are the sources of
+    functions that it calls by their symbols; ``extra`` names what else decides the code. Raises CompileError where
+    Numba cannot compile it, or the cache is not private to the user.
     """
     options: dict[str, Any] = {"error_model": "numpy", "boundscheck": False, "nogil": True}
     if fastmath:
@@ -102,9 +107,19 @@ def compile_source(
     with _guard:
         held = _shared.get(key)
         if held is None:
+            made = tuple(_part(text, on_disk, fastmath) for text in parts)
             function = _define(f"graphc_kernel_{key}", source)[entry]
-            held = _shared[key] = _compile(function, signature, options, key if on_disk else None)
+            held = _compile(function, signature, options, key if on_disk else None)
+            held = _shared[key] = replace(held, parts=made)
         return held
+
+
+def _part(source: str, on_disk: bool, fastmath: bool) -> Compiled:
+    """A function of a kernel, bound to its symbol, which the next kernel will ask for."""
+    words = f"int64({', '.join(['int64'] * len(PART))})"
+    made = compile_source(source, "nest", words, on_disk=on_disk, fastmath=fastmath, python_callable=False)
+    ll.add_symbol(part_symbol(source), made.address)
+    return made
 
 
 def _key(*parts: str) -> str:

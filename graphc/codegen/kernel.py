@@ -28,6 +28,7 @@ class Kernel:
     """
 
     source: str
+    parts: tuple[str, ...]  # sources of the functions that it calls by their symbols
     symbols: tuple[str, ...]
     state_names: tuple[str, ...]
     constants: tuple[Array, ...]
@@ -68,6 +69,7 @@ def build(
     failures = tuple(ready.nodes[i].name for i in text.failures)
     return Kernel(
         text.source,
+        text.parts,
         tuple(symbols),
         plan.state,
         constants,

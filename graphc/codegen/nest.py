@@ -18,12 +18,9 @@ from graphc.ir.op import Kind
 from graphc.ir.types import DType
 from graphc.schedule.access import Access, Index, is_formula, row_major
 from graphc.schedule.expand import blas_operand
-from graphc.schedule.memory import scopes
-from graphc.schedule.plan import Buffer, Combine, Form, Group, Item, Loop, Product, Schedule, Statement
-from graphc.schedule.stages import cost, shared_operand
+from graphc.schedule.plan import Buffer, Combine, Commit, Form, Group, Item, Loop, Product, Schedule, Statement
 
 SHORT = {"float32": "f32", "float64": "f64", "int32": "i32", "int64": "i64", "uint8": "u8", "bool": "bool"}
-ROWS = 128  # of a shard, where each packs an operand that all of them read
 LETTERS = "abcdefgh"
 
 
@@ -45,7 +42,6 @@ class Nest:
     def __init__(self, plan: Schedule, symbols: Mapping[str, str], failures: list[int]) -> None:
         self.plan, self.graph, self.symbols, self.failures = plan, plan.graph, symbols, failures
         self.margin = 0  # levels of indentation around the items
-        self.scopes = scopes(plan)
         self.group: Group | None = None
         self.body: list[Line] = []
         self.places: dict[tuple[str, int], None] = {}  # whose addresses are needed
@@ -88,16 +84,6 @@ class Nest:
     def put(self, depth: int, text: str, *nodes: int) -> None:
         self.body.append(Line("    " * (depth + self.margin) + text, nodes))
 
-    def commit(self, root: int, name: str) -> None:
-        """Copies a next value into its state, after everything has been read."""
-        node = self.graph.nodes[root]
-        source = self.plan.buffers[root]
-        target = self.pointer(("state", self.plan.state.index(name)), node.type.dtype)
-        if target == (held := self.pointer(source.place, node.type.dtype)):
-            return
-        self.put(1, f"for i0 in range({self.size(node.type.size)}):", root)
-        self.put(2, f"{target}[i0] = {held}[i0]")
-
     # ---- items
 
     def item(self, item: Item, depth: int, loads: dict[str, str]) -> None:
@@ -107,6 +93,8 @@ class Nest:
             self.product(item, depth)
         elif isinstance(item, Combine):
             self.combine(item, depth)
+        elif isinstance(item, Commit):
+            self.commit(item, depth)
         else:
             self.statement(item, depth, loads)
 
@@ -173,6 +161,13 @@ class Nest:
     def store(self, statement: Statement, buffer: Buffer, value: str, depth: int) -> None:
         held = self.pointer(buffer.place, statement.node.type.dtype)
         self.put(depth, f"{held}[{self.place(buffer, statement.target)}] = {value}", statement.node.id)
+
+    def commit(self, item: Commit, depth: int) -> None:
+        node = self.graph.nodes[item.root]
+        target = self.pointer(("state", self.plan.state.index(item.state)), node.type.dtype)
+        held = self.pointer(self.plan.buffers[item.root].place, node.type.dtype)
+        self.put(depth, f"for i0 in range({self.size(node.type.size)}):", item.root)
+        self.put(depth + 1, f"{target}[i0] = {held}[i0]", item.root)
 
     def combine(self, item: Combine, depth: int) -> None:
         """The first shard's part, then each other's in order."""
@@ -296,7 +291,7 @@ class Nest:
         made = producer.path if producer.form is Form.MAP else producer.path[: producer.open_depth]
         if producer.form is Form.REDUCE and self.accumulated(producer):
             return False
-        if self.scopes[id(producer.item)] != self.scopes[id(reader.item)]:
+        if self.plan.scopes[id(producer.item)] != self.plan.scopes[id(reader.item)]:
             return False
         return len(reader.path) >= len(made) and all(a is b for a, b in zip(made, reader.path, strict=False))
 
@@ -436,15 +431,8 @@ class Nest:
 
 
 def shard_count(nest: Nest, group: Group) -> str:
-    """How many shards a group is cut into, as source: so many that each is worth while, and no more than SHARDS."""
-    spent: Size = 0
-    most: Size = group.size
-    for item in group.items:
-        spent = cost(nest.graph, item) + spent
-        if isinstance(item, Product) and shared_operand(item):
-            rows = dims.product((item.rows, *item.batch[1:])) if item.batch else 1  # for each step
-            most = dims.floor_divide(dims.multiply(group.size, rows), ROWS)
-    return f"shards({nest.size(spent)}, {nest.size(most)})"
+    """How many shards a group is cut into, as source."""
+    return f"shards({nest.size(group.cost)}, {nest.size(group.most)})"
 
 
 def _fill(code: str, names: dict[str, str], attribute: Any = None) -> str:

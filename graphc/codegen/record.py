@@ -32,6 +32,7 @@ def to_record(kernel: Kernel, source: Graph, updates: Sequence[str]) -> dict[str
         return None
     return {
         "source": kernel.source,
+        "parts": list(kernel.parts),
         "symbols": list(kernel.symbols),
         "state": [_place(source, updates, name) for name in kernel.state_names],
         "constants": [[c.dtype.name, list(c.shape), c.tobytes().hex()] for c in kernel.constants],
@@ -48,6 +49,7 @@ def from_record(record: dict[str, Any], source: Graph, updates: Sequence[str]) -
     names |= {("update", k): name for k, name in enumerate(updates)}
     return Kernel(
         source=record["source"],
+        parts=tuple(record["parts"]),
         symbols=tuple(record["symbols"]),
         state_names=tuple(names[tuple(place)] for place in record["state"]),
         constants=tuple(

@@ -196,6 +196,11 @@ def combine(parts: Iterable[tuple[Size, int]]) -> Size:
     return _normal(terms)
 
 
+def total(sizes: Iterable[Size]) -> Size:
+    """The sum of sizes."""
+    return combine((size, 1) for size in sizes)
+
+
 def multiply(left: Size, right: Size) -> Size:
     """The product of two sizes."""
     terms: dict[Monomial, int] = {}

@@ -17,7 +17,20 @@ from graphc.ir.graph import Graph
 from graphc.ir.op import Kind
 from graphc.schedule.access import is_alias, is_check
 from graphc.schedule.fuse import fuse
-from graphc.schedule.plan import Buffer, Combine, Form, Group, Item, Loop, Product, Schedule, Slot, Statement
+from graphc.schedule.plan import (
+    Buffer,
+    Combine,
+    Commit,
+    Form,
+    Group,
+    Item,
+    Loop,
+    Product,
+    Schedule,
+    Slot,
+    Stage,
+    Statement,
+)
 from graphc.schedule.stages import reads_of, stages, statements_in
 
 ALIGNMENT = 64  # bytes
@@ -33,8 +46,10 @@ def schedule(graph: Graph, inputs: Sequence[int], n_outputs: int, updates: Seque
     aliases = {n.id: n.inputs[0] for n in graph.nodes if is_alias(graph, n)}
     plan = Schedule(graph, tuple(inputs), outputs, nexts, stages(graph, items, aliases), statements, aliases=aliases)
     plan.split = sum(map(nests, items)) > PART
+    plan.scopes = _scopes(plan)
     _leaves(plan)
     _keep(plan)
+    plan.scopes = _scopes(plan)  # commits have joined
     _share(plan)
     return plan
 
@@ -47,7 +62,7 @@ def sections(plan: Schedule) -> Iterator[tuple[int, Group | None, list[Item]]]:
             yield k, group, group.items
 
 
-def scopes(plan: Schedule) -> dict[int, int]:
+def _scopes(plan: Schedule) -> dict[int, int]:
     """id of an item -> the function or section in which its scalars are at hand."""
     out: dict[int, int] = {}
     for k, (_, _, items) in enumerate(sections(plan)):
@@ -123,7 +138,7 @@ def _leaves(plan: Schedule) -> None:
 def _keep(plan: Schedule) -> None:
     """Gives a buffer to every computed value that a scalar cannot carry to all its readers."""
     nodes = plan.graph.nodes
-    part = scopes(plan)
+    part = plan.scopes
     shallow: dict[int, int] = {}  # node -> how many loops its most distant reader shares with it
     for statement in _all_statements(plan):
         for access in statement.operands:
@@ -140,7 +155,11 @@ def _keep(plan: Schedule) -> None:
             elif isinstance(item, Combine):
                 shallow[item.fold.node.id] = -1
     in_place = {i: name for name, i in plan.updates.items() if _may_write(plan, i, name)}
-    plan.commits = [(i, name) for name, i in plan.updates.items() if in_place.get(i) != name]
+    commits: list[Item] = [Commit(i, name) for name, i in plan.updates.items() if in_place.get(i) != name]
+    if commits:
+        if plan.stages[-1].groups:
+            plan.stages.append(Stage())
+        plan.stages[-1].alone += commits
     sharded = {id(item) for _, group, items in sections(plan) if group is not None for item in items}
     for node in nodes:
         if node.id in plan.buffers or node.id in plan.aliases or node.op.kind is Kind.LEAF:
@@ -275,6 +294,8 @@ def _share(plan: Schedule) -> None:
             made = [s.node.id for s in statements_in(item)]
             if isinstance(item, Product):
                 made.append(item.node.id)
+            elif isinstance(item, Commit):
+                made.append(item.root)
             elif isinstance(item, Combine):
                 made.append(item.fold.node.id)
                 touch(~item.fold.node.id, steps[id(item)], None, 0)
@@ -285,11 +306,6 @@ def _share(plan: Schedule) -> None:
                     touch(root, steps[id(item)], group, place)
                 if group is not None and root in plan.partials and root in made:
                     touch(~root, steps[id(item)], None, 0)
-    last = max(steps.values(), default=0) + 1
-    for root, _ in plan.commits:
-        if plan.buffers[root].place[0] == "work":
-            touch(root, last, None, 0)
-
     starting: Mapping[int, list[int]] = defaultdict(list)
     ending: Mapping[int, list[int]] = defaultdict(list)
     for key, (first, end) in alive.items():
@@ -297,7 +313,7 @@ def _share(plan: Schedule) -> None:
         ending[end].append(key)
     free: list[int] = []
     slot_of: dict[int, int] = {}
-    for step in range(last + 1):
+    for step in range(max(steps.values(), default=0) + 1):
         within: dict[tuple[int, Size], list[tuple[int, int]]] = defaultdict(list)  # slots of rows, and when they end
         for key in sorted(starting[step], key=lambda k: (inside[k][0], k)):
             bytes = _bytes(plan, key)

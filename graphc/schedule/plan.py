@@ -89,15 +89,25 @@ class Combine:
     group: Group
 
 
-Item = Loop | Statement | Product | Combine
+@dataclass(eq=False, slots=True)
+class Commit:
+    """A next value is copied into its state, after everything has been read."""
+
+    root: int
+    state: str
+
+
+Item = Loop | Statement | Product | Combine | Commit
 
 
 @dataclass(eq=False, slots=True)
 class Group:
-    """Items that are cut along one size."""
+    """Items that are cut along one size, into at most ``most`` shards."""
 
     size: Size
     items: list[Item] = field(default_factory=list)
+    cost: Size = 0
+    most: Size = 1
 
 
 @dataclass(eq=False, slots=True)
@@ -139,11 +149,11 @@ class Schedule:
     stages: list[Stage]
     statements: dict[int, list[Statement]]
     split: bool = False  # whether items are functions of their own
+    scopes: dict[int, int] = field(default_factory=dict)  # id of an item -> where its scalars are at hand
     buffers: dict[int, Buffer] = field(default_factory=dict)
     partials: dict[int, Buffer] = field(default_factory=dict)  # of reductions over a group's size
     aliases: dict[int, int] = field(default_factory=dict)  # node -> node whose memory it is
     slots: list[Slot] = field(default_factory=list)
-    commits: list[tuple[int, str]] = field(default_factory=list)  # next values copied into state at the end
     state: tuple[str, ...] = ()
     constants: tuple[int, ...] = ()
 
@@ -163,6 +173,9 @@ def describe(plan: Schedule) -> str:
         if isinstance(item, Combine):
             lines.append(f"{pad}%{item.fold.node.id} {item.fold.node.op.name} (of all shards)")
             return
+        if isinstance(item, Commit):
+            lines.append(f"{pad}state {item.state} := %{item.root}")
+            return
         node = item.node
         kept = plan.buffers.get(node.id)
         where = "" if kept is None else f" -> {kept.place[0]} {kept.place[1]} [{', '.join(map(str, kept.shape))}]"
@@ -178,5 +191,4 @@ def describe(plan: Schedule) -> str:
                 show(item, 1)
     for k, slot in enumerate(plan.slots):
         lines.append(f"work {k}: {slot.bytes} bytes")
-    lines += [f"state {name} := %{root}" for root, name in plan.commits]
     return "\n".join(lines)

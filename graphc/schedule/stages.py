@@ -14,10 +14,11 @@ from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
 from graphc.schedule.access import Access
-from graphc.schedule.plan import Combine, Form, Group, Item, Loop, Product, Stage, Statement
+from graphc.schedule.plan import Combine, Commit, Form, Group, Item, Loop, Product, Stage, Statement
 
 # Costs are counted in multiply-adds of a matrix product, about a hundredth of a nanosecond each.
 STATEMENT, FUNCTION = 16, 48  # an operation of one instruction or so, and one that is a function
+ROWS = 128  # of a shard, where each packs an operand that all of them read
 TINY = 1 << 16  # less is not worth a shard
 WIDEST = 1 << 14  # elements of an accumulator that each shard may have for itself
 
@@ -27,7 +28,19 @@ def stages(graph: Graph, items: list[Item], aliases: Mapping[int, int]) -> list[
     placer = _Placer(graph, aliases)
     for item in items:
         placer.add(item)
+    for group in (g for stage in placer.stages for g in stage.groups):
+        group.cost = dims.total(cost(graph, item) for item in group.items)
+        group.most = _most(group)
     return placer.stages
+
+
+def _most(group: Group) -> Size:
+    """Each shard of a product packs the operand that all of them read, and should have many rows to use it on."""
+    for item in group.items:
+        if isinstance(item, Product) and shared_operand(item):
+            rows = dims.product((item.rows, *item.batch[1:])) if item.batch else 1  # for each step
+            return dims.floor_divide(dims.multiply(group.size, rows), ROWS)
+    return group.size
 
 
 def cost(graph: Graph, item: Item) -> Size:
@@ -35,11 +48,8 @@ def cost(graph: Graph, item: Item) -> Size:
     if isinstance(item, Product):
         return dims.product((*item.batch, item.rows, item.columns, item.inner))
     if isinstance(item, Loop):
-        total: Size = 0
-        for part in item.body:
-            total = cost(graph, part) + total
-        return total
-    if isinstance(item, Combine):
+        return dims.total(cost(graph, part) for part in item.body)
+    if isinstance(item, (Combine, Commit)):
         return 0
     weight = FUNCTION if _is_function(item) else STATEMENT
     return dims.multiply(dims.product(item.sizes), weight)
