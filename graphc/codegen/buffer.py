@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.core.imputils import lower_builtin
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, models, register_model
@@ -44,6 +44,18 @@ def buffer(typingctx: Any, address: Any, dtype: Any, scope: Any, scopes: Any) ->
         return builder.inttoptr(args[0], context.get_value_type(kind))
 
     return kind(address, dtype, scope, scopes), codegen
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def local(typingctx: Any, count: Any, dtype: Any, scope: Any, scopes: Any) -> Any:
+    """Memory for a known ``count`` of elements of ``dtype``, on the stack."""
+    kind = BufferType(dtype.dtype, scope.literal_value, scopes.literal_value)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        element = context.get_value_type(kind).pointee
+        return cgutils.alloca_once(builder, element, size=count.literal_value)
+
+    return kind(count, dtype, scope, scopes), codegen
 
 
 @infer_global(operator.getitem)
@@ -88,6 +100,22 @@ def _store(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     stored = builder.store(data, builder.gep(args[0], [args[1]], inbounds=True))
     _mark(builder.module, sig.args[0], stored)
     return context.get_dummy_value()
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def unknown(typingctx: Any, number: Any) -> Any:
+    """A number that LLVM must not know: it would unroll a loop over it, and vectorise the loop around with gathers."""
+    value = number.literal_value
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        name = f"graphc_number_{value}"
+        held = builder.module.globals.get(name)
+        if held is None:
+            held = ir.GlobalVariable(builder.module, ir.IntType(64), name)
+            held.linkage, held.initializer = "linkonce_odr", ir.IntType(64)(value)
+        return builder.load(held)
+
+    return types.int64(number), codegen
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -19,7 +19,7 @@ import numpy as np
 
 from graphc.codegen import abi, blas, buffer, rng, team, tiles, vecmath
 from graphc.codegen.abi import part_symbol
-from graphc.codegen.nest import SHORT, Line, Nest, shard_count
+from graphc.codegen.nest import BLOCK, SHORT, Line, Nest, shard_count
 from graphc.config import settings
 from graphc.ir import dims
 from graphc.ir.dims import Size
@@ -228,7 +228,8 @@ class _Writer:
         head = [f"    {local} = word(dims, {k})" for k, local in enumerate(self.symbols.values())] + addresses
         for name, (place, dtype) in nest.pointers.items():
             kind = SHORT[dtype.name] if dtype.kind != "b" else "bool_"
-            head.append(f"    {name} = buffer({nest.address(place)}, {kind}, {scopes[place]}, {len(scopes)})")
+            where = f"local({BLOCK}" if place[0] == "block" else f"buffer({nest.address(place)}"
+            head.append(f"    {name} = {where}, {kind}, {scopes[place]}, {len(scopes)})")
         uses = Counter(word for line in nest.body for word in re.findall(r"\w+", line.text))
         kept = []
         for line in reversed(head):  # only what is used
@@ -292,7 +293,7 @@ class _Writer:
 
 
 MOST_NOTES = 4  # on one line: a function may serve many nodes
-LOCAL = re.compile(r"\b(?:(v|x)\d+|(?:input|output|state|work)\d+_(at|[a-z]+\d*))\b")
+LOCAL = re.compile(r"\b(?:(v|x)\d+|(?:input|output|state|work|block)\d+_(at|[a-z]+\d*))\b")
 
 
 def annotate(text: Text, graph: Graph) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -19,9 +20,11 @@ from graphc.ir.types import DType
 from graphc.schedule.access import Access, Index, is_formula, row_major
 from graphc.schedule.expand import blas_operand
 from graphc.schedule.plan import Buffer, Combine, Commit, Form, Group, Item, Loop, Product, Schedule, Statement
+from graphc.schedule.stages import is_function, statements_in
 
 SHORT = {"float32": "f32", "float64": "f64", "int32": "i32", "int64": "i64", "uint8": "u8", "bool": "bool"}
 LETTERS = "abcdefgh"
+BLOCK = 64  # steps of a loop in blocks
 
 
 @dataclass(slots=True)
@@ -43,6 +46,7 @@ class Nest:
         self.plan, self.graph, self.symbols, self.failures = plan, plan.graph, symbols, failures
         self.margin = 0  # levels of indentation around the items
         self.group: Group | None = None
+        self.in_blocks = False
         self.body: list[Line] = []
         self.places: dict[tuple[str, int], None] = {}  # whose addresses are needed
         self.pointers: dict[str, tuple[tuple[str, int], DType]] = {}
@@ -102,12 +106,74 @@ class Nest:
         for fold in loop.folds:
             self.start(fold, depth)
         whole = depth > 1 or self.group is None
-        self.put(depth, f"for i{depth - 1} in range({self.size(loop.size) if whole else 'lo, hi'}):")
-        inner = dict(loads)
-        for item in loop.body:
-            self.item(item, depth + 1, inner)
+        span = self.size(loop.size) if whole else "lo, hi"
+        if self.in_blocks and isinstance(loop.size, int):
+            span = f"unknown({span})"
+        if depth == 1 and self.gains_from_blocks(loop):
+            self.blocks(loop, f"0, {span}" if whole else span, loads)
+        else:
+            self.put(depth, f"for i{depth - 1} in range({span}):")
+            inner = dict(loads)
+            for item in loop.body:
+                self.item(item, depth + 1, inner)
         for fold in loop.folds:
             self.finish(fold, depth)
+
+    def gains_from_blocks(self, loop: Loop) -> bool:
+        """True where functions of single elements stand between inner loops, and no inner loop leaves a row behind.
+
+        Block by block of the outer loop, the functions are then evaluated for many elements at once.
+        """
+        alone = [s for s in loop.body if isinstance(s, Statement)]
+        if len(alone) == len(loop.body) or not any(is_function(s) for s in alone):
+            return False
+        made = [s for s in statements_in(loop) if s not in loop.folds]
+        if any(s.form not in (Form.MAP, Form.REDUCE) for s in (*made, *loop.folds)):
+            return False
+        kept = [(s, self.plan.buffers[s.node.id]) for s in made if s.node.id in self.plan.buffers]
+        return all(s.kept.get(0) in buffer.axes for s, buffer in kept)
+
+    def blocks(self, loop: Loop, span: str, loads: dict[str, str]) -> None:
+        """The loop in blocks: inner loops for all steps of a block, then the statements between them, and so on."""
+        self.put(1, f"for b0 in range({span}, {BLOCK}):")
+        self.put(2, f"e0 = min(b0 + {BLOCK}, {span.split(', ')[1]})")
+        before = set(_assigned(self.body))
+        sections: list[tuple[int, int]] = []
+        for _, items in itertools.groupby(loop.body, lambda item: isinstance(item, Loop)):
+            self.put(2, "for i0 in range(b0, e0):")
+            inner, first = dict(loads), len(self.body)
+            self.margin, self.in_blocks = self.margin + 1, True
+            for item in items:
+                self.item(item, 2, inner)
+            self.margin, self.in_blocks = self.margin - 1, False
+            sections.append((first, len(self.body)))
+        held: dict[str, str] = {}  # values that cross from one loop over the block to a later one
+        texts = [self.body[a:b] for a, b in sections]
+        for k in reversed(range(len(sections))):
+            first, last = sections[k]
+            mine = [n for n in dict.fromkeys(_assigned(texts[k])) if n not in before]
+            later = {w for text in texts[k + 1 :] for line in text for w in re.findall(r"\bv\d+\b", line.text)}
+            stores = []
+            for name in (n for n in mine if n in later):
+                held[name] = self.pointer_of_block(int(name[1:]))
+                stores.append(Line("    " * (3 + self.margin) + f"{held[name]}[i0 - b0] = {name}"))
+            self.body[last:last] = stores
+        shift = 0
+        for k, (first, _) in enumerate(sections):
+            mine_first = set(_assigned(texts[k]))
+            used = dict.fromkeys(w for line in texts[k] for w in re.findall(r"\bv\d+\b", line.text))
+            loaded = [n for n in used if n in held and n not in mine_first]
+            lines = [Line("    " * (3 + self.margin) + f"{n} = {held[n]}[i0 - b0]") for n in loaded]
+            self.body[first + shift : first + shift] = lines
+            stored = sum(n in held for n in mine_first)
+            shift += len(lines) + stored
+
+    def pointer_of_block(self, id: int) -> str:
+        """The name of memory for one value at each step of a block."""
+        dtype = self.graph.nodes[id].type.dtype
+        name = f"block{id}_{SHORT[dtype.name]}"
+        self.pointers[name] = (("block", id), dtype)
+        return name
 
     def start(self, fold: Statement, depth: int) -> None:
         """The identity of a reduction, in its scalar or all over its accumulator."""
@@ -428,6 +494,11 @@ class Nest:
         offset = self.place(buffer, index)
         base = self.address(buffer.place)
         return base if offset == "0" else f"{base} + {dtype.itemsize}*({offset})"
+
+
+def _assigned(lines: Sequence[Line]) -> list[str]:
+    """Values that lines compute, in order."""
+    return [m.group(1) for line in lines if (m := re.match(r"\s*(v\d+) = ", line.text))]
 
 
 def shard_count(nest: Nest, group: Group) -> str:

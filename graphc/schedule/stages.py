@@ -51,11 +51,11 @@ def cost(graph: Graph, item: Item) -> Size:
         return dims.total(cost(graph, part) for part in item.body)
     if isinstance(item, (Combine, Commit)):
         return 0
-    weight = FUNCTION if _is_function(item) else STATEMENT
+    weight = FUNCTION if is_function(item) else STATEMENT
     return dims.multiply(dims.product(item.sizes), weight)
 
 
-def _is_function(statement: Statement) -> bool:
+def is_function(statement: Statement) -> bool:
     code = statement.node.op.code
     return isinstance(code, str) and "(" in code and statement.form is Form.MAP
 
@@ -199,4 +199,4 @@ class _Placer:
         return self.stages[k]
 
 
-__all__ = ["cost", "reads_of", "shared_operand", "stages", "statements_in"]
+__all__ = ["cost", "is_function", "reads_of", "shared_operand", "stages", "statements_in"]

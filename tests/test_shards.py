@@ -1,0 +1,141 @@
+"""Shards: the same bits on any number of threads, and right for sizes around every cut."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from random_graphs import random_graph
+
+import graphc as gx
+from graphc.crew import WORTH, crew
+from graphc.ir import dims
+
+
+def logistic(threads: int | None = None) -> gx.Executable:
+    g = gx.Graph("logistic", float_dtype="float64")
+    x, y = g.input("x", ("n", 50), "float64"), g.input("y", ("n",), "float64")
+    w = g.input("w", (50,), "float64")
+    z = x @ w
+    loss = gx.sum(gx.softplus(z) - y * z)
+    return gx.compile([x, y, w], [loss, gx.grad(loss, w), gx.sigmoid(z)], threads=threads)
+
+
+def network(threads: int) -> gx.Executable:
+    g = gx.Graph("network")
+    x, y = g.input("x", ("n", 300)), g.input("y", ("n",), "int64")
+    rng = np.random.default_rng(0)
+    w1 = g.parameter("w1", rng.normal(size=(300, 200)).astype("f") * 0.1)
+    w2 = g.parameter("w2", rng.normal(size=(200, 10)).astype("f") * 0.1)
+    b = g.parameter("b", np.zeros(200, "f"))
+    loss = gx.mean(gx.cross_entropy(gx.relu(x @ w1 + b) @ w2, y))
+    updates = gx.optim.Adam(lr=0.01).updates(loss)
+    return gx.compile([x, y], {"loss": loss, "softmax": gx.softmax(x)}, updates=updates, threads=threads)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 63, 64, 65, 129, 1000, 70_001])
+def test_rows_in_blocks_are_right_around_every_cut(n: int) -> None:
+    rng = np.random.default_rng(n)
+    x, y, w = rng.normal(size=(n, 50)), rng.integers(0, 2, n).astype(float), rng.normal(size=50) * 0.1
+    exe = logistic()
+    assert "block" in exe.source and "unknown" in exe.source
+    loss, slope, p = exe(x, y, w)
+    z = x @ w
+    right = 1 / (1 + np.exp(-z))
+    np.testing.assert_allclose(loss, np.sum(np.logaddexp(0, z) - y * z), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(slope, x.T @ (right - y), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(p, right, rtol=1e-13)
+
+
+def test_bits_do_not_depend_on_threads() -> None:
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(4000, 300)).astype("f"), rng.integers(0, 10, 4000)
+    results = []
+    for threads in (1, 2, 4, 8):
+        exe = network(threads)
+        outs = [exe(x, y) for _ in range(5)]
+        results.append(
+            [*(o["loss"] for o in outs), outs[-1]["softmax"], *(exe.graph.state[n] for n in exe.graph.state)]
+        )
+        kernel: Any = exe._kernel
+        assert dims.evaluate(kernel.cost, {"n": 4000}) > WORTH, "helpers are not asked for"
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert crew().helpers == 7
+
+
+@pytest.mark.parametrize("seeds", [range(5), pytest.param(range(5, 500), marks=pytest.mark.slow)])
+def test_random_graphs_have_the_same_bits_on_many_threads(seeds: range, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With shards of a row or so, and helpers asked for whatever the cost."""
+    monkeypatch.setattr("graphc.executable.WORTH", 0)
+    monkeypatch.setattr("graphc.codegen.team.GRAIN", 16)
+    for seed in seeds:
+        graph = random_graph(50_000 + seed)
+        arrays = graph.arrays()
+        inputs, outputs = graph.build()
+        right = gx.compile(inputs, outputs, backend="numpy", unused="ignore")(*arrays)
+        alone = gx.compile(inputs, outputs, threads=1, unused="ignore", cache=False)(*arrays)
+        for a, b in zip(right, alone, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9, err_msg=f"seed {seed}")
+        for threads in (2, 4, 8):
+            together = gx.compile(inputs, outputs, threads=threads, unused="ignore", cache=False)
+            for _ in range(100 if seed < 2 else 3):
+                for a, b in zip(alone, together(*arrays), strict=True):
+                    np.testing.assert_array_equal(a, b, err_msg=f"seed {seed}, {threads} threads")
+
+
+def test_a_failing_call_ends_for_every_thread() -> None:
+    exe = network(4)
+    x, y = np.zeros((4000, 300), "f"), np.zeros(4000, "i8")
+    before = exe.graph.state["w1"]
+    y[3999] = 10
+    for _ in range(20):
+        with pytest.raises(gx.InputIndexError, match="label 10 at row 3999"):
+            exe(x, y)
+    np.testing.assert_array_equal(exe.graph.state["w1"], before)
+    y[3999] = 9
+    assert np.isfinite(exe(x, y)["loss"])
+
+
+def test_calls_from_many_threads_share_one_crew() -> None:
+    exe = logistic(2)
+    rng = np.random.default_rng(2)
+    x, y, w = rng.normal(size=(40_000, 50)), np.ones(40_000), rng.normal(size=50)
+    right = exe(x, y, w)
+    wrong: list[Any] = []
+
+    def work() -> None:
+        for _ in range(20):
+            found = exe(x, y, w)
+            if not all(np.array_equal(a, b) for a, b in zip(found, right, strict=True)):
+                wrong.append(found)
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not wrong
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_gathers_a_crew_of_its_own() -> None:
+    exe = logistic(2)
+    x, y, w = np.ones((40_000, 50)), np.ones(40_000), np.ones(50)
+    right = exe(x, y, w)
+    child = os.fork()
+    if child == 0:
+        same = all(np.array_equal(a, b) for a, b in zip(exe(x, y, w), right, strict=True))
+        os._exit(0 if same and crew().helpers == 1 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_one_thread_starts_none() -> None:
+    before = crew().helpers
+    logistic(1)(np.ones((200_000, 50)), np.ones(200_000), np.ones(50))
+    assert crew().helpers == before
