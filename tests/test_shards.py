@@ -123,7 +123,7 @@ def test_calls_from_many_threads_share_one_crew() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork")
 def test_a_forked_child_gathers_a_crew_of_its_own() -> None:
     exe = logistic(2)
     x, y, w = np.ones((40_000, 50)), np.ones(40_000), np.ones(50)

@@ -12,7 +12,7 @@ from graphc.schedule.access import is_check, is_formula, movement, row_major
 from graphc.schedule.fuse import product_of
 from graphc.schedule.plan import Product
 
-SMALL = 16  # a product with two known sides up to this is faster as fused loops than as a call of BLAS
+SMALL = 8  # a product with two known sides up to this is faster as loops that fuse than as tiles
 
 
 def expand(graph: Graph) -> Graph:
@@ -29,8 +29,8 @@ def _loops(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | Non
         return None
     a, b = operands
     rank = max(a.ndim, b.ndim)
-    inner_first = rank == 2 and not isinstance(a.shape[-1], int)  # rows of both operands pass once
-    if inner_first:
+    turned = a.op.name == "permute_dims"  # its rows lie along the inner size, as those of the other operand do
+    if rank == 2 and (turned or not isinstance(a.shape[-1], int)):  # rows of both operands pass once
         left = expand_dims(permute_dims(a, (1, 0)), 2)  # [inner, row, 1]
         right = expand_dims(b, 1)  # [inner, 1, column]
         return (left * right).sum(axis=0)
