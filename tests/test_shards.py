@@ -101,6 +101,21 @@ def test_a_failing_call_ends_for_every_thread() -> None:
     assert np.isfinite(exe(x, y)["loss"])
 
 
+def test_a_late_range_test_comes_before_any_state_is_written() -> None:
+    """The index is a sum over all shards; the state that nothing reads could be written shard by shard before."""
+    g = gx.Graph("late")
+    x, table = g.input("x", (70_000,)), g.constant(np.arange(5, dtype=np.float32))
+    kept = g.variable("kept", np.zeros(70_000, np.float32))
+    exe = gx.compile([x], gx.take(table, gx.sum(x).astype("int64")), updates={kept: x * 3})
+    bad = np.zeros(70_000, np.float32)
+    bad[7] = 9
+    with pytest.raises(gx.InputIndexError, match="index 9"):
+        exe(bad)
+    assert not g.state["kept"].any()
+    bad[7] = 4
+    assert exe(bad) == 4 and g.state["kept"][7] == 12
+
+
 def test_calls_from_many_threads_share_one_crew() -> None:
     exe = logistic(2)
     rng = np.random.default_rng(2)

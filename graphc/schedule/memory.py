@@ -15,7 +15,7 @@ from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
 from graphc.ir.op import Kind
-from graphc.schedule.access import is_alias, is_check
+from graphc.schedule.access import Access, is_alias, is_check
 from graphc.schedule.fuse import fuse
 from graphc.schedule.plan import (
     Buffer,
@@ -154,7 +154,7 @@ def _keep(plan: Schedule) -> None:
                 whole |= {item.node.id, item.left.root, item.right.root}
             elif isinstance(item, Combine):
                 shallow[item.fold.node.id] = -1
-    in_place = {i: name for name, i in plan.updates.items() if _may_write(plan, i, name)}
+    in_place = _written_in_place(plan)
     commits: list[Item] = [Commit(i, name) for name, i in plan.updates.items() if in_place.get(i) != name]
     if commits:
         if plan.stages[-1].groups:
@@ -240,38 +240,52 @@ def _axes(statement: Statement, shared: int | None) -> tuple[int, ...] | None:
     return tuple(sorted(axis for level, axis in levels.items() if level >= least))
 
 
-def _may_write(plan: Schedule, root: int, name: str) -> bool:
-    """True where the next value may overwrite the state as it is made: nothing reads the old one later or elsewhere."""
-    parts = plan.statements.get(root, [])
-    shared = root in plan.outputs or list(plan.updates.values()).count(root) != 1
-    if shared or len(parts) != 1 or parts[0].form is not Form.MAP:
-        return False
-    leaf = next((n.id for n in plan.graph.nodes if n.name == name and n.op.kind is Kind.LEAF), None)
-    if leaf is None or leaf in plan.inputs:
-        return leaf is None
-    if leaf in plan.aliases.values():
-        return False
-    writer = parts[0]
+def _written_in_place(plan: Schedule) -> dict[int, str]:
+    """Next values that may overwrite their state as they are made: node -> state.
+
+    Nothing reads the old value later or elsewhere, and every range test is over: what fails must change no state.
+    """
     steps = _steps(plan)
-    here = steps[id(writer.item)]
-    body: Sequence[object] = writer.path[-1].body if writer.path else []
+    tested = 0  # the step of the last range test
+    leaves = {n.name: n.id for n in plan.graph.nodes if n.op.kind is Kind.LEAF}
+    of_state = {leaves[name] for name in plan.updates if name in leaves}
+    products: dict[int, int] = {}  # state -> the last step in which a product reads it
+    reads: dict[int, list[tuple[Statement, Access]]] = defaultdict(list)
     for _, _, items in sections(plan):
         for item in items:
-            if steps[id(item)] < here:
-                continue
-            if isinstance(item, Product) and leaf in (item.left.root, item.right.root):
-                return False
-            for reader in statements_in(item):
-                if reader.form is Form.CHECK:
-                    return False  # what fails must change no state
-                for access in reader.operands:
-                    if access.root == leaf and not (
-                        reader.path == writer.path
-                        and access.index == writer.target
-                        and (reader is writer or (body and body.index(reader) < body.index(writer)))
-                    ):
-                        return False
-    return True
+            if isinstance(item, Product):
+                products |= {a.root: steps[id(item)] for a in reads_of(item)}
+            for statement in statements_in(item):
+                if statement.form is Form.CHECK:
+                    tested = max(tested, steps[id(item)])
+                for access in statement.operands:
+                    if access.root in of_state:
+                        reads[access.root].append((statement, access))
+
+    def may_write(root: int, name: str) -> bool:
+        parts = plan.statements.get(root, [])
+        shared = root in plan.outputs or list(plan.updates.values()).count(root) != 1
+        if shared or len(parts) != 1 or parts[0].form is not Form.MAP:
+            return False
+        (writer,) = parts
+        here = steps[id(writer.item)]
+        leaf = leaves.get(name)
+        if here <= tested or leaf in plan.inputs or leaf in plan.aliases.values():
+            return False
+        if leaf is None:
+            return True
+        body: Sequence[object] = writer.path[-1].body if writer.path else []
+
+        def over(reader: Statement, access: Access) -> bool:
+            """True where the old element has been read when the new one is stored."""
+            if steps[id(reader.item)] < here or (reader is writer and access.index == writer.target):
+                return True
+            together = reader.path == writer.path and access.index == writer.target
+            return bool(body) and together and body.index(reader) < body.index(writer)
+
+        return products.get(leaf, -1) < here and all(over(*read) for read in reads[leaf])
+
+    return {root: name for name, root in plan.updates.items() if may_write(root, name)}
 
 
 def _share(plan: Schedule) -> None:
