@@ -11,7 +11,7 @@ import numpy as np
 
 from graphc.binding import arrange, checked
 from graphc.codegen.jit import compile_source
-from graphc.crew import LEAD, crew
+from graphc.crew import LEAD, gather
 from graphc.errors import InputError, InputShapeError
 from graphc.ir import dims
 from graphc.ir.state import Array, aligned_empty
@@ -213,7 +213,7 @@ class _Data:
             np.array(x, np.int64) for x in (ins, in_bytes, in_mode, in_stage, outs, out_bytes, out_mode, out_stage)
         ]
         if self.plan.threads > 1:
-            crew().gather(self.plan.threads)
+            gather(self.plan.threads)
         with exe._lock:
             status = self.drive(
                 self.plan.kernel, first, last, self.batch, self.rows, self.order, *lists, self.dims, LEAD, self.symbol,

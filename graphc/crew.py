@@ -25,6 +25,7 @@ LEAD = 3  # words before a table of sizes: threads, the kernel's address, the bo
 SOURCE = """
 from graphc.codegen.abi import call_kernel
 from graphc.codegen.buffer import set_word, word
+from graphc.codegen.team import HELPERS, OPENED, STATUS
 from graphc.codegen.team import atomic_add, atomic_load, atomic_store, atomic_swap, relax, sem_post, sem_wait
 
 
@@ -62,9 +63,9 @@ def conduct(inputs, outputs, dims, state, work):
     threads, kernel, board = word(dims, -3), word(dims, -2), word(dims, -1)
     if atomic_swap(board, 0, 1) != 0:
         return call_kernel(kernel, inputs, outputs, dims, state, work)
-    set_word(work, 2, 0)
-    set_word(work, 3, 0)
-    set_word(work, 4, 0)
+    set_word(work, STATUS, 0)
+    set_word(work, OPENED, 0)
+    set_word(work, HELPERS, 0)
     set_word(board, 40, kernel)
     set_word(board, 41, inputs)
     set_word(board, 42, outputs)
@@ -91,12 +92,15 @@ class Crew:
 
     def __init__(self) -> None:
         self.words = aligned_empty((8 * 64,), np.dtype("int64"))
-        self.words[:] = 0
         self.board: int = self.words.ctypes.data
+        self.clear()
+
+    def clear(self) -> None:
+        """An empty board that nobody looks at, where the old one was: executables know its address."""
+        self.words[:] = 0
         self.helpers = 0
         self.guard = threading.Lock()
-        process = ctypes.CDLL(None)
-        self.works = process.sem_init(ctypes.c_void_p(self.board + 8 * 48), 0, 0) == 0
+        self.works = ctypes.CDLL(None).sem_init(ctypes.c_void_p(self.board + 8 * 48), 0, 0) == 0
 
     def gather(self, threads: int) -> None:
         """Makes sure that ``threads - 1`` helpers are there."""
@@ -127,6 +131,11 @@ def crew() -> Crew:
     return _crew[0]
 
 
+def gather(threads: int) -> None:
+    """Makes sure that a call may be shared by so many threads."""
+    crew().gather(threads)
+
+
 def processors() -> int:
     """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -138,16 +147,13 @@ def can_share() -> bool:
 
 
 def _after_fork() -> None:
-    """Threads do not follow into a child: its boards are wiped, in place, for executables know where they are."""
+    """Threads do not follow into a child."""
     for held in _crew:
-        held.words[:] = 0
-        held.helpers = 0
-        held.guard = threading.Lock()
-        ctypes.CDLL(None).sem_init(ctypes.c_void_p(held.board + 8 * 48), 0, 0)
+        held.clear()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-__all__ = ["LEAD", "WORTH", "Crew", "can_share", "conductor", "crew", "processors"]
+__all__ = ["LEAD", "WORTH", "Crew", "can_share", "conductor", "crew", "gather", "processors"]

@@ -22,7 +22,7 @@ from graphc.codegen.abi import entry_source, head_bytes
 from graphc.codegen.jit import compile_source, recall, remember
 from graphc.codegen.kernel import SIGNATURE, Kernel, build
 from graphc.codegen.record import from_record, program_key, to_record
-from graphc.crew import LEAD, WORTH, can_share, conductor, crew, processors
+from graphc.crew import LEAD, WORTH, can_share, conductor, crew, gather, processors
 from graphc.errors import CompileError, InputError, InputIndexError, InputShapeError
 from graphc.fastcall import fast_call
 from graphc.ir import dims
@@ -133,7 +133,6 @@ class Plan:
     work_bytes: int
     kernel: int  # the address to call
     threads: int
-    gather: Callable[[int], None] | None  # makes sure that so many threads are there
 
 
 class Executable:
@@ -171,9 +170,8 @@ class Executable:
         )
         self._address: int = self._compiled.address
         code = self._compiled.function.py_func.__code__
-        linecache.cache[code.co_filename] = (
-            lambda: self._listing.annotated,
-        )  # for profilers and debuggers, made when read
+        # for profilers and debuggers, made when read
+        linecache.cache[code.co_filename] = (lambda: self._listing.annotated,)
         arrays = [(t.dtype, t.ndim) for t in (*self._arguments, *self._results)]
         entering = compile_source(
             entry_source(len(self._arguments), len(self._results)), "enter", _entry_signature(arrays), on_disk=cache
@@ -244,8 +242,8 @@ class Executable:
                 raise IndexError
         except IndexError:
             work = self.workspace(plan)
-        if plan.gather is not None:
-            plan.gather(plan.threads)
+        if plan.threads > 1:
+            gather(plan.threads)
         with self._lock:
             status = self._entry(plan.kernel, *arrays, *results, plan.dims_address, self._state_address, work[1])
         self._pool.append(work)
@@ -324,14 +322,13 @@ class Executable:
         shapes = tuple(tuple(dims.evaluate(s, sizes) for s in t.shape) for t in self._results)
         symbols = [sizes[n] for n in self._program.symbols]
         if self._kernel is None:
-            return Plan(sizes, shapes, np.array(symbols, np.int64), 0, 0, 0, 1, None)
+            return Plan(sizes, shapes, np.array(symbols, np.int64), 0, 0, 0, 1)
         shared = self._most > 1 and dims.evaluate(self._kernel.cost, sizes) >= WORTH and can_share()
         threads = self._most if shared else 1
         table = np.array([threads, self._address, crew().board if shared else 0, *symbols], np.int64)
         bytes = self._head + dims.evaluate(self._kernel.work_bytes, sizes) + (threads - 1) * self._kernel.scratch_bytes
         address = conductor() if shared else self._address
-        gather = crew().gather if shared else None
-        return Plan(sizes, shapes, table, table.ctypes.data + 8 * LEAD, bytes, address, threads, gather)
+        return Plan(sizes, shapes, table, table.ctypes.data + 8 * LEAD, bytes, address, threads)
 
     def run_batches(
         self,

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from graphc.crew import gather
+
 if TYPE_CHECKING:
     from graphc.executable import Executable
 
@@ -23,6 +25,7 @@ def fast_call(exe: Executable, enter: Any) -> Callable[..., Any]:
     scope: dict[str, Any] = {
         "plans": exe._plans, "pool": exe._pool, "fresh": exe.workspace, "enter": enter, "lock": exe._lock,
         "state": exe._state_address, "failed": exe.failed, "empty": np.empty, "pack": exe._structure.pack,
+        "gather": gather,
     }  # fmt: skip
     scope |= {f"d{k}": dtype for k, dtype in enumerate(exe._dtypes)}
     key = "".join(f"{name}.shape, " for name in inputs)
@@ -37,8 +40,8 @@ def fast_call(exe: Executable, enter: Any) -> Callable[..., Any]:
         "            raise IndexError",
         "    except IndexError:",
         "        work = fresh(plan)",
-        "    if plan.gather is not None:",
-        "        plan.gather(plan.threads)",
+        "    if plan.threads > 1:",
+        "        gather(plan.threads)",
     ]
     arguments = ["plan.kernel", *inputs, *outputs, "plan.dims_address", "state", "work[1]"]
     run = f"status = enter({', '.join(arguments)})"

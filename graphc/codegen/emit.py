@@ -25,7 +25,7 @@ from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
 from graphc.ir.state import Array
-from graphc.schedule.memory import PART, nests, sections
+from graphc.schedule.memory import PART, nests
 from graphc.schedule.plan import Group, Item, Product, Schedule, Stage
 
 TABLES = {"input": "inputs", "output": "outputs", "state": "state"}
@@ -58,7 +58,7 @@ def emit(plan: Schedule, symbols: Sequence[str]) -> Text:
     """The source of the kernel of ``plan``; ``symbols`` are the sizes in its dims table."""
     writer = _Writer(plan, {name: f"n{k}" for k, name in enumerate(symbols)})
     kernel = writer.kernel()
-    nests = [_module([Line(NEST), *function]) for function in writer.functions.values()]
+    nests = [_module([Line(NEST), *function]) for _, function in writer.functions.values()]
     outside = [Line(f'nest{k} = part("{part_symbol(_joined(lines))}")') for k, lines in enumerate(nests)]
     spent = dims.total(group.cost for stage in plan.stages for group in stage.groups)
     work = writer.offsets[-1] + writer.scratch
@@ -93,7 +93,7 @@ class _Writer:
     def __init__(self, plan: Schedule, symbols: dict[str, str]) -> None:
         self.plan, self.symbols = plan, symbols
         self.failures: list[int] = []
-        self.functions: dict[str, list[Line]] = {}  # by their canonical text
+        self.functions: dict[str, tuple[int, list[Line]]] = {}  # canonical text -> number and lines
         self.calls: list[tuple[int, int]] = []  # a function, and where its places begin among the rows
         self.rows: list[int] = []
         counts = {"input": len(plan.inputs), "output": len(plan.outputs), "state": len(plan.state)}
@@ -105,11 +105,11 @@ class _Writer:
         self.places = team.header_bytes(len(plan.stages))
         self.classes = list(dict.fromkeys(slot.bytes for slot in plan.slots))
         self.table = at + len(plan.slots) + 1 + len(self.classes)  # where the addresses of functions begin
-        most = 8 * (self.table + sum(len(items) for _, _, items in sections(plan))) if plan.split else 0
+        most = 8 * (self.table + sum(len(items) for _, items in plan.sections())) if plan.split else 0
         self.offsets: list[Size] = [self.places + -(-most // 64) * 64]
         for slot in plan.slots:
             self.offsets.append(self.offsets[-1] + slot.bytes)
-        products = any(isinstance(item, Product) for _, _, items in sections(plan) for item in items)
+        products = any(isinstance(item, Product) for _, items in plan.sections() for item in items)
         self.scratch = tiles.SCRATCH if products and settings().blas == "tiles" else 0  # bytes that each thread needs
 
     def kernel(self) -> list[Line]:
@@ -118,9 +118,9 @@ class _Writer:
         stages = [*plan.stages, Stage()]
         sharing = [k for k, stage in enumerate(stages) if stage.groups]
         if plan.split:
-            self.counted = Counter(
-                self.function([item], group)[0] for _, group, items in sections(plan) for item in items
-            )
+            every = [(item, group) for group, items in plan.sections() for item in items]
+            self.own = {id(item): self.function([item], group) for item, group in every}
+            self.repeats = Counter(function[0] for function in self.own.values())
         if not sharing:
             self.locate(nest, 1)
             self.section(nest, stages[0].alone, None, 1)
@@ -171,14 +171,12 @@ class _Writer:
             nest.write(items, group, margin - 1)
             return
         first = len(self.calls)
-        for run in self.runs(items, group):
-            text, lines, rows = self.function(run, group)
-            if text not in self.functions:
-                self.functions[text] = lines
-            else:
-                for line, other in zip(self.functions[text], lines, strict=True):
-                    line.nodes += other.nodes
-            self.calls.append((list(self.functions).index(text), len(self.rows)))
+        for run in self.runs(items):
+            text, lines, rows = self.own[id(run[0])] if len(run) == 1 else self.function(run, group)
+            number, known = self.functions.setdefault(text, (len(self.functions), lines))
+            for line, other in zip(known, lines, strict=True) if known is not lines else ():
+                line.nodes += other.nodes
+            self.calls.append((number, len(self.rows)))
             self.rows += rows
         if not items:
             return
@@ -190,11 +188,11 @@ class _Writer:
         nest.line(margin + 1, "if status != 0:")
         nest.line(margin + 2, "return status")
 
-    def runs(self, items: list[Item], group: Group | None) -> Iterator[list[Item]]:
+    def runs(self, items: list[Item]) -> Iterator[list[Item]]:
         """Items that share a function: alone where others do the same, else with unlike neighbours."""
         run: list[Item] = []
         for item in items:
-            repeated = self.counted[self.function([item], group)[0]] > 1
+            repeated = self.repeats[self.own[id(item)][0]] > 1
             if run and (repeated or sum(map(nests, run)) + nests(item) > PART):
                 yield run
                 run = []

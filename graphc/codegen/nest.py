@@ -19,7 +19,19 @@ from graphc.ir.op import Kind
 from graphc.ir.types import DType
 from graphc.schedule.access import Access, Index, is_formula, row_major
 from graphc.schedule.expand import blas_operand
-from graphc.schedule.plan import Buffer, Combine, Commit, Form, Group, Item, Loop, Product, Schedule, Statement
+from graphc.schedule.plan import (
+    Buffer,
+    Combine,
+    Commit,
+    Form,
+    Group,
+    Item,
+    Loop,
+    Product,
+    Schedule,
+    Statement,
+    memory_of,
+)
 from graphc.schedule.stages import is_function, statements_in
 
 SHORT = {"float32": "f32", "float64": "f64", "int32": "i32", "int64": "i64", "uint8": "u8", "bool": "bool"}
@@ -137,36 +149,27 @@ class Nest:
         """The loop in blocks: inner loops for all steps of a block, then the statements between them, and so on."""
         self.put(1, f"for b0 in range({span}, {BLOCK}):")
         self.put(2, f"e0 = min(b0 + {BLOCK}, {span.split(', ')[1]})")
-        before = set(_assigned(self.body))
-        sections: list[tuple[int, int]] = []
+        start, outside = len(self.body), set(_assigned(self.body))
+        texts: list[list[Line]] = []
         for _, items in itertools.groupby(loop.body, lambda item: isinstance(item, Loop)):
-            self.put(2, "for i0 in range(b0, e0):")
             inner, first = dict(loads), len(self.body)
             self.margin, self.in_blocks = self.margin + 1, True
             for item in items:
                 self.item(item, 2, inner)
             self.margin, self.in_blocks = self.margin - 1, False
-            sections.append((first, len(self.body)))
+            texts.append(self.body[first:])
+        del self.body[start:]
         held: dict[str, str] = {}  # values that cross from one loop over the block to a later one
-        texts = [self.body[a:b] for a, b in sections]
-        for k in reversed(range(len(sections))):
-            first, last = sections[k]
-            mine = [n for n in dict.fromkeys(_assigned(texts[k])) if n not in before]
-            later = {w for text in texts[k + 1 :] for line in text for w in re.findall(r"\bv\d+\b", line.text)}
-            stores = []
-            for name in (n for n in mine if n in later):
+        for k, text in enumerate(texts):
+            made = [name for name in dict.fromkeys(_assigned(text)) if name not in outside]
+            later = {name for other in texts[k + 1 :] for name in _mentioned(other)}
+            self.put(2, "for i0 in range(b0, e0):")
+            for name in (n for n in _mentioned(text) if n in held and n not in made):
+                self.put(3, f"{name} = {held[name]}[i0 - b0]")
+            self.body += text
+            for name in (n for n in made if n in later):
                 held[name] = self.pointer_of_block(int(name[1:]))
-                stores.append(Line("    " * (3 + self.margin) + f"{held[name]}[i0 - b0] = {name}"))
-            self.body[last:last] = stores
-        shift = 0
-        for k, (first, _) in enumerate(sections):
-            mine_first = set(_assigned(texts[k]))
-            used = dict.fromkeys(w for line in texts[k] for w in re.findall(r"\bv\d+\b", line.text))
-            loaded = [n for n in used if n in held and n not in mine_first]
-            lines = [Line("    " * (3 + self.margin) + f"{n} = {held[n]}[i0 - b0]") for n in loaded]
-            self.body[first + shift : first + shift] = lines
-            stored = sum(n in held for n in mine_first)
-            shift += len(lines) + stored
+                self.put(3, f"{held[name]}[i0 - b0] = {name}")
 
     def pointer_of_block(self, id: int) -> str:
         """The name of memory for one value at each step of a block."""
@@ -330,9 +333,7 @@ class Nest:
         made = self.plan.statements.get(node.id)
         if made and made[0].form in (Form.MAP, Form.REDUCE) and self.in_scope(made[0], s):
             return f"v{node.id}"
-        root = node.id
-        while root in self.plan.aliases:
-            root = self.plan.aliases[root]
+        root = memory_of(self.plan.aliases, node.id)
         buffer = self.plan.buffers[root]
         if root != node.id:  # the same memory in another shape
             buffer = Buffer(buffer.place, tuple(range(node.type.ndim)), node.type.shape, buffer.step)
@@ -354,7 +355,7 @@ class Nest:
 
     def in_scope(self, producer: Statement, reader: Statement) -> bool:
         """True where the producer's scalar is still at hand at the reader."""
-        made = producer.path if producer.form is Form.MAP else producer.path[: producer.open_depth]
+        made = producer.complete_in
         if producer.form is Form.REDUCE and self.accumulated(producer):
             return False
         if self.plan.scopes[id(producer.item)] != self.plan.scopes[id(reader.item)]:
@@ -482,10 +483,8 @@ class Nest:
 
     def element(self, access: Access, batch: int, dtype: DType) -> str:
         """The address of a product operand's first element, within its batch."""
-        root = access.root
-        shape = self.graph.nodes[root].type.shape
-        while root in self.plan.aliases:
-            root = self.plan.aliases[root]
+        shape = self.graph.nodes[access.root].type.shape
+        root = memory_of(self.plan.aliases, access.root)
         buffer = Buffer(self.plan.buffers[root].place, tuple(range(len(shape))), shape)
         index = tuple(ix if ix.level is None or ix.level < batch else Index(None, ix.start) for ix in access.index)
         return self.element_of(buffer, index, dtype)
@@ -499,6 +498,11 @@ class Nest:
 def _assigned(lines: Sequence[Line]) -> list[str]:
     """Values that lines compute, in order."""
     return [m.group(1) for line in lines if (m := re.match(r"\s*(v\d+) = ", line.text))]
+
+
+def _mentioned(lines: Sequence[Line]) -> dict[str, None]:
+    """Values that lines compute or read, in order."""
+    return dict.fromkeys(name for line in lines for name in re.findall(r"\bv\d+\b", line.text))
 
 
 def shard_count(nest: Nest, group: Group) -> str:

@@ -90,8 +90,17 @@ def _external(builder: Any, name: str, *args: Any) -> Any:
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
 
 
-def _give_way(builder: Any) -> None:
-    _external(builder, "SwitchToThread" if sys.platform == "win32" else "sched_yield")
+def _relax(builder: Any, spins: Any) -> None:
+    """A step of waiting: at first a pause, then the processor is offered to others."""
+    _pause(builder)
+    with builder.if_then(builder.icmp_unsigned(">", spins, WORD(PATIENCE))):
+        _external(builder, "SwitchToThread" if sys.platform == "win32" else "sched_yield")
+
+
+def _count(builder: Any, work: Any, stage: Any, line: int) -> Any:
+    """Adds one to a stage's counter, which is ``line`` cache lines behind the header's first; what it was."""
+    k = builder.add(builder.mul(stage, WORD(16)), WORD(8 * line))
+    return builder.atomic_rmw("add", _slot(builder, work, k), WORD(1), "seq_cst")
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -99,9 +108,7 @@ def relax(typingctx: Any, spins: Any) -> Any:
     """A step of waiting: at first a pause, then the processor is offered to others."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        _pause(builder)
-        with builder.if_then(builder.icmp_unsigned(">", args[0], WORD(PATIENCE))):
-            _give_way(builder)
+        _relax(builder, args[0])
         return context.get_dummy_value()
 
     return types.none(types.int64), codegen
@@ -184,8 +191,7 @@ def claim(typingctx: Any, work: Any, k: Any) -> Any:
     """The number of a shard of stage ``k`` that nobody has claimed; too large where there is none left."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        line = builder.add(builder.mul(args[1], WORD(16)), WORD(8))
-        return builder.atomic_rmw("add", _slot(builder, args[0], line), WORD(1), "seq_cst")
+        return _count(builder, args[0], args[1], 1)
 
     return types.int64(types.int64, types.int64), codegen
 
@@ -195,9 +201,7 @@ def finish(typingctx: Any, work: Any, k: Any) -> Any:
     """Notes that a shard of stage ``k`` is done; how many are."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        line = builder.add(builder.mul(args[1], WORD(16)), WORD(16))
-        before = builder.atomic_rmw("add", _slot(builder, args[0], line), WORD(1), "seq_cst")
-        return builder.add(before, WORD(1))
+        return builder.add(_count(builder, args[0], args[1], 2), WORD(1))
 
     return types.int64(types.int64, types.int64), codegen
 
@@ -232,10 +236,8 @@ def opened(typingctx: Any, work: Any, k: Any) -> Any:
         ready = builder.or_(builder.icmp_signed(">=", now, k), builder.icmp_signed("!=", status, WORD(0)))
         builder.cbranch(ready, done, wait)
         builder.position_at_end(wait)
-        _pause(builder)
         more = builder.add(spins, WORD(1))
-        with builder.if_then(builder.icmp_unsigned(">", more, WORD(PATIENCE))):
-            _give_way(builder)
+        _relax(builder, more)
         spins.add_incoming(more, builder.block)
         builder.branch(look)
         builder.position_at_end(done)

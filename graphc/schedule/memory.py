@@ -8,7 +8,7 @@ one group that are never alive together, since a shard keeps to its own rows.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from graphc.ir import dims
@@ -30,8 +30,9 @@ from graphc.schedule.plan import (
     Slot,
     Stage,
     Statement,
+    memory_of,
 )
-from graphc.schedule.stages import reads_of, stages, statements_in
+from graphc.schedule.stages import made_by, reads_of, stages, statements_in
 
 ALIGNMENT = 64  # bytes
 PART = 24  # loop nests in one function; Numba's cost grows faster than linearly beyond
@@ -49,23 +50,14 @@ def schedule(graph: Graph, inputs: Sequence[int], n_outputs: int, updates: Seque
     plan.scopes = _scopes(plan)
     _leaves(plan)
     _keep(plan)
-    plan.scopes = _scopes(plan)  # commits have joined
     _share(plan)
     return plan
-
-
-def sections(plan: Schedule) -> Iterator[tuple[int, Group | None, list[Item]]]:
-    """Runs of items that one thread works through: the stage's lone items, then each of its groups."""
-    for k, stage in enumerate(plan.stages):
-        yield k, None, stage.alone
-        for group in stage.groups:
-            yield k, group, group.items
 
 
 def _scopes(plan: Schedule) -> dict[int, int]:
     """id of an item -> the function or section in which its scalars are at hand."""
     out: dict[int, int] = {}
-    for k, (_, _, items) in enumerate(sections(plan)):
+    for k, (_, items) in enumerate(plan.sections()):
         for item in items:
             out[id(item)] = len(out) if plan.split else k
     return out
@@ -145,10 +137,10 @@ def _keep(plan: Schedule) -> None:
             producer = _producer(plan, access.root)
             if producer is not None:
                 together = part[id(producer.item)] == part[id(statement.item)]
-                shared = _common(_made_in(producer), statement.path) if together else -1
+                shared = _common(producer.complete_in, statement.path) if together else -1
                 shallow[access.root] = min(shallow.get(access.root, len(producer.path)), shared)
     whole = {plan.aliases[i] for i in plan.aliases} | set(plan.outputs) | set(plan.updates.values())
-    for _, _, items in sections(plan):
+    for _, items in plan.sections():
         for item in items:
             if isinstance(item, Product):
                 whole |= {item.node.id, item.left.root, item.right.root}
@@ -160,7 +152,7 @@ def _keep(plan: Schedule) -> None:
         if plan.stages[-1].groups:
             plan.stages.append(Stage())
         plan.stages[-1].alone += commits
-    sharded = {id(item) for _, group, items in sections(plan) if group is not None for item in items}
+    sharded = {id(item) for group, items in plan.sections() if group is not None for item in items}
     for node in nodes:
         if node.id in plan.buffers or node.id in plan.aliases or node.op.kind is Kind.LEAF:
             continue
@@ -216,11 +208,6 @@ def _producer(plan: Schedule, root: int) -> Statement | None:
     return parts[0] if parts else None
 
 
-def _made_in(producer: Statement) -> list[Loop]:
-    """The loops inside which the producer's value is complete."""
-    return producer.path if producer.form is Form.MAP else producer.path[: producer.open_depth]
-
-
 def _common(left: Sequence[Loop], right: Sequence[Loop]) -> int:
     depth = 0
     while depth < min(len(left), len(right)) and left[depth] is right[depth]:
@@ -230,7 +217,7 @@ def _common(left: Sequence[Loop], right: Sequence[Loop]) -> int:
 
 def _axes(statement: Statement, shared: int | None) -> tuple[int, ...] | None:
     """Axes that must be stored; None where a scalar will do."""
-    made = len(_made_in(statement))
+    made = len(statement.complete_in)
     least = made if shared is None else min(shared, made)
     levels = {ix.level: axis for axis, ix in enumerate(statement.target) if ix.level is not None}
     inner = [axis for level, axis in levels.items() if level >= made]  # an accumulator over inner loops
@@ -251,7 +238,7 @@ def _written_in_place(plan: Schedule) -> dict[int, str]:
     of_state = {leaves[name] for name in plan.updates if name in leaves}
     products: dict[int, int] = {}  # state -> the last step in which a product reads it
     reads: dict[int, list[tuple[Statement, Access]]] = defaultdict(list)
-    for _, _, items in sections(plan):
+    for _, items in plan.sections():
         for item in items:
             if isinstance(item, Product):
                 products |= {a.root: steps[id(item)] for a in reads_of(item)}
@@ -303,19 +290,15 @@ def _share(plan: Schedule) -> None:
         if rows.setdefault(key, group) is not group:
             rows[key] = None
 
-    for _, group, items in sections(plan):
+    for group, items in plan.sections():
         for place, item in enumerate(items):
-            made = [s.node.id for s in statements_in(item)]
-            if isinstance(item, Product):
-                made.append(item.node.id)
-            elif isinstance(item, Commit):
+            made = made_by(item)
+            if isinstance(item, Commit):
                 made.append(item.root)
             elif isinstance(item, Combine):
-                made.append(item.fold.node.id)
                 touch(~item.fold.node.id, steps[id(item)], None, 0)
             for root in (*made, *(a.root for a in reads_of(item))):
-                while root in plan.aliases:
-                    root = plan.aliases[root]
+                root = memory_of(plan.aliases, root)
                 if root in plan.buffers and plan.buffers[root].place[0] == "work":
                     touch(root, steps[id(item)], group, place)
                 if group is not None and root in plan.partials and root in made:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from graphc.ir.dims import Size
@@ -57,6 +58,11 @@ class Statement:
         while depth < len(self.sizes) and depth in kept:
             depth += 1
         return depth
+
+    @property
+    def complete_in(self) -> list[Loop]:
+        """The loops inside which its value is complete."""
+        return self.path if self.form is Form.MAP else self.path[: self.open_depth]
 
 
 @dataclass(eq=False, slots=True)
@@ -156,6 +162,20 @@ class Schedule:
     slots: list[Slot] = field(default_factory=list)
     state: tuple[str, ...] = ()
     constants: tuple[int, ...] = ()
+
+    def sections(self) -> Iterator[tuple[Group | None, list[Item]]]:
+        """Runs of items that one thread works through: a stage's lone items, then each of its groups."""
+        for stage in self.stages:
+            yield None, stage.alone
+            for group in stage.groups:
+                yield group, group.items
+
+
+def memory_of(aliases: Mapping[int, int], node: int) -> int:
+    """The node whose memory a node's result is, in this shape or another."""
+    while node in aliases:
+        node = aliases[node]
+    return node
 
 
 def describe(plan: Schedule) -> str:

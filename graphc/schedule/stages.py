@@ -14,7 +14,7 @@ from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
 from graphc.schedule.access import Access
-from graphc.schedule.plan import Combine, Commit, Form, Group, Item, Loop, Product, Stage, Statement
+from graphc.schedule.plan import Combine, Commit, Form, Group, Item, Loop, Product, Stage, Statement, memory_of
 
 # Costs are counted in multiply-adds of a matrix product, about a hundredth of a nanosecond each.
 STATEMENT, FUNCTION = 16, 48  # an operation of one instruction or so, and one that is a function
@@ -72,6 +72,15 @@ def statements_in(item: Item) -> Iterator[Statement]:
     elif isinstance(item, Loop):
         for part in item.body:
             yield from statements_in(part)
+
+
+def made_by(item: Item) -> list[int]:
+    """The nodes whose values an item makes, in whole or in part."""
+    if isinstance(item, Product):
+        return [item.node.id]
+    if isinstance(item, Combine):
+        return [item.fold.node.id]
+    return [s.node.id for s in statements_in(item)]
 
 
 def reads_of(item: Item) -> Iterator[Access]:
@@ -142,9 +151,7 @@ class _Placer:
         tied = []
         for access in reads_of(item):
             for root in (access.root, *access.gates):
-                base = root
-                while base in self.aliases:
-                    base = self.aliases[base]
+                base = memory_of(self.aliases, root)
                 if base not in self.home:
                     continue
                 stage, group = self.home[base]
@@ -181,10 +188,7 @@ class _Placer:
 
     def _alone(self, item: Item, k: int) -> None:
         self._stage(k).alone.append(item)
-        made = [item.fold.node.id] if isinstance(item, Combine) else [s.node.id for s in statements_in(item)]
-        if isinstance(item, Product):
-            made = [item.node.id]
-        for node in made:
+        for node in made_by(item):
             self._made(node, k, None, None)
 
     def _made(self, node: int, k: int, group: Group | None, axis: int | None) -> None:
@@ -199,4 +203,4 @@ class _Placer:
         return self.stages[k]
 
 
-__all__ = ["cost", "is_function", "reads_of", "shared_operand", "stages", "statements_in"]
+__all__ = ["cost", "is_function", "made_by", "reads_of", "shared_operand", "stages", "statements_in"]
