@@ -103,9 +103,9 @@ class Program:
     def optimised(self) -> Graph:
         return self.stages[-1][1]
 
-    def kernel(self) -> Kernel:
-        """The kernel, by all passes."""
-        return build(self.optimised, self.inputs, self.n_outputs, self.updates, self.symbols)
+    def kernel(self, serial: bool = False) -> Kernel:
+        """The kernel, by all passes; a serial one is for a single thread."""
+        return build(self.optimised, self.inputs, self.n_outputs, self.updates, self.symbols, serial)
 
     @property
     def arguments(self) -> list[Tensor]:
