@@ -234,6 +234,13 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
+def entry_file(source: str) -> Path | None:
+    """Where the machine code of a source is kept, apart for each machine and graphc; None where it cannot be."""
+    with contextlib.suppress(OSError):
+        return cache_root() / f"{_key(source, _digest('codegen'))}.kernel"
+    return None
+
+
 # ---- files with their sum
 
 
