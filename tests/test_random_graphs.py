@@ -95,3 +95,13 @@ def test_a_failing_seed_shrinks_to_a_script_that_runs(capsys: pytest.CaptureFixt
     assert len(small.steps) < len(graph.steps) and any("sum" in s.code for s in small.steps)
     exec(small.script().replace("('numba', 'numpy')", "('numpy',)"), {})
     assert "array" in capsys.readouterr().out
+
+
+def test_a_value_read_early_is_not_taken_for_the_next_in_its_place() -> None:
+    """A scalar, and then what an inner loop makes, lie in one place of the workspace: the second must be read anew."""
+    g = gx.Graph("places", float_dtype="float64")
+    x, w = g.input("x", ("n", 1), "float64"), g.input("w", (3,), "float64")
+    spread = gx.prod(gx.permute_dims(gx.var(w + x, axis=1, keepdims=True), (1, 0)), axis=1)
+    y = gx.mean(gx.tanh(gx.relu(gx.concat([spread, spread * 2.0], 0) - 0.123)))
+    slope = gx.compile([x, w], gx.grad(y, w))(np.array([[0.4], [1.1], [0.9]]), np.array([0.5, 0.6, 0.45]))
+    np.testing.assert_array_equal(slope, np.zeros(3))  # nothing passes the relu

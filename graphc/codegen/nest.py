@@ -47,6 +47,9 @@ class Line:
     nodes: tuple[int, ...] = ()
 
 
+Loads = dict[tuple[int, str], str]  # whose value is read where -> its name; others may come to lie there later
+
+
 class Nest:
     """Writes the body of one function: loops, statements and products, on typed pointers.
 
@@ -66,7 +69,7 @@ class Nest:
     def write(self, items: Sequence[Item], group: Group | None, margin: int) -> None:
         """Appends the code of ``items``."""
         self.group, self.margin = group, margin
-        loads: dict[str, str] = {}
+        loads: Loads = {}
         for item in items:
             self.item(item, 1, loads)
 
@@ -102,7 +105,7 @@ class Nest:
 
     # ---- items
 
-    def item(self, item: Item, depth: int, loads: dict[str, str]) -> None:
+    def item(self, item: Item, depth: int, loads: Loads) -> None:
         if isinstance(item, Loop):
             self.loop(item, depth, loads)
         elif isinstance(item, Product):
@@ -114,7 +117,7 @@ class Nest:
         else:
             self.statement(item, depth, loads)
 
-    def loop(self, loop: Loop, depth: int, loads: dict[str, str]) -> None:
+    def loop(self, loop: Loop, depth: int, loads: Loads) -> None:
         for fold in loop.folds:
             self.start(fold, depth)
         whole = depth > 1 or self.group is None
@@ -145,7 +148,7 @@ class Nest:
         kept = [(s, self.plan.buffers[s.node.id]) for s in made if s.node.id in self.plan.buffers]
         return all(s.kept.get(0) in buffer.axes for s, buffer in kept)
 
-    def blocks(self, loop: Loop, span: str, loads: dict[str, str]) -> None:
+    def blocks(self, loop: Loop, span: str, loads: Loads) -> None:
         """The loop in blocks: inner loops for all steps of a block, then the statements between them, and so on."""
         self.put(1, f"for b0 in range({span}, {BLOCK}):")
         self.put(2, f"e0 = min(b0 + {BLOCK}, {span.split(', ')[1]})")
@@ -254,7 +257,7 @@ class Nest:
         code = self.narrow(_fill(node.op.code, {"acc": f"{held}[{at}]", "a": there}), node.type.dtype)
         self.put(inner, f"{held}[{at}] = {there} if c == 0 else {code}", node.id)
 
-    def statement(self, s: Statement, depth: int, loads: dict[str, str]) -> None:
+    def statement(self, s: Statement, depth: int, loads: Loads) -> None:
         node, op = s.node, s.node.op
         buffer = self.plan.buffers.get(node.id)
         values = self.operands(s, depth, loads)
@@ -265,7 +268,6 @@ class Nest:
             self.put(depth, f"v{node.id} = {code}", node.id)
             if buffer is not None:
                 self.store(s, buffer, f"v{node.id}", depth)
-                self.forget(buffer, node.type.dtype, loads)
         elif s.form is Form.REDUCE:
             self.reduce(s, values[0], self.home(s), depth)
         else:
@@ -315,7 +317,7 @@ class Nest:
 
     # ---- expressions
 
-    def operands(self, s: Statement, depth: int, loads: dict[str, str]) -> list[str]:
+    def operands(self, s: Statement, depth: int, loads: Loads) -> list[str]:
         """The text of each operand's value; data-dependent ones last, since they need the others."""
         values = [""] * len(s.operands)
         late = [any(ix.slot is not None for ix in a.index) for a in s.operands]
@@ -323,7 +325,7 @@ class Nest:
             values[slot] = self.value(s, s.operands[slot], values, depth, loads)
         return values
 
-    def value(self, s: Statement, access: Access, values: Sequence[str], depth: int, loads: dict[str, str]) -> str:
+    def value(self, s: Statement, access: Access, values: Sequence[str], depth: int, loads: Loads) -> str:
         node = self.graph.nodes[access.root]
         if node.op.name == "constant" and node.type.shape == ():
             assert node.value is not None
@@ -339,10 +341,10 @@ class Nest:
             buffer = Buffer(buffer.place, tuple(range(node.type.ndim)), node.type.shape, buffer.step)
         held = self.pointer(buffer.place, node.type.dtype)
         text = f"{held}[{self.place(buffer, access.index, dict(enumerate(values)))}]"
-        if text not in loads:
-            loads[text] = f"x{len(self.body)}"
-            self.put(depth, f"{loads[text]} = {text}")
-        return loads[text]
+        if (root, text) not in loads:
+            loads[root, text] = f"x{len(self.body)}"
+            self.put(depth, f"{loads[root, text]} = {text}")
+        return loads[root, text]
 
     def formula(self, node: Node, access: Access) -> str:
         """A value that its index gives."""
@@ -361,12 +363,6 @@ class Nest:
         if self.plan.scopes[id(producer.item)] != self.plan.scopes[id(reader.item)]:
             return False
         return len(reader.path) >= len(made) and all(a is b for a, b in zip(made, reader.path, strict=False))
-
-    def forget(self, buffer: Buffer, dtype: DType, loads: dict[str, str]) -> None:
-        """What was read from a place that has just been written is read again."""
-        held = self.pointer(buffer.place, dtype)
-        for text in [t for t in loads if t.startswith(held + "[")]:
-            del loads[text]
 
     def expression(self, s: Statement, values: Sequence[str]) -> str:
         node = s.node
