@@ -7,6 +7,7 @@ lock. Where it is missing or damaged, one process compiles it under a lock; othe
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import hashlib
 import json
@@ -37,6 +38,7 @@ from numba.core.serialize import dumps
 from graphc.codegen import tiles
 from graphc.codegen.abi import PART, part_symbol
 from graphc.codegen.blas import library_name
+from graphc.codegen.pipeline import Compiler
 from graphc.config import __version__, cache_root, settings
 from graphc.errors import CompileError, caller
 
@@ -72,7 +74,10 @@ class Compiled:
         if not self.cache_hit:
             return self.function
         options = {k: v for k, v in self.function.targetoptions.items() if k != "nopython"}
-        return numba.njit(self.function.signatures[0], **options)(self.function.py_func)
+        made = numba.njit(pipeline_class=Compiler, **options)(self.function.py_func)
+        (result,) = self.function.overloads.values()
+        made.compile(result.signature)
+        return made
 
 
 _shared: dict[str, Compiled] = {}  # equal kernels are compiled and held once
@@ -148,7 +153,11 @@ def _define(name: str, source: str) -> dict[str, Any]:
     """The namespace of a source text, run as a module of its own, by which Numba tells its functions apart."""
     module = types.ModuleType(name)
     sys.modules[name] = module
-    exec(compile(source, f"<{name}>", "exec"), vars(module))
+    tree = ast.parse(source)
+    exec(compile(tree, f"<{name}>", "exec"), vars(module))
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef):
+            vars(module)[node.name].tree = node  # read by the compiler
     return vars(module)
 
 
@@ -156,7 +165,7 @@ def _define(name: str, source: str) -> dict[str, Any]:
 
 
 def _compile(function: Any, signature: Any, options: dict[str, Any], key: str | None) -> Compiled:
-    made = numba.njit(**options)(function)
+    made = numba.njit(pipeline_class=Compiler, **options)(function)
     hit = False
     try:
         if key is not None:
