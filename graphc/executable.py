@@ -7,7 +7,7 @@ import linecache
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any
 
@@ -16,6 +16,7 @@ from numba.core import types
 from numba.core.errors import NumbaError
 from numba.np.numpy_support import from_dtype
 
+from graphc.background import Background
 from graphc.batches import run_batches
 from graphc.binding import arrange, check_out, convert
 from graphc.codegen.abi import entry_source, head_bytes
@@ -23,10 +24,10 @@ from graphc.codegen.jit import compile_source, recall, remember
 from graphc.codegen.kernel import SIGNATURE, Kernel, build
 from graphc.codegen.record import from_record, program_key, to_record
 from graphc.crew import LEAD, WORTH, can_share, conductor, crew, gather, processors
-from graphc.errors import CompileError, InputError, InputIndexError, InputShapeError
+from graphc.errors import CompileError, InputError, InputIndexError, InputShapeError, Origin, caller
 from graphc.fastcall import fast_call
 from graphc.ir import dims
-from graphc.ir.graph import Graph, Tensor
+from graphc.ir.graph import Graph, Tensor, located
 from graphc.ir.state import Array, aligned_empty
 from graphc.ir.text import print_graph
 from graphc.native import njit_function
@@ -141,7 +142,9 @@ class Executable:
     Calls without updates run side by side in several threads, calls with updates one after the other.
     """
 
-    def __init__(self, program: Program, *, threads: int | None, fastmath: bool, backend: str, cache: bool) -> None:
+    def __init__(
+        self, program: Program, *, threads: int | None, fastmath: bool, backend: str, cache: bool, lazy: bool = False
+    ) -> None:
         self._program = program
         self._arguments = tuple(program.arguments)
         self._results = program.results
@@ -158,13 +161,23 @@ class Executable:
         self._lock = nullcontext() if self.stateless else state.lock.writing if program.updates else state.lock.reading
         self._kernel: Kernel | None = None
         self._fast: Callable[..., Any] | None = None
+        self._coming: Background | None = None  # the kernel, where calls do not wait for it
         if backend == "numba":
-            self._build(cache)
+            known = _recalled(program) if cache else None
+            if known is None and lazy:
+                self._coming = Background(partial(self._build_behind, caller()))
+            else:
+                self._build(known)
 
-    def _build(self, cache: bool) -> None:
-        """Generates, compiles and binds the kernel and the function that enters it from Python."""
-        program = self._program
-        self._kernel = kernel = _recalled(program) if cache else program.kernel()
+    def _build_behind(self, origin: Origin) -> None:
+        """`_build` in a thread, for the line that asked for it."""
+        with located("compile", origin):
+            self._build(None)
+
+    def _build(self, known: Kernel | None) -> None:
+        """Generates, compiles and binds the kernel and the function that enters it from Python, then uses them."""
+        program, cache = self._program, self.cache
+        kernel = known or program.kernel()
         self._compiled = compile_source(
             kernel.source, "kernel", SIGNATURE, on_disk=cache, fastmath=self.fastmath, parts=kernel.parts
         )
@@ -182,6 +195,10 @@ class Executable:
         self._state = [*(storage[name] for name in kernel.state_names), *kernel.constants]
         self._state_table = np.array([a.ctypes.data for a in self._state], np.int64)
         self._state_address: int = self._state_table.ctypes.data
+        if cache and known is None:
+            _remember(program, kernel)
+        self._kernel = kernel  # from here on calls run it, with plans of its own
+        self._plans = {}
         self._fast = fast_call(self, entering.function)
 
     def __repr__(self) -> str:
@@ -213,6 +230,8 @@ class Executable:
         if self._fast is not None and out is None and not kwargs:
             with suppress(TypeError, KeyError, AttributeError, NumbaError):
                 return self._fast(*args)
+        if self._coming is not None:
+            self._coming.check()
         if kwargs or len(args) != len(self._arguments):
             args = tuple(arrange(self._arguments, args, kwargs))
         arrays = [
@@ -227,7 +246,7 @@ class Executable:
             check_out(described, results, [*arrays, *self.graph.state.storage.values()])
         else:
             results = [np.empty(s, d) for s, d in zip(plan.shapes, self._dtypes, strict=True)]
-        if self._kernel is None:
+        if plan.kernel == 0:
             self._interpret(plan, arrays, results)
         else:
             self._run(plan, arrays, results)
@@ -286,10 +305,11 @@ class Executable:
 
     def _plan(self, arrays: Sequence[Array], key: tuple[tuple[int, ...], ...]) -> Plan:
         """Checks shapes against the declared ones, and works out everything that depends on sizes."""
+        plans = self._plans  # before the plan is made: a kernel that comes meanwhile has others
         plan = self.plan_for(self._bind(key))
-        if len(self._plans) >= MOST_PLANS:
-            self._plans.clear()
-        self._plans[key] = plan
+        if len(plans) >= MOST_PLANS:
+            plans.clear()
+        plans[key] = plan
         return plan
 
     def _bind(self, shapes: Sequence[tuple[int, ...]]) -> dict[str, int]:
@@ -349,7 +369,18 @@ class Executable:
 
         Raises InputError where the arrays or options do not fit.
         """
+        self.wait()
         return run_batches(self, arrays, batch_size, shuffle, seed, drop_last, progress)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Waits for the kernel of an executable that was compiled with ``lazy=True``, ``timeout`` seconds at most.
+
+        Returns whether calls run machine code from now on: at once where compiling was not lazy, and False for
+        ``backend="numpy"``. Raises what the compiler raised.
+        """
+        if self._coming is not None:
+            self._coming.wait(timeout)
+        return self._kernel is not None
 
     # ---- inside other compiled code
 
@@ -385,7 +416,7 @@ class Executable:
         return njit_function(self)
 
     def _need_kernel(self) -> None:
-        if self._kernel is None:
+        if not self.wait():
             raise CompileError('backend="numpy" has no machine code; compile with backend="numba"')
 
     # ---- looks
@@ -406,7 +437,7 @@ class Executable:
     def stages(self) -> Mapping[str, str]:
         """The text of every stage of the compiler, in order."""
         out = {name: print_graph(graph) for name, graph in self._program.stages}
-        if self._kernel is not None:
+        if self.wait():
             out["schedule"] = self._listing.loops
             out["source"] = self.source
             out["llvm"] = self._compiled.llvm
@@ -417,20 +448,25 @@ class Executable:
         """Bytes of workspace for given symbolic sizes, ``exe.memory(batch=256)``; InputError for other names."""
         if set(sizes) != set(self._program.symbols):
             raise InputError(f"memory: expected the sizes {', '.join(self._program.symbols)}, found {', '.join(sizes)}")
+        self.wait()
         return self.plan_for(dict(sizes)).work_bytes
 
 
-def _recalled(program: Program) -> Kernel:
-    """The program's kernel from the cache's record of it, or made and recorded."""
-    key = program_key(program.source, program.inputs, program.n_outputs, program.updates)
-    record = recall(key)
+def _key(program: Program) -> str:
+    return program_key(program.source, program.inputs, program.n_outputs, program.updates)
+
+
+def _recalled(program: Program) -> Kernel | None:
+    """The program's kernel from the cache's record of it, where it was compiled before."""
+    record = recall(_key(program))
+    return None if record is None else from_record(record, program.source, program.updates)
+
+
+def _remember(program: Program, kernel: Kernel) -> None:
+    """Records a kernel that has been compiled."""
+    record = to_record(kernel, program.source, program.updates)
     if record is not None:
-        return from_record(record, program.source, program.updates)
-    kernel = program.kernel()
-    made = to_record(kernel, program.source, program.updates)
-    if made is not None:
-        remember(key, made)
-    return kernel
+        remember(_key(program), record)
 
 
 def _entry_signature(arrays: Sequence[tuple[Any, int]]) -> Any:

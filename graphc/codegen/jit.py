@@ -8,6 +8,7 @@ lock. Where it is missing or damaged, one process compiles it under a lock; othe
 from __future__ import annotations
 
 import ast
+import atexit
 import contextlib
 import hashlib
 import json
@@ -81,7 +82,13 @@ class Compiled:
 
 
 _shared: dict[str, Compiled] = {}  # equal kernels are compiled and held once
+
+# One function is compiled at a time. Neither the end of the process nor a fork falls into the middle of one: LLVM would
+# be torn down under a running thread, or its locks would stay taken in the child.
 _guard = threading.RLock()
+atexit.register(_guard.acquire)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_guard.acquire, after_in_parent=_guard.release, after_in_child=_guard.release)
 
 
 def compile_source(
@@ -107,12 +114,13 @@ def compile_source(
     if not python_callable:
         options["no_cpython_wrapper"] = True
     calls_blas = (library_name(),) if "graphc.codegen.blas" in source else ()
-    tiles.bind(source, lambda *text: compile_source(*text, on_disk=on_disk).address)
+    with _guard:
+        tiles.bind(source, lambda *text: compile_source(*text, on_disk=on_disk).address)
     key = _key(source, entry, str(signature), repr(sorted(options.items())), _digest("codegen"), *calls_blas, *extra)
+    made = () if key in _shared else tuple([_part(text, on_disk, fastmath) for text in parts])
     with _guard:
         held = _shared.get(key)
         if held is None:
-            made = tuple(_part(text, on_disk, fastmath) for text in parts)
             function = _define(f"graphc_kernel_{key}", source)[entry]
             held = _compile(function, signature, options, key if on_disk else None)
             held = _shared[key] = replace(held, parts=made)
@@ -122,8 +130,9 @@ def compile_source(
 def _part(source: str, on_disk: bool, fastmath: bool) -> Compiled:
     """A function of a kernel, bound to its symbol, which the next kernel will ask for."""
     words = f"int64({', '.join(['int64'] * len(PART))})"
-    made = compile_source(source, "nest", words, on_disk=on_disk, fastmath=fastmath, python_callable=False)
-    ll.add_symbol(part_symbol(source), made.address)
+    with _guard:
+        made = compile_source(source, "nest", words, on_disk=on_disk, fastmath=fastmath, python_callable=False)
+        ll.add_symbol(part_symbol(source), made.address)
     return made
 
 
