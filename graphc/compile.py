@@ -25,6 +25,7 @@ def compile(
     debug: str | None = None,
     backend: str = "numba",
     cache: bool = True,
+    lazy: bool = False,
     unused: str = "error",
 ) -> Executable:
     """An executable that computes ``outputs`` from ``inputs``, and then stores ``updates``.
@@ -37,6 +38,9 @@ def compile(
     fastmath  False keeps NaN, infinity and IEEE division exact
     backend   "numba" compiles; "numpy" interprets the same optimised program
     cache     keep the compiled kernel on disk
+    lazy      True returns before the kernel is compiled: a thread compiles it, and until it is there the NumPy
+              interpreter answers calls. The two agree to rounding. What the compiler raises is raised by the next call,
+              or by ``exe.wait()``. A kernel that is on disk is loaded at once
     unused    "ignore" allows inputs that no output needs
 
     Raises CompileError, GraphError, ShapeError or DTypeError, with the line of the tensor at fault.
@@ -50,7 +54,7 @@ def compile(
         check_updates(graph, arguments, nexts)
         nexts.update(_moved_keys(graph, [*results, *nexts.values()], arguments, nexts, origin))
         program = assemble(graph, structure, arguments, results, nexts, unused)
-        return Executable(program, threads=threads, fastmath=fastmath, backend=backend, cache=cache)
+        return Executable(program, threads=threads, fastmath=fastmath, backend=backend, cache=cache, lazy=lazy)
 
 
 def _check_options(threads: int | None, debug: str | None, backend: str, unused: str) -> None:

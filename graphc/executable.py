@@ -7,12 +7,13 @@ import linecache
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from graphc.background import Background
 from graphc.batches import run_batches
 from graphc.binding import arrange, check_out, convert
 from graphc.codegen import entry as words
@@ -21,9 +22,9 @@ from graphc.codegen.kernel import SIGNATURE, Kernel, build
 from graphc.codegen.record import from_record, program_key, to_record
 from graphc.crew import WORTH, can_share, conductor, crew, gather, processors
 from graphc.entry import Desk, Entry, Face, Plan, desk_bytes
-from graphc.errors import CompileError, InputError, InputIndexError, InputShapeError
+from graphc.errors import CompileError, InputError, InputIndexError, InputShapeError, Origin, caller
 from graphc.ir import dims
-from graphc.ir.graph import Graph, Tensor
+from graphc.ir.graph import Graph, Tensor, located
 from graphc.ir.state import Array
 from graphc.ir.text import print_graph
 from graphc.native import njit_function
@@ -125,7 +126,9 @@ class Executable:
     Calls without updates run side by side in several threads, calls with updates one after the other.
     """
 
-    def __init__(self, program: Program, *, threads: int | None, fastmath: bool, backend: str, cache: bool) -> None:
+    def __init__(
+        self, program: Program, *, threads: int | None, fastmath: bool, backend: str, cache: bool, lazy: bool = False
+    ) -> None:
         self._program = program
         self._arguments = tuple(program.arguments)
         self._results = program.results
@@ -141,13 +144,23 @@ class Executable:
         self.stateless = not (uses_state or program.updates)
         self._lock = nullcontext() if self.stateless else state.lock.writing if program.updates else state.lock.reading
         self._kernel: Kernel | None = None
+        self._coming: Background | None = None  # the kernel, where calls do not wait for it
         if backend == "numba":
-            self._build(cache)
+            known = _recalled(program) if cache else None
+            if known is None and lazy:
+                self._coming = Background(partial(self._build_behind, caller()))
+            else:
+                self._build(known)
 
-    def _build(self, cache: bool) -> None:
-        """Generates, compiles and binds the kernel and the function that enters it from Python."""
-        program = self._program
-        self._kernel = kernel = _recalled(program) if cache else program.kernel()
+    def _build_behind(self, origin: Origin) -> None:
+        """`_build` in a thread, for the line that asked for it."""
+        with located("compile", origin):
+            self._build(None)
+
+    def _build(self, known: Kernel | None) -> None:
+        """Generates, compiles and binds the kernel and the function that enters it from Python, then uses them."""
+        program, cache = self._program, self.cache
+        kernel = known or program.kernel()
         self._compiled = compile_source(
             kernel.source, "kernel", SIGNATURE, on_disk=cache, fastmath=self.fastmath, parts=kernel.parts
         )
@@ -167,6 +180,9 @@ class Executable:
             tuple(storage.values()),
             self._state_address,
         )
+        if cache and known is None:
+            _remember(program, kernel)
+        self._kernel = kernel  # from here on calls run it
 
     def __repr__(self) -> str:
         names = ", ".join(f"{t.name}: {t.type}" for t in self._arguments)
@@ -209,6 +225,8 @@ class Executable:
 
     def _call(self, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> Any:
         """A call of any kind: converts, checks and complains, and makes the entry that the next one like it takes."""
+        if self._coming is not None:
+            self._coming.check()
         if kwargs or len(args) != len(self._arguments):
             args = arrange(self._arguments, args, kwargs)
         arrays = [convert(t, a) for t, a in zip(self._arguments, args, strict=True)]
@@ -220,10 +238,7 @@ class Executable:
             described = [(t.name, t.dtype, s) for t, s in zip(self._results, plan.shapes, strict=True)]
             check_out(described, results, [*arrays, *self.graph.state.storage.values()])
             results = [r.view(t.dtype) for r, t in zip(results, self._results, strict=True)]
-        if self._kernel is None:
-            packed = self._interpret(plan, arrays, results)
-        else:
-            packed = self._run(plan, key, arrays, results)
+        packed = self._run(plan, key, arrays, results) if plan.kernel else self._interpret(plan, arrays, results)
         return packed if out is None else out
 
     def _run(self, plan: Plan, key: tuple[tuple[int, ...], ...], arrays: list[Array], results: list[Array]) -> Any:
@@ -338,7 +353,18 @@ class Executable:
 
         Raises InputError where the arrays or options do not fit.
         """
+        self.wait()
         return run_batches(self, arrays, batch_size, shuffle, seed, drop_last, progress)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Waits for the kernel of an executable that was compiled with ``lazy=True``, ``timeout`` seconds at most.
+
+        Returns whether calls run machine code from now on: at once where compiling was not lazy, and False for
+        ``backend="numpy"``. Raises what the compiler raised.
+        """
+        if self._coming is not None:
+            self._coming.wait(timeout)
+        return self._kernel is not None
 
     # ---- inside other compiled code
 
@@ -374,7 +400,7 @@ class Executable:
         return njit_function(self)
 
     def _need_kernel(self) -> None:
-        if self._kernel is None:
+        if not self.wait():
             raise CompileError('backend="numpy" has no machine code; compile with backend="numba"')
 
     # ---- looks
@@ -395,7 +421,7 @@ class Executable:
     def stages(self) -> Mapping[str, str]:
         """The text of every stage of the compiler, in order."""
         out = {name: print_graph(graph) for name, graph in self._program.stages}
-        if self._kernel is not None:
+        if self.wait():
             out["schedule"] = self._listing.loops
             out["source"] = self.source
             out["llvm"] = self._compiled.llvm
@@ -406,20 +432,25 @@ class Executable:
         """Bytes of workspace for given symbolic sizes, ``exe.memory(batch=256)``; InputError for other names."""
         if set(sizes) != set(self._program.symbols):
             raise InputError(f"memory: expected the sizes {', '.join(self._program.symbols)}, found {', '.join(sizes)}")
+        self.wait()
         return self.plan_for(dict(sizes)).work_bytes
 
 
-def _recalled(program: Program) -> Kernel:
-    """The program's kernel from the cache's record of it, or made and recorded."""
-    key = program_key(program.source, program.inputs, program.n_outputs, program.updates)
-    record = recall(key)
+def _key(program: Program) -> str:
+    return program_key(program.source, program.inputs, program.n_outputs, program.updates)
+
+
+def _recalled(program: Program) -> Kernel | None:
+    """The program's kernel from the cache's record of it, where it was compiled before."""
+    record = recall(_key(program))
+    return None if record is None else from_record(record, program.source, program.updates)
+
+
+def _remember(program: Program, kernel: Kernel) -> None:
+    """Records a kernel that has been compiled."""
+    record = to_record(kernel, program.source, program.updates)
     if record is not None:
-        return from_record(record, program.source, program.updates)
-    kernel = program.kernel()
-    made = to_record(kernel, program.source, program.updates)
-    if made is not None:
-        remember(key, made)
-    return kernel
+        remember(_key(program), record)
 
 
 def _declined(*_: Any) -> Any:

@@ -79,26 +79,40 @@ def _mark(module: Any, kind: BufferType, instruction: Any) -> None:
     held = module.__dict__.setdefault("_graphc_scopes", {})
     if kind.scopes not in held:
         domain = module.add_metadata([f"graphc {kind.scopes}"])
-        held[kind.scopes] = [module.add_metadata([f"buffer {k}", domain]) for k in range(kind.scopes)]
-    scopes = held[kind.scopes]
-    instruction.set_metadata("alias.scope", module.add_metadata([scopes[kind.scope]]))
-    others = [s for k, s in enumerate(scopes) if k != kind.scope]
-    if others:
-        instruction.set_metadata("noalias", module.add_metadata(others))
+        scopes = [module.add_metadata([f"buffer {k}", domain]) for k in range(kind.scopes)]
+        held[kind.scopes] = scopes, {}
+    scopes, marks = held[kind.scopes]
+    if kind.scope not in marks:
+        others = [s for k, s in enumerate(scopes) if k != kind.scope]
+        own = module.add_metadata([scopes[kind.scope]])
+        marks[kind.scope] = own, module.add_metadata(others) if others else None
+    own, apart = marks[kind.scope]
+    instruction.set_metadata("alias.scope", own)
+    if apart is not None:
+        instruction.set_metadata("noalias", apart)
+
+
+def load(context: Any, builder: Any, kind: BufferType, pointer: Any, index: Any) -> Any:
+    """Reads the element at ``index``."""
+    loaded = builder.load(builder.gep(pointer, [index], inbounds=True))
+    _mark(builder.module, kind, loaded)
+    return context.data_model_manager[kind.dtype].from_data(builder, loaded)
+
+
+def store(context: Any, builder: Any, kind: BufferType, pointer: Any, index: Any, value: Any) -> None:
+    """Writes the element at ``index``."""
+    data = context.data_model_manager[kind.dtype].as_data(builder, value)
+    _mark(builder.module, kind, builder.store(data, builder.gep(pointer, [index], inbounds=True)))
 
 
 @lower_builtin(operator.getitem, BufferType, types.int64)  # type: ignore[untyped-decorator]
 def _load(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    loaded = builder.load(builder.gep(args[0], [args[1]], inbounds=True))
-    _mark(builder.module, sig.args[0], loaded)
-    return context.data_model_manager[sig.args[0].dtype].from_data(builder, loaded)
+    return load(context, builder, sig.args[0], *args)
 
 
 @lower_builtin(operator.setitem, BufferType, types.int64, types.Any)  # type: ignore[untyped-decorator]
 def _store(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    data = context.data_model_manager[sig.args[0].dtype].as_data(builder, args[2])
-    stored = builder.store(data, builder.gep(args[0], [args[1]], inbounds=True))
-    _mark(builder.module, sig.args[0], stored)
+    store(context, builder, sig.args[0], *args)
     return context.get_dummy_value()
 
 

@@ -7,6 +7,8 @@ lock. Where it is missing or damaged, one process compiles it under a lock; othe
 
 from __future__ import annotations
 
+import ast
+import atexit
 import contextlib
 import hashlib
 import json
@@ -37,6 +39,7 @@ from numba.core.serialize import dumps
 from graphc.codegen import tiles
 from graphc.codegen.abi import PART, part_symbol
 from graphc.codegen.blas import library_name
+from graphc.codegen.pipeline import Compiler
 from graphc.config import __version__, cache_root, settings
 from graphc.errors import CompileError, caller
 
@@ -72,11 +75,20 @@ class Compiled:
         if not self.cache_hit:
             return self.function
         options = {k: v for k, v in self.function.targetoptions.items() if k != "nopython"}
-        return numba.njit(self.function.signatures[0], **options)(self.function.py_func)
+        made = numba.njit(pipeline_class=Compiler, **options)(self.function.py_func)
+        (result,) = self.function.overloads.values()
+        made.compile(result.signature)
+        return made
 
 
 _shared: dict[str, Compiled] = {}  # equal kernels are compiled and held once
+
+# One function is compiled at a time. Neither the end of the process nor a fork falls into the middle of one: LLVM would
+# be torn down under a running thread, or its locks would stay taken in the child.
 _guard = threading.RLock()
+atexit.register(_guard.acquire)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_guard.acquire, after_in_parent=_guard.release, after_in_child=_guard.release)
 
 
 def compile_source(
@@ -102,12 +114,13 @@ def compile_source(
     if not python_callable:
         options["no_cpython_wrapper"] = True
     calls_blas = (library_name(),) if "graphc.codegen.blas" in source else ()
-    tiles.bind(source, lambda *text: compile_source(*text, on_disk=on_disk).address)
+    with _guard:
+        tiles.bind(source, lambda *text: compile_source(*text, on_disk=on_disk).address)
     key = _key(source, entry, str(signature), repr(sorted(options.items())), _digest("codegen"), *calls_blas, *extra)
+    made = () if key in _shared else tuple([_part(text, on_disk, fastmath) for text in parts])
     with _guard:
         held = _shared.get(key)
         if held is None:
-            made = tuple(_part(text, on_disk, fastmath) for text in parts)
             function = _define(f"graphc_kernel_{key}", source)[entry]
             held = _compile(function, signature, options, key if on_disk else None)
             held = _shared[key] = replace(held, parts=made)
@@ -117,8 +130,9 @@ def compile_source(
 def _part(source: str, on_disk: bool, fastmath: bool) -> Compiled:
     """A function of a kernel, bound to its symbol, which the next kernel will ask for."""
     words = f"int64({', '.join(['int64'] * len(PART))})"
-    made = compile_source(source, "nest", words, on_disk=on_disk, fastmath=fastmath, python_callable=False)
-    ll.add_symbol(part_symbol(source), made.address)
+    with _guard:
+        made = compile_source(source, "nest", words, on_disk=on_disk, fastmath=fastmath, python_callable=False)
+        ll.add_symbol(part_symbol(source), made.address)
     return made
 
 
@@ -148,7 +162,11 @@ def _define(name: str, source: str) -> dict[str, Any]:
     """The namespace of a source text, run as a module of its own, by which Numba tells its functions apart."""
     module = types.ModuleType(name)
     sys.modules[name] = module
-    exec(compile(source, f"<{name}>", "exec"), vars(module))
+    tree = ast.parse(source)
+    exec(compile(tree, f"<{name}>", "exec"), vars(module))
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef):
+            vars(module)[node.name].tree = node  # read by the compiler
     return vars(module)
 
 
@@ -156,7 +174,7 @@ def _define(name: str, source: str) -> dict[str, Any]:
 
 
 def _compile(function: Any, signature: Any, options: dict[str, Any], key: str | None) -> Compiled:
-    made = numba.njit(**options)(function)
+    made = numba.njit(pipeline_class=Compiler, **options)(function)
     hit = False
     try:
         if key is not None:

@@ -1,0 +1,141 @@
+"""Numba's compiler with a short way for kernels.
+
+`Compiler` is a pipeline for ``numba.njit(pipeline_class=...)``: a function that `codegen.lower` knows all forms of is
+lowered in one walk and optimised once; any other goes Numba's own way.
+"""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+from llvmlite import ir
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import CompilerBase, DefaultPassBuilder, _LowerResult
+from numba.core.compiler_machinery import AnalysisPass, LoweringPass, PassManager, register_pass
+from numba.core.environment import Environment
+from numba.core.funcdesc import PythonFunctionDescriptor
+from numba.core.runtime import rtsys
+from numba.core.typed_passes import NoPythonBackend
+
+from graphc.codegen.lower import Lowering, Typed, Unlowered
+
+
+class _Library(JITCodeLibrary):  # type: ignore[misc]
+    """Machine code of a kernel, optimised once. Nothing in it counts references, unless Python calls it."""
+
+    counts = False
+
+    def add_linking_library(self, library: Any) -> None:
+        if self.counts or library is not rtsys.library:
+            super().add_linking_library(library)
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        ll_module.data_layout = self._codegen._data_layout
+
+    def _optimize_final_module(self) -> None:
+        builder = self._codegen._pass_builder()
+        builder.getModulePassManager().run(self._final_module, builder)
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _LowerKernel(LoweringPass):  # type: ignore[misc]
+    """From the syntax tree of a function, its attribute ``tree``, to machine code."""
+
+    _name = "graphc_lower_kernel"
+
+    def __init__(self) -> None:
+        LoweringPass.__init__(self)
+
+    def run_pass(self, state: Any) -> bool:
+        identity, target, flags = state.func_id, state.targetctx, state.flags
+        tree = getattr(identity.func, "tree", None)
+        if tree is None or state.return_type is None:
+            raise Unlowered("no syntax tree, or no type of the result")
+        library = _Library(target.codegen(), identity.func_qualname)
+        library.enable_object_caching()
+        library.counts = not flags.no_cpython_wrapper
+        described = PythonFunctionDescriptor(
+            True, identity.modname, identity.func_qualname, identity.unique_name, "", {}, state.return_type, {},
+            tuple(a.arg for a in tree.args.args), (), mangler=target.mangler, argtypes=tuple(state.args),
+            abi_tags=[flags.get_mangle_string()], uid=identity.unique_id,
+        )  # fmt: skip
+        with target.push_code_library(library):
+            module = target.create_module(described.unique_name)
+            target.declare_env_global(module, target.get_env_name(described))
+            function = target.declare_function(module, described)
+            helper = _body(state, tree, function, described)
+            _c_form(target, module, function, described)
+            if flags.no_cpython_wrapper:
+                function.attributes.add("alwaysinline")
+                function.linkage = "internal"
+            target.post_lowering(module, library)
+            library.add_ir_module(module)
+            environment = Environment.from_fndesc(described)
+            if not flags.no_cpython_wrapper:
+                target.create_cpython_wrapper(library, described, environment, helper, flags.release_gil)
+        entry = target.get_executable(library, described, environment)
+        target.insert_user_function(entry, described, [library])
+        state.library = library
+        state.cr = _LowerResult(described, helper, cfunc=entry, env=environment)
+        return True
+
+
+@register_pass(mutates_CFG=False, analysis_only=True)
+class _Forget(AnalysisPass):  # type: ignore[misc]
+    """Numba takes what an earlier pipeline raised for an error of typing; it is none."""
+
+    _name = "graphc_forget"
+
+    def __init__(self) -> None:
+        AnalysisPass.__init__(self)
+
+    def run_pass(self, state: Any) -> bool:
+        state.status.fail_reason = None
+        return False
+
+
+def _body(state: Any, tree: ast.FunctionDef, function: Any, described: Any) -> Any:
+    """Writes the function in Numba's calling convention."""
+    target = state.targetctx
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    start = function.append_basic_block("start")
+    helper = target.call_conv.init_call_helper(builder)
+    values = target.call_conv.decode_arguments(builder, described.argtypes, function)
+    lowering = Lowering(state.typingctx, target, builder, state.func_id.func.__globals__)
+
+    def finish(result: Typed) -> None:
+        value = lowering.cast(result, state.return_type)
+        target.call_conv.return_value(builder, target.get_return_value(builder, state.return_type, value))
+
+    builder.position_at_end(start)
+    lowering.function(tree, [Typed(*pair) for pair in zip(described.argtypes, values, strict=True)], finish)
+    builder.position_at_end(function.entry_basic_block)
+    builder.branch(start)
+    return helper
+
+
+def _c_form(target: Any, module: Any, function: Any, described: Any) -> None:
+    """The same function in C's calling convention; kernels raise nothing."""
+    convention = target.call_conv
+    arguments = [target.get_value_type(kind) for kind in described.argtypes]
+    kind = ir.FunctionType(target.get_value_type(described.restype), arguments)
+    form = ir.Function(module, kind, described.llvm_cfunc_wrapper_name)
+    builder = ir.IRBuilder(form.append_basic_block("entry"))
+    _, result = convention.call_function(builder, function, described.restype, described.argtypes, form.args)
+    builder.ret(result)
+
+
+class Compiler(CompilerBase):  # type: ignore[misc]
+    """The short way, and Numba's own where that does not know a form."""
+
+    def define_pipelines(self) -> list[Any]:
+        short = PassManager("graphc")
+        short.add_pass(_LowerKernel, "lower a kernel")
+        short.add_pass(NoPythonBackend, "hand over the result")
+        short.finalize()
+        usual = PassManager("nopython")
+        usual.add_pass(_Forget, "begin anew")
+        usual.passes.extend(DefaultPassBuilder.define_nopython_pipeline(self.state).passes)
+        usual.finalize()
+        return [short, usual]
