@@ -217,12 +217,12 @@ class _Data:
         with exe._lock:
             status = self.drive(
                 self.plan.kernel, first, last, self.batch, self.rows, self.order, *lists, self.dims, LEAD, self.symbol,
-                exe._state_address, self.work.ctypes.data, self.tables, self.trail,
+                self.plan.state, self.work.ctypes.data, self.tables, self.trail,
             )  # fmt: skip
         if status:
             step = int(self.trail[0])
             where_in, value = (int(v) for v in self.work[:16].view(np.int64))
-            error = exe.index_error(status, where_in, value, self.plan.sizes)
+            error = exe.index_error(status, where_in, value, self.plan)
             raise type(error)(f"batch {step}: {error.message}", node=error.node, origin=error.origin)
 
     def _interpret(self, first: int, last: int) -> None:

@@ -26,6 +26,7 @@ def compile(
     backend: str = "numba",
     cache: bool = True,
     lazy: bool = False,
+    max_bytes: int | None = None,
     unused: str = "error",
 ) -> Executable:
     """An executable that computes ``outputs`` from ``inputs``, and then stores ``updates``.
@@ -41,25 +42,37 @@ def compile(
     lazy      True returns before the kernel is compiled: a thread compiles it, and until it is there the NumPy
               interpreter answers calls. The two agree to rounding. What the compiler raises is raised by the next call,
               or by ``exe.wait()``. A kernel that is on disk is loaded at once
+    max_bytes the most that the workspace may take: values are then computed again rather than kept, which takes time
+              and gives the same bits. Where sizes are symbolic this happens at the first call that needs it
     unused    "ignore" allows inputs that no output needs
 
-    Raises CompileError, GraphError, ShapeError or DTypeError, with the line of the tensor at fault.
+    Raises CompileError, which says the least that ``max_bytes`` can be, GraphError, ShapeError or DTypeError, with the
+    line of the tensor at fault.
     """
     origin = caller()
     with located("compile", origin):
-        _check_options(threads, debug, backend, unused)
+        _check_options(threads, debug, backend, max_bytes, unused)
         structure, results = Structure.of(outputs)
         arguments, nexts = list(inputs), dict(updates or {})
         graph = one_graph(arguments, results, nexts)
         check_updates(graph, arguments, nexts)
         nexts.update(_moved_keys(graph, [*results, *nexts.values()], arguments, nexts, origin))
         program = assemble(graph, structure, arguments, results, nexts, unused)
-        return Executable(program, threads=threads, fastmath=fastmath, backend=backend, cache=cache, lazy=lazy)
+        return Executable(
+            program,
+            threads=threads,
+            fastmath=fastmath,
+            backend=backend,
+            cache=cache,
+            lazy=lazy,
+            max_bytes=max_bytes,
+        )
 
 
-def _check_options(threads: int | None, debug: str | None, backend: str, unused: str) -> None:
-    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
-        raise CompileError(f"threads must be an int of at least 1 or None, found {threads!r}")
+def _check_options(threads: int | None, debug: str | None, backend: str, max_bytes: int | None, unused: str) -> None:
+    for name, value in (("threads", threads), ("max_bytes", max_bytes)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise CompileError(f"{name} must be an int of at least 1 or None, found {value!r}")
     if debug is not None:
         raise CompileError(f"debug must be None, found {debug!r}")
     if backend not in ("numba", "numpy"):

@@ -29,8 +29,10 @@ class Plan:
     shapes: tuple[tuple[int, ...], ...]  # of the outputs
     dims: Array  # for the threads that share a call (LEAD words), then values of the symbols, read by the kernel
     work_bytes: int
-    kernel: int  # the address to call
+    kernel: int  # the address to call; 0 where there is none, and the interpreter answers
+    state: int  # the address of its table of state
     threads: int
+    failures: tuple[str, ...]  # the node of each index test
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,6 @@ class Face:
     structure: int
     keys: tuple[str, ...]
     state: tuple[Array, ...]
-    state_address: int
 
 
 class Desk:
@@ -89,7 +90,7 @@ class Entry:
         for word, value in {
             words.INPUTS: inputs, words.OUTPUTS: outputs, words.STRUCTURE: face.structure,
             words.KEYS: base + 8 * keys, words.ARRAYS: base + 8 * facts, words.STATES: base + 8 * states,
-            words.DIMS: base + 8 * (dims + LEAD), words.STATE: face.state_address, words.KERNEL: plan.kernel,
+            words.DIMS: base + 8 * (dims + LEAD), words.STATE: plan.state, words.KERNEL: plan.kernel,
             words.DESK: memory, words.SCALARS: memory + scalars, words.PLACES: memory + places,
             words.MADE: memory + made, words.WORK: memory + work, words.THREADS: plan.threads,
             words.CREW: crew().count_address, **_interpreter(),

@@ -16,9 +16,10 @@ import numpy as np
 from graphc.background import Background
 from graphc.batches import run_batches
 from graphc.binding import arrange, check_out, convert
+from graphc.bound import Bound, bind
 from graphc.codegen import entry as words
-from graphc.codegen.jit import compile_source, recall, remember
-from graphc.codegen.kernel import SIGNATURE, Kernel, build
+from graphc.codegen.jit import recall, remember
+from graphc.codegen.kernel import Kernel, Limit, build, work_bytes
 from graphc.codegen.record import from_record, program_key, to_record
 from graphc.crew import WORTH, can_share, conductor, crew, gather, processors
 from graphc.entry import Desk, Entry, Face, Plan, desk_bytes
@@ -101,9 +102,9 @@ class Program:
     def optimised(self) -> Graph:
         return self.stages[-1][1]
 
-    def kernel(self, serial: bool = False) -> Kernel:
-        """The kernel, by all passes; a serial one is for a single thread."""
-        return build(self.optimised, self.inputs, self.n_outputs, self.updates, self.symbols, serial)
+    def kernel(self, serial: bool = False, limit: Limit | None = None) -> Kernel:
+        """The kernel, by all passes: for one thread where it is serial, with values computed twice to keep a limit."""
+        return build(self.optimised, self.inputs, self.n_outputs, self.updates, self.symbols, serial, limit)
 
     @property
     def arguments(self) -> list[Tensor]:
@@ -127,7 +128,15 @@ class Executable:
     """
 
     def __init__(
-        self, program: Program, *, threads: int | None, fastmath: bool, backend: str, cache: bool, lazy: bool = False
+        self,
+        program: Program,
+        *,
+        threads: int | None = None,
+        fastmath: bool = False,
+        backend: str = "numba",
+        cache: bool = True,
+        lazy: bool = False,
+        max_bytes: int | None = None,
     ) -> None:
         self._program = program
         self._arguments = tuple(program.arguments)
@@ -138,12 +147,20 @@ class Executable:
         self._enter: Callable[..., Any] = _declined  # the entry for the shapes of the last call
         self._enter_into: Callable[..., Any] = _declined
         self.backend, self.threads, self.fastmath, self.cache = backend, threads, fastmath, cache
+        self.max_bytes = max_bytes
         self._most = processors() if threads is None else threads
         state = program.graph.state
         uses_state = any(n.op.name in ("parameter", "variable") for n in program.source.nodes)
         self.stateless = not (uses_state or program.updates)
         self._lock = nullcontext() if self.stateless else state.lock.writing if program.updates else state.lock.reading
-        self._kernel: Kernel | None = None
+        self._face = Face(
+            tuple(t.dtype for t in self._arguments),
+            tuple(t.dtype for t in self._results),
+            STRUCTURES[self._structure.kind],
+            self._structure.keys,
+            tuple(state.storage.values()),
+        )
+        self._bounds: list[Bound] = []  # the kernel that calls run stands last; the others may still be in use
         self._coming: Background | None = None  # the kernel, where calls do not wait for it
         if backend == "numba":
             known = _recalled(program) if cache else None
@@ -158,31 +175,47 @@ class Executable:
             self._build(None)
 
     def _build(self, known: Kernel | None) -> None:
-        """Generates, compiles and binds the kernel and the function that enters it from Python, then uses them."""
-        program, cache = self._program, self.cache
-        kernel = known or program.kernel()
-        self._compiled = compile_source(
-            kernel.source, "kernel", SIGNATURE, on_disk=cache, fastmath=self.fastmath, parts=kernel.parts
-        )
-        self._address: int = self._compiled.address
-        code = self._compiled.function.py_func.__code__
+        """Generates, compiles and binds the kernel, then uses it."""
+        kernel = known or self._program.kernel()
+        if not self._program.symbols and self._excess(kernel, {}):
+            kernel = self._leaner(kernel, {})
+        self._use(kernel)
+        if self.cache and known is None and kernel.limit is None:
+            _remember(self._program, kernel)
+
+    def _use(self, kernel: Kernel) -> Bound:
+        """Compiles a kernel; from here on calls run it."""
+        bound = bind(kernel, self.graph.state.storage, self.cache, self.fastmath)
+        code = bound.compiled.function.py_func.__code__
         # for profilers and debuggers, made when read
         linecache.cache[code.co_filename] = (lambda: self._listing.annotated,)
-        storage = program.graph.state.storage
-        self._state = [*(storage[name] for name in kernel.state_names), *kernel.constants]
-        self._state_table = np.array([a.ctypes.data for a in self._state], np.int64)
-        self._state_address: int = self._state_table.ctypes.data
-        self._face = Face(
-            tuple(t.dtype for t in self._arguments),
-            tuple(t.dtype for t in self._results),
-            STRUCTURES[self._structure.kind],
-            self._structure.keys,
-            tuple(storage.values()),
-            self._state_address,
-        )
-        if cache and known is None:
-            _remember(program, kernel)
-        self._kernel = kernel  # from here on calls run it
+        self._bounds.append(bound)
+        return bound
+
+    @property
+    def _kernel(self) -> Kernel | None:
+        return self._bounds[-1].kernel if self._bounds else None
+
+    def _threads_for(self, kernel: Kernel, sizes: Mapping[str, int]) -> int:
+        """How many threads share a call."""
+        shared = self._most > 1 and dims.evaluate(kernel.cost, sizes) >= WORTH and can_share()
+        return self._most if shared else 1
+
+    def _excess(self, kernel: Kernel, sizes: Mapping[str, int]) -> bool:
+        """Whether a kernel takes more memory than it may."""
+        bytes = work_bytes(kernel.work_bytes, kernel.scratch_bytes, sizes, self._threads_for(kernel, sizes))
+        return self.max_bytes is not None and bytes > self.max_bytes
+
+    def _leaner(self, kernel: Kernel, sizes: Mapping[str, int]) -> Kernel:
+        """A kernel that keeps less and computes it again; CompileError where that is not enough."""
+        assert self.max_bytes is not None
+        limit = Limit(self.max_bytes, dict(sizes), self._threads_for(kernel, sizes))
+        made = self._program.kernel(limit=limit)
+        if self._excess(made, sizes):
+            least = work_bytes(made.work_bytes, made.scratch_bytes, sizes, limit.threads)
+            at = f" with {', '.join(f'{name}={size}' for name, size in sizes.items())}" if sizes else ""
+            raise CompileError(f"max_bytes is {self.max_bytes}, but the workspace takes at least {least} bytes{at}")
+        return made
 
     def __repr__(self) -> str:
         names = ", ".join(f"{t.name}: {t.type}" for t in self._arguments)
@@ -249,7 +282,7 @@ class Executable:
             entry = Entry(plan, self._face, key, self._desk(plan))
             packed = self._serve(entry, arrays, results)
             if entry.failure is not None:
-                raise self.index_error(*entry.failure, plan.sizes)
+                raise self.index_error(*entry.failure, plan)
         assert entry is not None
         if len(self._entries) >= MOST_ENTRIES:
             self._entries.clear()
@@ -286,10 +319,9 @@ class Executable:
                 storage[name][...] = value
         return self._structure.pack([r[()] for r in results])
 
-    def index_error(self, status: int, where: int, value: int, sizes: Mapping[str, int]) -> InputIndexError:
+    def index_error(self, status: int, where: int, value: int, plan: Plan) -> InputIndexError:
         """The error for an index out of range that a kernel reported."""
-        assert self._kernel is not None
-        node = self._program.source[self._kernel.failures[status - 1]].node
+        node, sizes = self._program.source[plan.failures[status - 1]].node, plan.sizes
         low, high = (dims.evaluate(node.attrs[k], sizes) for k in ("low", "high"))
         shape = tuple(dims.evaluate(s, sizes) for s in node.type.shape)
         at = tuple(int(k) for k in np.unravel_index(where, shape)) if shape else ()
@@ -326,13 +358,16 @@ class Executable:
             check_sizes(source, node, sizes)
         shapes = tuple(tuple(dims.evaluate(s, sizes) for s in t.shape) for t in self._results)
         symbols = [sizes[n] for n in self._program.symbols]
-        if self._kernel is None:
-            return Plan(sizes, shapes, np.array(symbols, np.int64), 0, 0, 1)
-        shared = self._most > 1 and dims.evaluate(self._kernel.cost, sizes) >= WORTH and can_share()
-        threads = self._most if shared else 1
-        table = np.array([threads, self._address, crew().board if shared else 0, *symbols], np.int64)
-        bytes = dims.evaluate(self._kernel.work_bytes, sizes) + (threads - 1) * self._kernel.scratch_bytes
-        return Plan(sizes, shapes, table, bytes, conductor() if shared else self._address, threads)
+        if not self._bounds:
+            return Plan(sizes, shapes, np.array(symbols, np.int64), 0, 0, 0, 1, ())
+        bound = self._bounds[-1]
+        if self._excess(bound.kernel, sizes):
+            bound = self._use(self._leaner(bound.kernel, sizes))
+        kernel, threads = bound.kernel, self._threads_for(bound.kernel, sizes)
+        table = np.array([threads, bound.address, crew().board if threads > 1 else 0, *symbols], np.int64)
+        bytes = work_bytes(kernel.work_bytes, kernel.scratch_bytes, sizes, threads)
+        address = conductor() if threads > 1 else bound.address
+        return Plan(sizes, shapes, table, bytes, address, bound.state_address, threads, kernel.failures)
 
     def run_batches(
         self,
@@ -376,14 +411,12 @@ class Executable:
         64-byte aligned memory of `memory` bytes. It needs no GIL, takes no lock, and returns 0 or the number of the
         index test that failed.
         """
-        self._need_kernel()
-        return self._address
+        return self._need_kernel().address
 
     @property
     def state_address(self) -> int:
         """The table of state that the kernel at `address` takes."""
-        self._need_kernel()
-        return self._state_address
+        return self._need_kernel().state_address
 
     @cached_property
     def cfunc(self) -> Any:
@@ -399,9 +432,10 @@ class Executable:
         self._need_kernel()
         return njit_function(self)
 
-    def _need_kernel(self) -> None:
+    def _need_kernel(self) -> Bound:
         if not self.wait():
             raise CompileError('backend="numpy" has no machine code; compile with backend="numba"')
+        return self._bounds[-1]
 
     # ---- looks
 
@@ -411,11 +445,15 @@ class Executable:
         self._need_kernel()
         return self._listing.annotated
 
-    @cached_property
+    @property
     def _listing(self) -> Kernel:
         """The kernel with its text and schedule; made anew where it was recalled from disk."""
-        assert self._kernel is not None
-        return self._kernel if self._kernel.text is not None else self._program.kernel()
+        kernel = self._need_kernel().kernel
+        return kernel if kernel.text is not None else self._made_anew
+
+    @cached_property
+    def _made_anew(self) -> Kernel:
+        return self._program.kernel()
 
     @property
     def stages(self) -> Mapping[str, str]:
@@ -424,8 +462,8 @@ class Executable:
         if self.wait():
             out["schedule"] = self._listing.loops
             out["source"] = self.source
-            out["llvm"] = self._compiled.llvm
-            out["assembly"] = self._compiled.assembly
+            out["llvm"] = self._bounds[-1].compiled.llvm
+            out["assembly"] = self._bounds[-1].compiled.assembly
         return MappingProxyType(out)
 
     def memory(self, **sizes: int) -> int:

@@ -28,7 +28,7 @@ x = g.input("x", ("n", 3)); w = g.parameter("w", np.ones((3, 2), "f"))
 loss = gx.mean(gx.tanh(x @ w))
 f = gx.compile([x], [loss, gx.grad(loss, w)])
 value, slope = f(np.full((4, 3), 0.1, "f"))
-print("hit" if f._compiled.cache_hit else "compiled", np.float32(value).tobytes().hex(), slope.tobytes().hex())
+print("hit" if f._bounds[-1].compiled.cache_hit else "compiled", np.float32(value).tobytes().hex(), slope.tobytes().hex())
 """
 
 FORTY = """

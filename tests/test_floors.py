@@ -18,7 +18,7 @@ FLOORS = [
     ["rewrite"],
     ["schedule"],
     ["codegen"],
-    ["background", "crew", "entry", "binding", "batches", "native", "executable", "compile", "transform"],
+    ["background", "bound", "crew", "entry", "binding", "batches", "native", "executable", "compile", "transform"],
     ["init", "optim", "file"],
     [""],  # the front door
     ["demo", "bench", "cli", "__main__"],

@@ -101,7 +101,7 @@ def test_a_serial_kernel_runs_the_same_shards_in_plain_loops(n: int) -> None:
     assert "claim" not in kernel.source and "for shard in range" in kernel.source
     compiled = compile_source(kernel.source, "kernel", SIGNATURE, parts=kernel.parts)
     outputs = [np.empty((), "f"), np.empty((n, 300), "f")]
-    tables = [np.array([a.ctypes.data for a in arrays]) for arrays in ([x, y], outputs, exe._state)]
+    tables = [np.array([a.ctypes.data for a in arrays]) for arrays in ([x, y], outputs, exe._bounds[-1].state)]
     work = aligned_empty((dims.evaluate(kernel.work_bytes, {"n": n}),), np.dtype("uint8"))
     ins, outs, state = (t.ctypes.data for t in tables)
     assert compiled.entry(ins, outs, np.array([n]).ctypes.data, state, work.ctypes.data) == 0

@@ -70,6 +70,12 @@ def emit(plan: Schedule, symbols: Sequence[str], serial: bool = False) -> Text:
     )
 
 
+def workspace(plan: Schedule) -> tuple[Size, int]:
+    """Bytes of the workspace of ``plan`` for one thread, and for each more."""
+    writer = _Writer(plan, {}, False)
+    return writer.offsets[-1] + writer.scratch, writer.scratch
+
+
 def _joined(lines: Iterable[Line]) -> str:
     return "\n".join(line.text for line in lines) + "\n"
 

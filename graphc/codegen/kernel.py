@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from graphc.codegen.emit import Text, annotate, emit
+from graphc.codegen.emit import Text, annotate, emit, workspace
+from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
 from graphc.ir.state import Array
 from graphc.schedule.expand import expand, outputs_apart
 from graphc.schedule.memory import schedule
 from graphc.schedule.plan import Schedule, describe
+from graphc.schedule.recompute import fit
 
 SIGNATURE = "int64(int64, int64, int64, int64, int64)"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most so many bytes of workspace at given sizes, where so many threads share a call."""
+
+    most: int
+    sizes: Mapping[str, int]
+    threads: int
+
+    def bytes_of(self, plan: Schedule) -> int:
+        """What a schedule takes."""
+        return work_bytes(*workspace(plan), self.sizes, self.threads)
+
+
+def work_bytes(one: Size, more: int, sizes: Mapping[str, int], threads: int) -> int:
+    """Bytes of workspace: what one thread takes, and more for each other one."""
+    return dims.evaluate(one, sizes) + (threads - 1) * more
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +58,7 @@ class Kernel:
     failures: tuple[str, ...]
     text: Text | None  # None where the kernel was recalled from disk
     schedule: Schedule | None
+    limit: Limit | None = None  # what it was made to keep
 
     @property
     def loops(self) -> str:
@@ -59,15 +80,20 @@ def build(
     updates: Sequence[str],
     symbols: Sequence[str],
     serial: bool = False,
+    limit: Limit | None = None,
 ) -> Kernel:
     """The kernel of ``graph``: its outputs are ``n_outputs`` results, then a next value for each state of ``updates``.
 
     ``inputs`` are the names of the argument leaves in order, ``symbols`` the sizes that they bind. A ``serial`` kernel
-    is for one thread, and its source is plain loops.
+    is for one thread, and its source is plain loops. To keep within a ``limit`` values are computed more than once.
     """
+
+    def plan_of(ready: Graph, in_order: bool = False) -> Schedule:
+        return schedule(ready, [ready[n].id if n in ready else -1 for n in inputs], n_outputs, updates, in_order)
+
     ready = expand(outputs_apart(graph))
-    leaves = [ready[name].id if name in ready else -1 for name in inputs]
-    plan = schedule(ready, leaves, n_outputs, updates)
+    plan = plan_of(ready) if limit is None else fit(ready, plan_of, limit.bytes_of, limit.most, limit.sizes)
+    ready = plan.graph
     text = emit(plan, symbols, serial)
     constants = tuple(value for i in plan.constants if (value := ready.nodes[i].value) is not None)
     if text.rows is not None:
@@ -85,4 +111,5 @@ def build(
         failures,
         text,
         plan,
+        limit,
     )

@@ -186,7 +186,7 @@ class _Placer:
 
     def _thin(self, node: Node) -> bool:
         """At most one operand that is computed and not a scalar."""
-        operands = [self.graph.nodes[i] for i in node.inputs]
+        operands = [self.graph.nodes[i] for i in set(node.inputs)]
         return sum(n.op.kind is not Kind.LEAF and n.type.shape != () for n in operands) <= 1
 
     def _joinable(self, root: int) -> bool:

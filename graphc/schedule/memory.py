@@ -39,13 +39,20 @@ PART = 24  # loop nests in one function; Numba's cost grows faster than linearly
 SHARDS = 16  # at most, so that many processors have work
 
 
-def schedule(graph: Graph, inputs: Sequence[int], n_outputs: int, updates: Sequence[str]) -> Schedule:
-    """The program of ``graph``: its outputs are ``n_outputs`` results, then a next value for each of ``updates``."""
+def schedule(
+    graph: Graph, inputs: Sequence[int], n_outputs: int, updates: Sequence[str], in_order: bool = False
+) -> Schedule:
+    """The program of ``graph``: its outputs are ``n_outputs`` results, then a next value for each of ``updates``.
+
+    With its stages ``in_order`` it keeps less at a time, and less of it may run side by side.
+    """
     roots = [t.id for t in graph.outputs]
     outputs, nexts = tuple(roots[:n_outputs]), dict(zip(updates, roots[n_outputs:], strict=True))
     items, statements = fuse(graph, execution_order(graph))
     aliases = {n.id: n.inputs[0] for n in graph.nodes if is_alias(graph, n)}
-    plan = Schedule(graph, tuple(inputs), outputs, nexts, stages(graph, items, aliases), statements, aliases=aliases)
+    plan = Schedule(
+        graph, tuple(inputs), outputs, nexts, stages(graph, items, aliases, in_order), statements, aliases=aliases
+    )
     plan.split = sum(map(nests, items)) > PART
     plan.scopes = _scopes(plan)
     _leaves(plan)

@@ -23,9 +23,12 @@ TINY = 1 << 16  # less is not worth a shard
 WIDEST = 1 << 14  # elements of an accumulator that each shard may have for itself
 
 
-def stages(graph: Graph, items: list[Item], aliases: Mapping[int, int]) -> list[Stage]:
-    """The items, operands first, in stages: each runs ``alone``, then its ``groups``."""
-    placer = _Placer(graph, aliases)
+def stages(graph: Graph, items: list[Item], aliases: Mapping[int, int], in_order: bool = False) -> list[Stage]:
+    """The items, operands first, in stages: each runs ``alone``, then its ``groups``.
+
+    An item comes as early as may be, so that groups are large, or, ``in_order``, not before any that stood before it.
+    """
+    placer = _Placer(graph, aliases, in_order)
     for item in items:
         placer.add(item)
     for group in (g for stage in placer.stages for g in stage.groups):
@@ -109,8 +112,8 @@ def _cut(graph: Graph, item: Item) -> Size | None:
 
 
 class _Placer:
-    def __init__(self, graph: Graph, aliases: Mapping[int, int]) -> None:
-        self.graph, self.aliases = graph, aliases
+    def __init__(self, graph: Graph, aliases: Mapping[int, int], in_order: bool) -> None:
+        self.graph, self.aliases, self.in_order = graph, aliases, in_order
         self.stages: list[Stage] = [Stage()]
         self.home: dict[int, tuple[int, Group | None]] = {}  # node -> where it is made
         self.axis: dict[int, int | None] = {}  # node -> axis of its result that its group cuts
@@ -147,7 +150,7 @@ class _Placer:
 
     def _needs(self, item: Item) -> tuple[int, list[tuple[int, Group]]]:
         """The stage whose lone items, or the ones before, make all that the item needs; groups that it may join."""
-        after = 0
+        after = len(self.stages) - 1 if self.in_order else 0
         tied = []
         for access in reads_of(item):
             for root in (access.root, *access.gates):
