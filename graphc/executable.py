@@ -179,7 +179,13 @@ class Executable:
         program, cache = self._program, self.cache
         kernel = known or program.kernel()
         self._compiled = compile_source(
-            kernel.source, "kernel", SIGNATURE, on_disk=cache, fastmath=self.fastmath, parts=kernel.parts
+            kernel.source,
+            "kernel",
+            SIGNATURE,
+            on_disk=cache,
+            fastmath=self.fastmath,
+            python_callable=False,
+            parts=kernel.parts,
         )
         self._address: int = self._compiled.address
         code = self._compiled.function.py_func.__code__

@@ -69,6 +69,7 @@ class Function:
             made.compile(self.signature)
         except numba.core.errors.NumbaError as error:
             raise CompileError(f"the generated kernel did not compile: {error}") from error
+        del made.py_func.tree
         return made
 
     def loaded(self, file: Path) -> Any:
