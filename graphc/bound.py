@@ -36,7 +36,13 @@ class Bound:
 def bind(kernel: Kernel, storage: Mapping[str, Array], on_disk: bool, fastmath: bool) -> Bound:
     """Compiles a kernel and binds it to the arrays of a graph's state."""
     compiled = compile_source(
-        kernel.source, "kernel", SIGNATURE, on_disk=on_disk, fastmath=fastmath, parts=kernel.parts
+        kernel.source,
+        "kernel",
+        SIGNATURE,
+        on_disk=on_disk,
+        fastmath=fastmath,
+        python_callable=False,
+        parts=kernel.parts,
     )
     state = (*(storage[name] for name in kernel.state_names), *kernel.constants)
     return Bound(kernel, compiled, state, np.array([a.ctypes.data for a in state], np.int64))

@@ -118,14 +118,15 @@ examples:
   graphc bench
   graphc bench xor small-mlp --peers none
   graphc bench elementwise --threads 1 --peers jax torch
-  graphc bench --json figures.json --plot figures.png""",
+  graphc bench --json figures.json --plot figures.png
+  graphc bench --compile --plot compile-time.svg""",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     bench.add_argument("workloads", nargs="*", metavar="WORKLOAD", help="names from the list below")
     bench.add_argument(
         "--threads", nargs="+", type=_at_least(1), metavar="N", help="processors for each contestant (1 2)"
     )
-    bench.add_argument("--rounds", type=_at_least(3), default=31, metavar="N", help="turns of each contestant (31)")
+    bench.add_argument("--rounds", type=_at_least(3), metavar="N", help="turns of each contestant (31; --compile 3)")
     bench.add_argument(
         "--peers",
         nargs="+",
@@ -138,6 +139,11 @@ examples:
     bench.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
     bench.add_argument("--plot", type=Path, metavar="FILE", help="draw the ratios into FILE.png (or .svg, .pdf)")
     bench.add_argument("--data", type=Path, metavar="DIR", help="where the files of Fashion-MNIST are")
+    bench.add_argument(
+        "--compile",
+        action="store_true",
+        help="instead: how long graphs of 10 to 10,000 operations compile, cold and from disk",
+    )
     bench.set_defaults(run=_bench, parser=bench)
 
 
@@ -214,10 +220,12 @@ def _bench(options: Any) -> int:
         wrong(f"--plot draws .png, .svg or .pdf, found {options.plot.name!r}")
     _check_file("--json", options.json)
     _check_file("--plot", options.plot)
+    if options.compile:
+        return _bench_compile(options)
     plan = contest.Plan(
         threads=sorted(set(threads)),
         peers=[p for p in PEERS if p in options.peers],
-        rounds=options.rounds,
+        rounds=options.rounds or 31,
         seed=options.seed,
         data=None if options.data is None else options.data.absolute(),
     )
@@ -225,6 +233,17 @@ def _bench(options: Any) -> int:
     if options.json is not None:
         _write(options.json, json.dumps(result, indent=1) + "\n")
     return 0 if result["complete"] else 130
+
+
+def _bench_compile(options: Any) -> int:
+    from graphc.bench import compile_command
+
+    if options.workloads or options.threads or options.data:
+        options.parser.error("--compile measures graphs of its own; it goes with --rounds, --json and --plot")
+    result = compile_command.bench(options.rounds or 3, options.plot)
+    if options.json is not None:
+        _write(options.json, json.dumps(result, indent=1) + "\n")
+    return 0
 
 
 def _info(options: Any) -> int:

@@ -6,13 +6,15 @@ import importlib.util
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from graphc.bench import report
+import graphc as gx
+from graphc.bench import compile_command, compiling, report
 from graphc.bench.catalogue import WORKLOADS
 from graphc.bench.contest import PEERS, Measured, Outcome, Plan, run
 from graphc.bench.epoch import _batches
@@ -240,3 +242,41 @@ def test_a_worker_refuses_wrong_results(monkeypatch: pytest.MonkeyPatch) -> None
     task = {"workload": "xor", "who": "graphc", "threads": 1, "seed": 0, "small": True, "data": None}
     worker.main(task, ['{"do": "start"}'], answers.append)
     assert len(answers) == 1 and "differ from those by hand" in answers[0]["error"]
+
+
+# ---- compile time
+
+
+def _points(kind: str, exponent: float) -> list[compiling.Point]:
+    return [compiling.Point(kind, n, 10 * n, [(10 * n) ** exponent] * 3, [0.1] * 3) for n in (1, 10, 100, 1000)]
+
+
+def test_the_slope_is_that_of_the_logarithms() -> None:
+    for exponent in (0.5, 1.0, 1.3):
+        assert compiling.slope(_points("equal", exponent)) == pytest.approx(exponent, rel=1e-9)
+    assert compiling.slope(_points("equal", 1.0)[:2]) is None  # one point from 100 operations on
+
+
+@pytest.mark.parametrize("kind", compiling.LAYERS)
+def test_graphs_for_compile_time_grow_by_their_layers(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gx, "compile", partial(gx.compile, backend="numpy"))
+    counts = [compiling.operations(compiling.step(kind, n)[0]) for n in (1, 3, 5)]
+    assert counts[2] - counts[1] == pytest.approx(counts[1] - counts[0], abs=12)
+    assert 10 < counts[0] < 120
+
+
+def test_compile_times_are_measured_in_fresh_processes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = tmp_path / "picture.svg" if importlib.util.find_spec("matplotlib") else None
+    result = compile_command.bench(1, picture, most=0)
+    shown = capsys.readouterr().out
+    assert [p["layers"] for p in result["points"]] == [0, 0] and "0 equal layers" in shown
+    for point in result["points"]:
+        assert point["operations"] > 5 and point["cold"][0] > point["warm"][0] > 0
+    assert picture is None or "<svg" in picture.read_text()
+    json.dumps(result)
+
+
+def test_compile_stands_alone_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["bench", "xor", "--compile"])
+    assert "--compile measures graphs of its own" in capsys.readouterr().err

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc import executable
+from graphc import bound, executable
 from graphc.codegen import jit
 
 
@@ -21,13 +21,13 @@ from graphc.codegen import jit
 def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """An event that the compiler waits for."""
     event = threading.Event()
-    compile_source = executable.compile_source
+    compile_source = bound.compile_source
 
     def later(*args: object, **options: object) -> object:
         assert event.wait(60)
         return compile_source(*args, **options)
 
-    monkeypatch.setattr(executable, "compile_source", later)
+    monkeypatch.setattr(bound, "compile_source", later)
     monkeypatch.setattr(jit, "_shared", {})
     yield event
     event.set()

@@ -41,9 +41,15 @@ def buffer(typingctx: Any, address: Any, dtype: Any, scope: Any, scopes: Any) ->
     kind = BufferType(dtype.dtype, scope.literal_value, scopes.literal_value)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.inttoptr(args[0], context.get_value_type(kind))
+        return pointer(context, builder, args[0], dtype, scope, scopes)[1]
 
     return kind(address, dtype, scope, scopes), codegen
+
+
+def pointer(context: Any, builder: Any, address: Any, dtype: Any, scope: Any, scopes: Any) -> tuple[Any, Any]:
+    """The type and value of ``buffer(address, dtype, scope, scopes)``, of the types of what follows the address."""
+    kind = BufferType(dtype.dtype, scope.literal_value, scopes.literal_value)
+    return kind, builder.inttoptr(address, context.get_value_type(kind))
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]

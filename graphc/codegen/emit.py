@@ -229,10 +229,14 @@ class _Writer:
         slots = {place: k for k, place in enumerate(nest.places)}
         head = [f"    {nest.address(place)} = word(places, word(rows, {k}))" for place, k in slots.items()]
         names: dict[str, str] = {}
+        counts = Counter[str]()
 
         def rename(match: re.Match[str]) -> str:
-            kind = match.group(1) or match.group(2)
-            return names.setdefault(match.group(0), f"{kind}{sum(n.startswith(kind) for n in names.values())}")
+            if match.group(0) not in names:
+                kind = match.group(1) or match.group(2)
+                names[match.group(0)] = f"{kind}{counts[kind]}"
+                counts[kind] += 1
+            return names[match.group(0)]
 
         lines = [Line(LOCAL.sub(rename, line.text), line.nodes) for line in self.body(nest, head)]
         rows = [self.first[kind] + k for kind, k in slots]

@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import shutil
 import sys
 import tempfile
@@ -47,9 +48,55 @@ PACKAGE = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Function:
+    """A function to be compiled, and under which key it is kept."""
+
+    source: str
+    entry: str
+    signature: Any
+    options: dict[str, Any]
+    key: str
+
+    def dispatcher(self, source: str) -> Any:
+        """Numba's object of it, for a source that may lack the body where that is on disk."""
+        function = _define(f"graphc_kernel_{self.key}", source)[self.entry]
+        return numba.njit(pipeline_class=Compiler, **self.options)(function)
+
+    def compiled(self) -> Any:
+        """The dispatcher with machine code, made anew; CompileError where Numba cannot."""
+        made = self.dispatcher(self.source)
+        try:
+            made.compile(self.signature)
+        except numba.core.errors.NumbaError as error:
+            raise CompileError(f"the generated kernel did not compile: {error}") from error
+        del made.py_func.tree
+        return made
+
+    def loaded(self, file: Path) -> Any:
+        """The dispatcher with the machine code in a file; None where there is none, or it is damaged."""
+        data = read_whole(file)
+        if data is None:
+            return None
+        head = re.search(rf"^def {self.entry}\(.*?\):", self.source, re.M | re.S)
+        assert head is not None
+        made = self.dispatcher(f"{head.group()} ...\n")  # to parse the body would take longer than to load the code
+        with global_compiler_lock:
+            # Numba's own cache also loads all that it needs to compile, which takes far longer than the rest
+            rtsys.initialize(made.targetctx)
+            try:
+                result = CompileResult._rebuild(made.targetctx, *pickle.loads(data))
+            except Exception:  # whole, but not what this Numba wrote
+                return None
+            made.targetctx.insert_user_function(result.entry_point, result.fndesc, [result.library])
+            made.add_overload(result)
+        return made
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Compiled:
     """A compiled function: Numba's dispatcher, the address of its C form, and whether it came from disk."""
 
+    made_of: Function
     function: Any
     address: int
     cache_hit: bool
@@ -72,13 +119,7 @@ class Compiled:
         return "\n".join([*(p.assembly for p in self.parts), *self._fresh().inspect_asm().values()])
 
     def _fresh(self) -> Any:
-        if not self.cache_hit:
-            return self.function
-        options = {k: v for k, v in self.function.targetoptions.items() if k != "nopython"}
-        made = numba.njit(pipeline_class=Compiler, **options)(self.function.py_func)
-        (result,) = self.function.overloads.values()
-        made.compile(result.signature)
-        return made
+        return self.made_of.compiled() if self.cache_hit else self.function
 
 
 _shared: dict[str, Compiled] = {}  # equal kernels are compiled and held once
@@ -121,8 +162,7 @@ def compile_source(
     with _guard:
         held = _shared.get(key)
         if held is None:
-            function = _define(f"graphc_kernel_{key}", source)[entry]
-            held = _compile(function, signature, options, key if on_disk else None)
+            held = _compile(Function(source, entry, signature, options, key), on_disk)
             held = _shared[key] = replace(held, parts=made)
         return held
 
@@ -173,56 +213,35 @@ def _define(name: str, source: str) -> dict[str, Any]:
 # ---- compiled functions on disk
 
 
-def _compile(function: Any, signature: Any, options: dict[str, Any], key: str | None) -> Compiled:
-    made = numba.njit(pipeline_class=Compiler, **options)(function)
-    hit = False
-    try:
-        if key is not None:
-            hit = _load_or_keep(made, signature, key)
-        if not made.overloads:
-            made.compile(signature)
-    except numba.core.errors.NumbaError as error:
-        raise CompileError(f"the generated kernel did not compile: {error}") from error
+def _compile(function: Function, on_disk: bool) -> Compiled:
+    made, hit = _load_or_keep(function) if on_disk else (None, False)
+    if made is None:
+        made = function.compiled()
     made.disable_compile()
     (result,) = made.overloads.values()
-    return Compiled(made, result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name), hit)
+    address = result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
+    return Compiled(function, made, address, hit)
 
 
-def _load_or_keep(made: Any, signature: Any, key: str) -> bool:
-    """Loads it, or compiles and keeps it; True where it was loaded. Warns where the cache cannot be used."""
+def _load_or_keep(function: Function) -> tuple[Any, bool]:
+    """Loads it, or compiles and keeps it, and whether it was loaded. None and a warning where there is no cache."""
+    made = None
     try:
-        file = cache_root() / f"{key}.kernel"
-        if _load(made, file):
-            return True
+        file = cache_root() / f"{function.key}.kernel"
+        if (made := function.loaded(file)) is not None:
+            return made, True
         with _locked(file.with_suffix(".lock")):
-            if _load(made, file):  # another process has compiled it meanwhile
-                return True
+            if (made := function.loaded(file)) is not None:  # another process has compiled it meanwhile
+                return made, True
             if os.path.lexists(file):
-                _warn(f"the cache entry {key} is damaged; building it anew")
-            made.compile(signature)
+                _warn(f"the cache entry {function.key} is damaged; building it anew")
+            made = function.compiled()
             (result,) = made.overloads.values()
             if not result.library.has_dynamic_globals:  # addresses of this process
                 write_whole(file, dumps(result._reduce()))
     except OSError as error:
         _warn_once(f"kernels cannot be kept in {settings().cache_dir}: {error.strerror or error}")
-    return False
-
-
-def _load(made: Any, file: Path) -> bool:
-    """Gives a dispatcher the compiled function in a file; False where there is none, or it is damaged."""
-    data = read_whole(file)
-    if data is None:
-        return False
-    with global_compiler_lock:
-        # Numba's own cache also loads all that it needs to compile, which takes far longer than the rest
-        rtsys.initialize(made.targetctx)
-        try:
-            result = CompileResult._rebuild(made.targetctx, *pickle.loads(data))
-        except Exception:  # whole, but not what this Numba wrote
-            return False
-        made.targetctx.insert_user_function(result.entry_point, result.fndesc, [result.library])
-        made.add_overload(result)
-    return True
+    return made, False
 
 
 def _warn(message: str) -> None:

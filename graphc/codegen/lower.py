@@ -14,13 +14,14 @@ import operator
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from numba.core import cgutils, types
 from numba.core.errors import NumbaError
 from numba.core.types.misc import literal, unliteral
 
-from graphc.codegen.buffer import BufferType, load, store
+from graphc.codegen.buffer import BufferType, buffer, load, pointer, store
 
 ARITHMETIC = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
@@ -89,10 +90,10 @@ class Lowering:
             case ast.Assign(targets=[ast.Name(id=name)]):
                 self.assign(name, self.expression(node.value))
             case ast.Assign(targets=[ast.Subscript(value=held, slice=index)]):
-                pointer = self.pointer(held)
-                value = self.expression(node.value)
+                place = self.pointer(held)
+                value = self.cast(self.expression(node.value), place.type.dtype)
                 at = self.cast(self.expression(index), types.int64)
-                store(self.target, self.builder, pointer.type, pointer.value, at, self.cast(value, pointer.type.dtype))
+                store(self.target, self.builder, place.type, place.value, at, value)
             case ast.Assign(targets=[ast.Tuple(elts=targets)], value=ast.Tuple(elts=values)):
                 for target, value in zip(targets, [self.expression(v) for v in values], strict=True):
                     if not isinstance(target, ast.Name):
@@ -196,9 +197,9 @@ class Lowering:
             case ast.BinOp(left=left, op=op, right=right) | ast.Compare(left=left, ops=[op], comparators=[right]):
                 return self.operate(type(op), self.expression(left), self.expression(right))
             case ast.Subscript(value=held, slice=index):
-                pointer = self.pointer(held)
+                place = self.pointer(held)
                 at = self.cast(self.expression(index), types.int64)
-                return Typed(pointer.type.dtype, load(self.target, self.builder, pointer.type, pointer.value, at))
+                return Typed(place.type.dtype, load(self.target, self.builder, place.type, place.value, at))
             case ast.Call(func=ast.Name(id=name), args=args, keywords=[]):
                 return self.call(self.scope.get(name, getattr(builtins, name, None)), *map(self.expression, args))
             case ast.BoolOp(op=op, values=values):
@@ -240,6 +241,9 @@ class Lowering:
 
     def call(self, function: Any, *args: Typed) -> Typed:
         """What Numba makes of a function, or of the function that stands for an operator."""
+        if function is buffer:
+            kind, held = pointer(self.target, self.builder, args[0].value, *(a.type for a in args[1:]))
+            return Typed(kind, held)
         if function in EXTREME and len(args) == 2 and all(isinstance(a.type, types.Integer) for a in args):
             return self.extreme(EXTREME[function], *args)
         key = function, *(a.type for a in args)
@@ -256,10 +260,7 @@ class Lowering:
 
     def resolve(self, function: Any, kinds: tuple[Any, ...]) -> tuple[Any, Callable[..., Any]]:
         """Numba's signature and code for a function of these types."""
-        kind = self.typing.resolve_value_type(function)
-        signature = kind and self.typing.resolve_function_type(kind, kinds, {})
-        if signature is None or signature.recvr or len(signature.args) != len(kinds):
-            raise Unlowered(f"{function} of {kinds}")
+        kind, signature = _signature(self.typing, function, kinds)
         return signature, self.target.get_function(kind, signature)
 
     def cast(self, x: Typed, kind: Any) -> Any:
@@ -318,3 +319,13 @@ def _assigned(tree: ast.FunctionDef) -> Iterator[str]:
         if isinstance(node, (ast.Assign, ast.AugAssign)):
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
                 yield from (n.id for n in ast.walk(target) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
+
+
+@lru_cache(maxsize=1 << 12)
+def _signature(typing: Any, function: Any, kinds: tuple[Any, ...]) -> tuple[Any, Any]:
+    """Numba's type of a function, and its signature for these types; `Unlowered` where it has none."""
+    kind = typing.resolve_value_type(function)
+    signature = kind and typing.resolve_function_type(kind, kinds, {})
+    if signature is None or signature.recvr or len(signature.args) != len(kinds):
+        raise Unlowered(f"{function} of {kinds}")
+    return kind, signature

@@ -9,7 +9,9 @@ from __future__ import annotations
 import ast
 from typing import Any
 
+import llvmlite.binding as ll
 from llvmlite import ir
+from numba.core.bytecode import FunctionIdentity
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder, _LowerResult
 from numba.core.compiler_machinery import AnalysisPass, LoweringPass, PassManager, register_pass
@@ -17,6 +19,7 @@ from numba.core.environment import Environment
 from numba.core.funcdesc import PythonFunctionDescriptor
 from numba.core.runtime import rtsys
 from numba.core.typed_passes import NoPythonBackend
+from numba.core.untyped_passes import ExtractByteCode
 
 from graphc.codegen.lower import Lowering, Typed, Unlowered
 
@@ -36,6 +39,15 @@ class _Library(JITCodeLibrary):  # type: ignore[misc]
     def _optimize_final_module(self) -> None:
         builder = self._codegen._pass_builder()
         builder.getModulePassManager().run(self._final_module, builder)
+
+    def serialize_using_object_code(self) -> Any:
+        """Numba keeps the code as LLVM's too, for callers that inline it. Who calls by address needs names alone."""
+        if self.counts:
+            return super().serialize_using_object_code()
+        self._ensure_finalized()
+        names = [f.name for f in self._final_module.functions if not f.is_declaration]
+        text = "".join(f'define void @"{name}"() {{ ret void }}\n' for name in names)
+        return self.name, "object", (self._get_compiled_object(), ll.parse_assembly(text).as_bitcode())
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
@@ -82,16 +94,17 @@ class _LowerKernel(LoweringPass):  # type: ignore[misc]
 
 
 @register_pass(mutates_CFG=False, analysis_only=True)
-class _Forget(AnalysisPass):  # type: ignore[misc]
-    """Numba takes what an earlier pipeline raised for an error of typing; it is none."""
+class _BeginAnew(AnalysisPass):  # type: ignore[misc]
+    """Numba's own way begins. It takes what the short way raised for an error of typing, which it is not."""
 
-    _name = "graphc_forget"
+    _name = "graphc_begin_anew"
 
     def __init__(self) -> None:
         AnalysisPass.__init__(self)
 
     def run_pass(self, state: Any) -> bool:
         state.status.fail_reason = None
+        ExtractByteCode().run_pass(state)
         return False
 
 
@@ -129,13 +142,19 @@ def _c_form(target: Any, module: Any, function: Any, described: Any) -> None:
 class Compiler(CompilerBase):  # type: ignore[misc]
     """The short way, and Numba's own where that does not know a form."""
 
+    def compile_extra(self, func: Any) -> Any:
+        """As Numba's, without a look at the bytecode, which the short way has no need of."""
+        self.state.func_id = FunctionIdentity.from_function(func)
+        self.state.lifted, self.state.lifted_from = (), None
+        return self._compile_bytecode()
+
     def define_pipelines(self) -> list[Any]:
         short = PassManager("graphc")
         short.add_pass(_LowerKernel, "lower a kernel")
         short.add_pass(NoPythonBackend, "hand over the result")
         short.finalize()
         usual = PassManager("nopython")
-        usual.add_pass(_Forget, "begin anew")
+        usual.add_pass(_BeginAnew, "begin anew")
         usual.passes.extend(DefaultPassBuilder.define_nopython_pipeline(self.state).passes)
         usual.finalize()
         return [short, usual]

@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 
 import graphc as gx
+from graphc.bench import compiling
+from graphc.bench.compiling import Point
+from graphc.codegen import jit
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "examples"))
 
@@ -72,3 +75,18 @@ def test_one_call(benchmark: Any) -> None:
     pytest.importorskip("pytest_benchmark")
     calls = peers(arrays())
     assert len(benchmark(calls["graphc"])) == 5
+
+
+@pytest.mark.parametrize("kind", ["equal", "unlike"])
+def test_compile_time_grows_no_faster_than_the_graph(kind: str, monkeypatch: Any, tmp_path: Path) -> None:
+    """By the processor's time, which other work on the machine hardly touches."""
+    monkeypatch.setenv("GRAPHC_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(jit, "_shared", {})
+    compiling.step(kind, 1)  # loads what the first compile of a process loads
+    points = []
+    for layers in (4, 20):
+        started = time.process_time()
+        exe, _ = compiling.step(kind, layers)
+        points.append(Point(kind, layers, compiling.operations(exe), [time.process_time() - started], []))
+    slope = compiling.slope(points)
+    assert slope is not None and slope < 1.1
