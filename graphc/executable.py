@@ -29,7 +29,7 @@ from graphc.ir import dims
 from graphc.ir.graph import Graph, Tensor
 from graphc.ir.state import Array, aligned_empty
 from graphc.ir.text import print_graph
-from graphc.native import njit_function
+from graphc.native import NjitFunction
 from graphc.reference import check_sizes, evaluate
 from graphc.rewrite.passes import run
 
@@ -376,13 +376,15 @@ class Executable:
         return ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 5)(self.address)
 
     @cached_property
-    def njit(self) -> Any:
+    def njit(self) -> NjitFunction:
         """The same function for use inside ``@numba.njit`` code: arrays in; one output bare, several as a tuple.
 
-        State is read and written in the same storage, without a lock. ValueError where sizes do not fit.
+        State is read and written in the same storage, without a lock. A global of compiled code, or an argument of it;
+        as an argument also where that code has ``cache=True``. Compiled code raises ValueError where sizes do not fit,
+        IndexError for an index out of range; Numba refuses arguments of another dtype or rank.
         """
         self._need_kernel()
-        return njit_function(self)
+        return NjitFunction(self)
 
     def _need_kernel(self) -> None:
         if self._kernel is None:

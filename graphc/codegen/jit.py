@@ -103,7 +103,9 @@ def compile_source(
         options["no_cpython_wrapper"] = True
     calls_blas = (library_name(),) if "graphc.codegen.blas" in source else ()
     tiles.bind(source, lambda *text: compile_source(*text, on_disk=on_disk).address)
-    key = _key(source, entry, str(signature), repr(sorted(options.items())), _digest("codegen"), *calls_blas, *extra)
+    key = _key(
+        source, entry, str(signature), repr(sorted(options.items())), sources_digest("codegen"), *calls_blas, *extra
+    )
     with _guard:
         held = _shared.get(key)
         if held is None:
@@ -138,7 +140,7 @@ def _machine() -> tuple[str, ...]:
 
 
 @cache
-def _digest(folder: str) -> str:
+def sources_digest(folder: str) -> str:
     """The digest of graphc's own sources in a folder: they are compiled into kernels, or decide their source."""
     files = sorted((PACKAGE / folder).rglob("*.py"))
     return hashlib.sha256(b"\0".join(f.read_bytes() for f in files)).hexdigest()
@@ -283,4 +285,4 @@ def remember(key: str, record: Any) -> None:
 
 
 def _record(key: str) -> Path:
-    return cache_root() / f"{_key(key, _digest(''))}.json"
+    return cache_root() / f"{_key(key, sources_digest(''))}.json"
