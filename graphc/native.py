@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from graphc.executable import Executable
 
 ON_STACK = 4096  # bytes of workspace that need no allocation
-MADE_BY = f"{__version__} {sources_digest('codegen')}"
 
 Form = tuple[str, tuple[str, ...]]  # of an array: its dtype and a formula for each size
 
@@ -56,7 +55,7 @@ class Interface:
     checks: tuple[str, ...]  # what else must hold of sizes
     work_bytes: str
     bare: bool  # one output as it is, not in a tuple
-    made_by: str = MADE_BY
+    made_by: str  # a digest of what writes the code
 
     @staticmethod
     def of(exe: Executable) -> Interface:
@@ -80,6 +79,7 @@ class Interface:
             tuple(dict.fromkeys(checks)),
             dims.source(kernel.work_bytes, local),
             program.structure.kind == "one",
+            f"{__version__} {sources_digest('codegen')}",
         )
 
 
