@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,9 +38,9 @@ def convert(tensor: Tensor, value: Any) -> Array:
     target = tensor.dtype
     if array.dtype != target:
         array = array.astype(target)
-    if array.flags.c_contiguous and array.flags.aligned:
-        return array if array.flags.writeable else _writeable_view(array)
-    return np.array(array, order="C", copy=True)
+    if array.dtype is not target:  # equal, by another name
+        array = array.view(target)
+    return array if array.flags.c_contiguous and array.flags.aligned else np.array(array, order="C", copy=True)
 
 
 def checked(tensor: Tensor, value: Any) -> Array:
@@ -83,16 +82,6 @@ def fits(array: Array, target: DType) -> bool:
 def _dtype_error(tensor: Tensor, found: str) -> InputDTypeError:
     text = f"input {tensor.name!r}: expected {tensor.type}, found {found}"
     return InputDTypeError(text, node=tensor.name, origin=tensor.origin)
-
-
-def _writeable_view(array: Array) -> Array:
-    """The same memory without the read-only mark: kernels never write to inputs, and a copy would cost."""
-    if array.nbytes == 0:
-        return array.copy()
-    raw = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data)
-    raw._owner = array  # type: ignore[attr-defined]
-    view: Array = np.frombuffer(memoryview(raw).cast("B"), array.dtype).reshape(array.shape)
-    return view
 
 
 def check_out(

@@ -5,38 +5,35 @@ from __future__ import annotations
 import ctypes
 import linecache
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numba.core import types
-from numba.core.errors import NumbaError
-from numba.np.numpy_support import from_dtype
 
 from graphc.batches import run_batches
 from graphc.binding import arrange, check_out, convert
 from graphc.callback import low_level
-from graphc.codegen.abi import entry_source, head_bytes
+from graphc.codegen import entry as words
 from graphc.codegen.jit import compile_source, recall, remember
 from graphc.codegen.kernel import SIGNATURE, Kernel, build
 from graphc.codegen.record import from_record, program_key, to_record
-from graphc.crew import LEAD, WORTH, can_share, conductor, crew, gather, processors
+from graphc.crew import WORTH, can_share, conductor, crew, gather, processors
+from graphc.entry import Desk, Entry, Face, Plan, desk_bytes
 from graphc.errors import CompileError, InputError, InputIndexError, InputShapeError
-from graphc.fastcall import fast_call
 from graphc.ir import dims
 from graphc.ir.graph import Graph, Tensor
-from graphc.ir.state import Array, aligned_empty
+from graphc.ir.state import Array
 from graphc.ir.text import print_graph
 from graphc.native import NjitFunction
 from graphc.objective import Objective
 from graphc.reference import check_sizes, evaluate
 from graphc.rewrite.passes import run
 
-Workspace = tuple[int, int, Array]  # its size, its address, itself
-MOST_PLANS = 256  # shapes remembered by one executable
+MOST_ENTRIES = 256  # shapes remembered by one executable
+STRUCTURES = {"one": words.ONE, "list": words.LIST, "dict": words.DICT, "none": words.NOTHING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +102,9 @@ class Program:
     def optimised(self) -> Graph:
         return self.stages[-1][1]
 
-    def kernel(self) -> Kernel:
-        """The kernel, by all passes."""
-        return build(self.optimised, self.inputs, self.n_outputs, self.updates, self.symbols)
+    def kernel(self, serial: bool = False) -> Kernel:
+        """The kernel, by all passes; a serial one is for a single thread."""
+        return build(self.optimised, self.inputs, self.n_outputs, self.updates, self.symbols, serial)
 
     @property
     def arguments(self) -> list[Tensor]:
@@ -124,19 +121,6 @@ class Program:
         return tuple(dict.fromkeys(n for s in shapes if (n := dims.symbol_name(s)) is not None))
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a call with given shapes needs."""
-
-    sizes: dict[str, int]
-    shapes: tuple[tuple[int, ...], ...]  # of the outputs
-    dims: Array  # for the threads that share a call (LEAD words), then values of the symbols, read by the kernel
-    dims_address: int  # of the first symbol
-    work_bytes: int
-    kernel: int  # the address to call
-    threads: int
-
-
 class Executable:
     """A compiled graph. ``exe(*arrays)`` runs it; see `graphc.compile`.
 
@@ -148,10 +132,10 @@ class Executable:
         self._arguments = tuple(program.arguments)
         self._results = program.results
         self._structure = program.structure
-        self._plans: dict[tuple[tuple[int, ...], ...], Plan] = {}
-        self._pool: list[Workspace] = []
-        self._dtypes = tuple(t.dtype for t in self._results)
-        self._scalar = tuple(t.shape == () for t in self._results)
+        self._entries: dict[tuple[tuple[int, ...], ...], Entry] = {}
+        self._desks: list[Desk] = []
+        self._enter: Callable[..., Any] = _declined  # the entry for the shapes of the last call
+        self._enter_into: Callable[..., Any] = _declined
         self.backend, self.threads, self.fastmath, self.cache = backend, threads, fastmath, cache
         self._most = processors() if threads is None else threads
         state = program.graph.state
@@ -159,7 +143,6 @@ class Executable:
         self.stateless = not (uses_state or program.updates)
         self._lock = nullcontext() if self.stateless else state.lock.writing if program.updates else state.lock.reading
         self._kernel: Kernel | None = None
-        self._fast: Callable[..., Any] | None = None
         if backend == "numba":
             self._build(cache)
 
@@ -174,17 +157,18 @@ class Executable:
         code = self._compiled.function.py_func.__code__
         # for profilers and debuggers, made when read
         linecache.cache[code.co_filename] = (lambda: self._listing.annotated,)
-        arrays = [(t.dtype, t.ndim) for t in (*self._arguments, *self._results)]
-        entering = compile_source(
-            entry_source(len(self._arguments), len(self._results)), "enter", _entry_signature(arrays), on_disk=cache
-        )
-        self._entry = entering.entry
-        self._head = head_bytes(len(self._arguments), len(self._results))
         storage = program.graph.state.storage
         self._state = [*(storage[name] for name in kernel.state_names), *kernel.constants]
         self._state_table = np.array([a.ctypes.data for a in self._state], np.int64)
         self._state_address: int = self._state_table.ctypes.data
-        self._fast = fast_call(self, entering.function)
+        self._face = Face(
+            tuple(t.dtype for t in self._arguments),
+            tuple(t.dtype for t in self._results),
+            STRUCTURES[self._structure.kind],
+            self._structure.keys,
+            tuple(storage.values()),
+            self._state_address,
+        )
 
     def __repr__(self) -> str:
         names = ", ".join(f"{t.name}: {t.type}" for t in self._arguments)
@@ -212,69 +196,82 @@ class Executable:
 
         ``out`` holds arrays of the outputs' structure to write into. Raises InputError and its kinds, naming the input.
         """
-        if self._fast is not None and out is None and not kwargs:
-            with suppress(TypeError, KeyError, AttributeError, NumbaError):
-                return self._fast(*args)
+        if not kwargs:
+            given, enter = (
+                (args, self._enter) if out is None else ((*args, *self._structure.unpack(out)), self._enter_into)
+            )
+            if self.stateless:
+                packed = enter(*given)
+            else:
+                with self._lock:
+                    packed = enter(*given)
+            if packed is not NotImplemented:
+                return packed if out is None else out
+        return self._call(args, kwargs, out)
+
+    def _call(self, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> Any:
+        """A call of any kind: converts, checks and complains, and makes the entry that the next one like it takes."""
         if kwargs or len(args) != len(self._arguments):
-            args = tuple(arrange(self._arguments, args, kwargs))
-        arrays = [
-            a if type(a) is np.ndarray and a.dtype is t.dtype and a.flags.carray else convert(t, a)
-            for a, t in zip(args, self._arguments, strict=True)
-        ]
+            args = arrange(self._arguments, args, kwargs)
+        arrays = [convert(t, a) for t, a in zip(self._arguments, args, strict=True)]
         key = tuple([a.shape for a in arrays])
-        plan = self._plans.get(key) or self._plan(arrays, key)
+        plan = self._entries[key].plan if key in self._entries else self.plan_for(self._bind(key))
+        results: list[Array] = []
         if out is not None:
             results = self._structure.unpack(out)
             described = [(t.name, t.dtype, s) for t, s in zip(self._results, plan.shapes, strict=True)]
             check_out(described, results, [*arrays, *self.graph.state.storage.values()])
-        else:
-            results = [np.empty(s, d) for s, d in zip(plan.shapes, self._dtypes, strict=True)]
-        self._run(plan, arrays, results)
-        if out is not None:
-            return out
-        return self._structure.pack([r[()] if s else r for r, s in zip(results, self._scalar, strict=True)])
-
-    def _run(self, plan: Plan, arrays: list[Array], results: list[Array]) -> None:
-        """Writes results for arrays that fit the plan, and updates the state."""
+            results = [r.view(t.dtype) for r, t in zip(results, self._results, strict=True)]
         if self._kernel is None:
-            self._interpret(plan, arrays, results)
-            return
-        try:
-            work = self._pool.pop()
-            if work[0] < plan.work_bytes:
-                raise IndexError
-        except IndexError:
-            work = self.workspace(plan)
-        if plan.threads > 1:
-            gather(plan.threads)
+            packed = self._interpret(plan, arrays, results)
+        else:
+            packed = self._run(plan, key, arrays, results)
+        return packed if out is None else out
+
+    def _run(self, plan: Plan, key: tuple[tuple[int, ...], ...], arrays: list[Array], results: list[Array]) -> Any:
+        gather(plan.threads)
+        entry = self._entries.get(key)
+        packed = NotImplemented if entry is None else self._serve(entry, arrays, results)
+        while packed is NotImplemented:
+            entry = Entry(plan, self._face, key, self._desk(plan))
+            packed = self._serve(entry, arrays, results)
+            if entry.failure is not None:
+                raise self.index_error(*entry.failure, plan.sizes)
+        assert entry is not None
+        if len(self._entries) >= MOST_ENTRIES:
+            self._entries.clear()
+        self._entries[key] = entry
+        self._enter, self._enter_into = entry.enter, entry.enter_into
+        return packed
+
+    def _serve(self, entry: Entry, arrays: list[Array], results: list[Array]) -> Any:
         with self._lock:
-            status = self._entry(plan.kernel, *arrays, *results, plan.dims_address, self._state_address, work[1])
-        self._pool.append(work)
-        if status:
-            self.failed(status, work, plan)
+            return entry.enter_into(*arrays, *results) if results else entry.enter(*arrays)
 
-    @staticmethod
-    def workspace(plan: Plan) -> Workspace:
-        """Memory for a call."""
-        memory = aligned_empty((plan.work_bytes,), np.dtype("uint8"))
-        return plan.work_bytes, memory.ctypes.data, memory
+    def _desk(self, plan: Plan) -> Desk:
+        """A desk that is large enough and free."""
+        bytes = desk_bytes(len(self._arguments), len(self._results), plan.work_bytes)
+        for desk in self._desks:
+            if len(desk.memory) >= bytes and not desk.taken:
+                return desk
+        made = Desk(bytes)
+        self._entries.clear()  # they hold desks that may be too small to be used again
+        self._desks = [made, *(desk for desk in self._desks if len(desk.memory) >= bytes)]
+        return made
 
-    def failed(self, status: int, work: Workspace, plan: Plan) -> None:
-        """Raises the error that a kernel has reported."""
-        where, value = work[2][self._head : self._head + 16].view(np.int64)
-        raise self.index_error(status, int(where), int(value), plan.sizes)
-
-    def _interpret(self, plan: Plan, arrays: list[Array], results: list[Array]) -> None:
+    def _interpret(self, plan: Plan, arrays: list[Array], results: list[Array]) -> Any:
         """The same program, by NumPy."""
         program = self._program
         feeds = dict(zip(program.inputs, arrays, strict=True))
         storage = program.graph.state.storage
         with self._lock:
             values = evaluate(program.optimised, feeds, storage, plan.sizes)
+            results = results or [np.empty(s, t.dtype) for s, t in zip(plan.shapes, self._results, strict=True)]
             for result, value in zip(results, values, strict=False):
                 result[...] = value
             for name, value in zip(program.updates, [v.copy() for v in values[program.n_outputs :]], strict=True):
                 storage[name][...] = value
+        return self._structure.pack([r[()] for r in results])
 
     def index_error(self, status: int, where: int, value: int, sizes: Mapping[str, int]) -> InputIndexError:
         """The error for an index out of range that a kernel reported."""
@@ -286,14 +283,6 @@ class Executable:
         row = f" at row {at[0]}" if len(at) == 1 else f" at {at}" if at else ""
         text = f"{node.attrs['what']} {value}{row} is not in [{low}, {high})"
         return InputIndexError(text, node=node.name, origin=node.origin)
-
-    def _plan(self, arrays: Sequence[Array], key: tuple[tuple[int, ...], ...]) -> Plan:
-        """Checks shapes against the declared ones, and works out everything that depends on sizes."""
-        plan = self.plan_for(self._bind(key))
-        if len(self._plans) >= MOST_PLANS:
-            self._plans.clear()
-        self._plans[key] = plan
-        return plan
 
     def _bind(self, shapes: Sequence[tuple[int, ...]]) -> dict[str, int]:
         sizes: dict[str, int] = {}
@@ -325,13 +314,12 @@ class Executable:
         shapes = tuple(tuple(dims.evaluate(s, sizes) for s in t.shape) for t in self._results)
         symbols = [sizes[n] for n in self._program.symbols]
         if self._kernel is None:
-            return Plan(sizes, shapes, np.array(symbols, np.int64), 0, 0, 0, 1)
+            return Plan(sizes, shapes, np.array(symbols, np.int64), 0, 0, 1)
         shared = self._most > 1 and dims.evaluate(self._kernel.cost, sizes) >= WORTH and can_share()
         threads = self._most if shared else 1
         table = np.array([threads, self._address, crew().board if shared else 0, *symbols], np.int64)
-        bytes = self._head + dims.evaluate(self._kernel.work_bytes, sizes) + (threads - 1) * self._kernel.scratch_bytes
-        address = conductor() if shared else self._address
-        return Plan(sizes, shapes, table, table.ctypes.data + 8 * LEAD, bytes, address, threads)
+        bytes = dims.evaluate(self._kernel.work_bytes, sizes) + (threads - 1) * self._kernel.scratch_bytes
+        return Plan(sizes, shapes, table, bytes, conductor() if shared else self._address, threads)
 
     def run_batches(
         self,
@@ -487,7 +475,6 @@ def _recalled(program: Program) -> Kernel:
     return kernel
 
 
-def _entry_signature(arrays: Sequence[tuple[Any, int]]) -> Any:
-    """The Numba signature of the function that enters a kernel from Python."""
-    typed = [types.Array(from_dtype(dtype), ndim, "C") for dtype, ndim in arrays]
-    return types.int64(types.int64, *typed, types.int64, types.int64, types.int64)
+def _declined(*_: Any) -> Any:
+    """The answer of an entry before the first call."""
+    return NotImplemented

@@ -31,7 +31,7 @@ from numba.extending import (
 from numba.np.numpy_support import from_dtype
 
 from graphc.codegen import abi, buffer
-from graphc.codegen.jit import sources_digest
+from graphc.codegen.jit import _digest
 from graphc.config import __version__
 from graphc.ir import dims
 from graphc.ir.state import ALIGNMENT
@@ -79,7 +79,7 @@ class Interface:
             tuple(dict.fromkeys(checks)),
             dims.source(kernel.work_bytes, local),
             program.structure.kind == "one",
-            f"{__version__} {sources_digest('codegen')}",
+            f"{__version__} {_digest('codegen')}",
         )
 
 

@@ -60,6 +60,7 @@ class Objective:
             self._parts.append(_Part(t, k, array.shape, slice(self.size, self.size + array.size)))
             self.size += array.size
         self._order = self._gradients()
+        self._value, *self._dtypes = [t.dtype for t in exe.program.results]
         self.x0 = self.flatten(x0)
 
     def __call__(self, x: Any) -> tuple[float, Array]:
@@ -70,9 +71,9 @@ class Objective:
             arrays[part.position] = part.of(vector).astype(part.tensor.dtype, copy=False)
         exe = self._exe
         views = [part.of(gradient) for part in self._order]
-        results = [np.empty(v.shape, d) if v.dtype != d else v for v, d in zip(views, exe._dtypes[1:], strict=True)]
-        value = np.empty((), exe._dtypes[0])
-        exe._run(exe._plans.get(self._key) or exe._plan(arrays, self._key), arrays, [value, *results])
+        results = [np.empty(v.shape, d) if v.dtype != d else v for v, d in zip(views, self._dtypes, strict=True)]
+        value = np.empty((), self._value)
+        exe(*arrays, out=exe.program.structure.pack([value, *results]))
         for view, result in zip(views, results, strict=True):
             if result is not view:
                 view[...] = result

@@ -18,7 +18,7 @@ FLOORS = [
     ["rewrite"],
     ["schedule"],
     ["codegen"],
-    ["crew", "fastcall", "binding", "batches", "native", "callback", "objective", "executable", "compile", "transform"],
+    ["crew", "entry", "binding", "batches", "native", "callback", "objective", "executable", "compile", "transform"],
     ["init", "optim", "file"],
     [""],  # the front door
     ["demo", "bench", "cli", "__main__"],

@@ -11,8 +11,11 @@ import pytest
 from random_graphs import random_graph
 
 import graphc as gx
+from graphc.codegen.jit import compile_source
+from graphc.codegen.kernel import SIGNATURE
 from graphc.crew import WORTH, crew
 from graphc.ir import dims
+from graphc.ir.state import aligned_empty
 
 
 def logistic(threads: int | None = None) -> gx.Executable:
@@ -86,6 +89,23 @@ def test_random_graphs_have_the_same_bits_on_many_threads(seeds: range, monkeypa
             for _ in range(100 if seed < 2 else 3):
                 for a, b in zip(alone, together(*arrays), strict=True):
                     np.testing.assert_array_equal(a, b, err_msg=f"seed {seed}, {threads} threads")
+
+
+@pytest.mark.parametrize("n", [1, 100, 4000])
+def test_a_serial_kernel_runs_the_same_shards_in_plain_loops(n: int) -> None:
+    rng = np.random.default_rng(2)
+    x, y = rng.normal(size=(n, 300)).astype("f"), rng.integers(0, 10, n)
+    expected = network(2)(x, y)
+    exe = network(1)
+    kernel = exe.program.kernel(serial=True)
+    assert "claim" not in kernel.source and "for shard in range" in kernel.source
+    compiled = compile_source(kernel.source, "kernel", SIGNATURE, parts=kernel.parts)
+    outputs = [np.empty((), "f"), np.empty((n, 300), "f")]
+    tables = [np.array([a.ctypes.data for a in arrays]) for arrays in ([x, y], outputs, exe._state)]
+    work = aligned_empty((dims.evaluate(kernel.work_bytes, {"n": n}),), np.dtype("uint8"))
+    ins, outs, state = (t.ctypes.data for t in tables)
+    assert compiled.entry(ins, outs, np.array([n]).ctypes.data, state, work.ctypes.data) == 0
+    assert outputs[0] == expected["loss"] and outputs[1].tobytes() == expected["softmax"].tobytes()
 
 
 def test_a_failing_call_ends_for_every_thread() -> None:

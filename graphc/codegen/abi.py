@@ -116,26 +116,3 @@ def call_part(
 def part_symbol(source: str) -> str:
     """The symbol of a function with this source."""
     return f"graphc_part_{hashlib.sha256(source.encode()).hexdigest()[:24]}"
-
-
-def entry_source(n_inputs: int, n_outputs: int) -> str:
-    """A function of typed arrays that fills a kernel's address tables, at the head of the workspace, and calls it."""
-    ins, outs = [f"a{k}" for k in range(n_inputs)], [f"o{k}" for k in range(n_outputs)]
-    lines = [
-        "from graphc.codegen.abi import call_kernel, data_address",
-        "from graphc.codegen.buffer import set_word",
-        "",
-        "",
-    ]
-    lines.append(f"def enter({', '.join(['kernel', *ins, *outs, 'dims', 'state', 'work'])}):")
-    lines += [f"    set_word(work, {k}, data_address({name}))" for k, name in enumerate(ins + outs)]
-    lines.append(
-        f"    return call_kernel(kernel, work, work + {8 * n_inputs}, dims, state, "
-        f"work + {head_bytes(n_inputs, n_outputs)})"
-    )
-    return "\n".join(lines) + "\n"
-
-
-def head_bytes(n_inputs: int, n_outputs: int) -> int:
-    """Bytes of the address tables, whole cache lines."""
-    return -(-8 * (n_inputs + n_outputs) // 64) * 64

@@ -54,9 +54,12 @@ class Text:
         return tuple(map(_joined, self.nests))
 
 
-def emit(plan: Schedule, symbols: Sequence[str]) -> Text:
-    """The source of the kernel of ``plan``; ``symbols`` are the sizes in its dims table."""
-    writer = _Writer(plan, {name: f"n{k}" for k, name in enumerate(symbols)})
+def emit(plan: Schedule, symbols: Sequence[str], serial: bool = False) -> Text:
+    """The source of the kernel of ``plan``; ``symbols`` are the sizes in its dims table.
+
+    A serial kernel runs the same shards in order, on the thread that calls it and no other.
+    """
+    writer = _Writer(plan, {name: f"n{k}" for k, name in enumerate(symbols)}, serial)
     kernel = writer.kernel()
     nests = [_module([Line(NEST), *function]) for _, function in writer.functions.values()]
     outside = [Line(f'nest{k} = part("{part_symbol(_joined(lines))}")') for k, lines in enumerate(nests)]
@@ -90,8 +93,8 @@ def _imports(lines: Iterable[Line]) -> list[str]:
 
 
 class _Writer:
-    def __init__(self, plan: Schedule, symbols: dict[str, str]) -> None:
-        self.plan, self.symbols = plan, symbols
+    def __init__(self, plan: Schedule, symbols: dict[str, str], serial: bool) -> None:
+        self.plan, self.symbols, self.serial = plan, symbols, serial
         self.failures: list[int] = []
         self.functions: dict[str, tuple[int, list[Line]]] = {}  # canonical text -> number and lines
         self.calls: list[tuple[int, int]] = []  # a function, and where its places begin among the rows
@@ -121,9 +124,14 @@ class _Writer:
             every = [(item, group) for group, items in plan.sections() for item in items]
             self.own = {id(item): self.function([item], group) for item, group in every}
             self.repeats = Counter(function[0] for function in self.own.values())
-        if not sharing:
+        if self.serial or not sharing:
             self.locate(nest, 1)
-            self.section(nest, stages[0].alone, None, 1)
+            for stage in stages:
+                self.section(nest, stage.alone, None, 1)
+                for group in stage.groups:
+                    nest.line(1, f"count = {shard_count(nest, group)}")
+                    nest.line(1, "for shard in range(count):")
+                    self.shard(nest, group, 2)
             nest.line(1, "return 0")
             return self.whole(nest)
         nest.line(1, "if leads(call):")
@@ -160,10 +168,14 @@ class _Writer:
                 nest.line(2, f"{'elif' if j else 'if'} turn < {ends[j]}:")
                 margin = 3
             nest.line(margin, f"shard, count = turn - {begin}, {ends[j]} - {begin}")
-            size = nest.factor(group.size)
-            nest.line(margin, f"lo, hi = {size}*shard//count, {size}*(shard + 1)//count")
-            self.section(nest, group.items, group, margin)
+            self.shard(nest, group, margin)
         nest.line(2, f"if finish(work, {k}) == {ends[-1]}:")
+
+    def shard(self, nest: Nest, group: Group, margin: int) -> None:
+        """One shard of a group, by its number and their count."""
+        size = nest.factor(group.size)
+        nest.line(margin, f"lo, hi = {size}*shard//count, {size}*(shard + 1)//count")
+        self.section(nest, group.items, group, margin)
 
     def section(self, nest: Nest, items: list[Item], group: Group | None, margin: int) -> None:
         """Items in order: their code, or calls of their functions."""
@@ -251,7 +263,7 @@ class _Writer:
                 f"    places = work + {self.places}",
                 f"    rows = word(state, {self.first['work'] - self.first['state'] - 1})",
             ]
-        shared = any(stage.groups for stage in self.plan.stages)
+        shared = not self.serial and any(stage.groups for stage in self.plan.stages)
         if self.plan.split:
             head.append("    scratch = 0")
         elif self.scratch:

@@ -103,9 +103,7 @@ def compile_source(
         options["no_cpython_wrapper"] = True
     calls_blas = (library_name(),) if "graphc.codegen.blas" in source else ()
     tiles.bind(source, lambda *text: compile_source(*text, on_disk=on_disk).address)
-    key = _key(
-        source, entry, str(signature), repr(sorted(options.items())), sources_digest("codegen"), *calls_blas, *extra
-    )
+    key = _key(source, entry, str(signature), repr(sorted(options.items())), _digest("codegen"), *calls_blas, *extra)
     with _guard:
         held = _shared.get(key)
         if held is None:
@@ -140,7 +138,7 @@ def _machine() -> tuple[str, ...]:
 
 
 @cache
-def sources_digest(folder: str) -> str:
+def _digest(folder: str) -> str:
     """The digest of graphc's own sources in a folder: they are compiled into kernels, or decide their source."""
     files = sorted((PACKAGE / folder).rglob("*.py"))
     return hashlib.sha256(b"\0".join(f.read_bytes() for f in files)).hexdigest()
@@ -236,6 +234,13 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
+def entry_file(source: str) -> Path | None:
+    """Where the machine code of a source is kept, apart for each machine and graphc; None where it cannot be."""
+    with contextlib.suppress(OSError):
+        return cache_root() / f"{_key(source, _digest('codegen'))}.kernel"
+    return None
+
+
 # ---- files with their sum
 
 
@@ -285,4 +290,4 @@ def remember(key: str, record: Any) -> None:
 
 
 def _record(key: str) -> Path:
-    return cache_root() / f"{_key(key, sources_digest(''))}.json"
+    return cache_root() / f"{_key(key, _digest(''))}.json"

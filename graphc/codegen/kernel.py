@@ -53,16 +53,22 @@ class Kernel:
 
 
 def build(
-    graph: Graph, inputs: Sequence[str], n_outputs: int, updates: Sequence[str], symbols: Sequence[str]
+    graph: Graph,
+    inputs: Sequence[str],
+    n_outputs: int,
+    updates: Sequence[str],
+    symbols: Sequence[str],
+    serial: bool = False,
 ) -> Kernel:
     """The kernel of ``graph``: its outputs are ``n_outputs`` results, then a next value for each state of ``updates``.
 
-    ``inputs`` are the names of the argument leaves in order, ``symbols`` the sizes that they bind.
+    ``inputs`` are the names of the argument leaves in order, ``symbols`` the sizes that they bind. A ``serial`` kernel
+    is for one thread, and its source is plain loops.
     """
     ready = expand(outputs_apart(graph))
     leaves = [ready[name].id if name in ready else -1 for name in inputs]
     plan = schedule(ready, leaves, n_outputs, updates)
-    text = emit(plan, symbols)
+    text = emit(plan, symbols, serial)
     constants = tuple(value for i in plan.constants if (value := ready.nodes[i].value) is not None)
     if text.rows is not None:
         constants += (text.rows,)

@@ -1,0 +1,155 @@
+"""Entries: an executable bound to the shapes of its arrays and to a workspace, as a C function of the interpreter."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from graphc.codegen import entry as words
+from graphc.codegen.words import address_of
+from graphc.crew import LEAD, crew
+from graphc.ir.state import Array, aligned_empty
+from graphc.ir.types import DType
+
+LINE = 64  # bytes; what threads write apart lies on lines apart
+FASTCALL = 0x80  # METH_FASTCALL: called with an array of objects and their count
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What calls with arrays of given shapes need."""
+
+    sizes: dict[str, int]
+    shapes: tuple[tuple[int, ...], ...]  # of the outputs
+    dims: Array  # for the threads that share a call (LEAD words), then values of the symbols, read by the kernel
+    work_bytes: int
+    kernel: int  # the address to call
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """What an executable's arrays and results are like, whatever the shapes."""
+
+    inputs: tuple[DType, ...]
+    outputs: tuple[DType, ...]
+    structure: int
+    keys: tuple[str, ...]
+    state: tuple[Array, ...]
+    state_address: int
+
+
+class Desk:
+    """Memory for one call at a time: its first word says whether it is taken."""
+
+    def __init__(self, bytes: int) -> None:
+        self.memory = aligned_empty((bytes,), np.dtype("uint8"))
+        self.memory[:8] = 0
+
+    @property
+    def taken(self) -> bool:
+        return bool(self.memory[0])
+
+
+class Entry:
+    """``enter(*arrays)`` gives the results, ``enter_into(*arrays, *results)`` fills them.
+
+    Both answer NotImplemented, with nothing done, where an array is not C-ordered, of the declared dtype and of this
+    shape, where results overlap anything else, while another call is at the desk, and where the kernel fails, which
+    leaves `failure`.
+    """
+
+    def __init__(self, plan: Plan, face: Face, shapes: Sequence[tuple[int, ...]], desk: Desk) -> None:
+        self.plan, self.desk = plan, desk
+        self._keys = face.keys
+        dtypes, shapes = face.inputs + face.outputs, (*shapes, *plan.shapes)
+        inputs, outputs = len(face.inputs), len(face.outputs)
+        tail = [*map(id, face.keys)]
+        keys, facts = words.HEAD, words.HEAD + len(tail)
+        states = facts + words.FACTS * len(dtypes)
+        held = [n for array in face.state if array.nbytes for n in (array.ctypes.data, array.nbytes)]
+        dims = states + len(held) + 1
+        at = dims + len(plan.dims)
+        self._table = table = np.zeros(at + sum(map(len, shapes)), np.int64)
+        base: int = table.ctypes.data
+        for dtype, shape in zip(dtypes, shapes, strict=True):
+            tail += [id(dtype), len(shape), base + 8 * at, dtype.itemsize * int(np.prod(shape, dtype=np.int64))]
+            table[at : at + len(shape)] = shape
+            at += len(shape)
+        tail += [*held, 0, *plan.dims]
+        table[keys : keys + len(tail)] = tail
+        scalars, places, made, work = _offsets(inputs, outputs)
+        memory: int = desk.memory.ctypes.data
+        for word, value in {
+            words.INPUTS: inputs, words.OUTPUTS: outputs, words.STRUCTURE: face.structure,
+            words.KEYS: base + 8 * keys, words.ARRAYS: base + 8 * facts, words.STATES: base + 8 * states,
+            words.DIMS: base + 8 * (dims + LEAD), words.STATE: face.state_address, words.KERNEL: plan.kernel,
+            words.DESK: memory, words.SCALARS: memory + scalars, words.PLACES: memory + places,
+            words.MADE: memory + made, words.WORK: memory + work, words.THREADS: plan.threads,
+            words.CREW: crew().count_address, **_interpreter(),
+        }.items():  # fmt: skip
+            table[word] = value
+        self.enter = _function(base, False, (table, desk))
+        self.enter_into = _function(base, True, (table, desk))
+
+    @property
+    def failure(self) -> tuple[int, int, int] | None:
+        """Status, place and value of the index test that failed last, or None."""
+        status, where, value = self._table[words.STATUS : words.STATUS + 3].tolist()
+        return (status, where, value) if status else None
+
+
+def desk_bytes(inputs: int, outputs: int, work_bytes: int) -> int:
+    """Bytes of a desk."""
+    return _offsets(inputs, outputs)[-1] + work_bytes
+
+
+def _offsets(inputs: int, outputs: int) -> tuple[int, int, int, int]:
+    """Where on a desk results of rank 0, addresses, objects and the workspace begin."""
+    scalars = LINE
+    places = scalars + 8 * outputs
+    made = places + 8 * (inputs + outputs)
+    return scalars, places, made, -(-(made + 8 * outputs) // LINE) * LINE
+
+
+@cache
+def _interpreter() -> dict[int, int]:
+    """Addresses of what the C functions take from Python and NumPy."""
+    library: Any = import_module("numpy._core._multiarray_umath")  # where NumPy's own import_array looks
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    table = ctypes.cast(pointer(library._ARRAY_API, None), ctypes.POINTER(ctypes.c_void_p))
+    functions = {words.NEW_SCALAR: 60, words.NEW_ARRAY: 184}  # PyArray_Scalar, PyArray_Empty
+    return {word: int(table[k] or 0) for word, k in functions.items()} | {
+        words.ARRAY_TYPE: id(np.ndarray), words.NOT_IMPLEMENTED: id(NotImplemented), words.NONE: id(None)
+    }  # fmt: skip
+
+
+class _Method(ctypes.Structure):
+    """PyMethodDef."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("function", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("doc", ctypes.c_char_p),
+    )
+
+
+@cache
+def _method() -> _Method:
+    return _Method(b"call", address_of(words.enter), FASTCALL, None)
+
+
+def _function(table: int, into: bool, held: Any) -> Callable[..., Any]:
+    """A function of the interpreter that is given a table, and keeps ``held`` alive."""
+    new = ctypes.pythonapi.PyCFunction_NewEx
+    new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.py_object]
+    function: Callable[..., Any] = new(ctypes.addressof(_method()), np.array([table, into], np.int64), held)
+    return function
