@@ -21,7 +21,7 @@ FLOORS = [
     ["crew", "entry", "binding", "batches", "native", "callback", "objective", "executable", "compile", "transform"],
     ["init", "optim", "file"],
     [""],  # the front door
-    ["demo", "bench", "cli", "__main__"],
+    ["demo", "bench", "commands", "cli", "__main__"],
 ]
 
 

@@ -89,7 +89,7 @@ def load(path: str | os.PathLike[str]) -> Loaded:
         manifest, members = archive.read(path, _check_version)
         strict.record(manifest, archive.MANIFEST, MANIFEST)
         graph = schema.decode(*(members[name] for name in archive.MEMBERS))
-        return Loaded(graph, _programs(graph, manifest["executables"]))
+        return Loaded(graph, _programs(graph, manifest["executables"]), manifest)
     except GraphFileError as error:
         name = os.path.basename(os.fsdecode(path))
         raise GraphFileError(f"{name}: {error.message}", node=error.node) from None
@@ -135,14 +135,21 @@ def _options(held: Any, place: str) -> dict[str, Any]:
 class Loaded(Mapping[str, Executable]):
     """The executables of a file, by name; each is compiled when first asked for, and kept.
 
-    Iteration, ``len`` and ``in`` compile nothing, nor does `graph`.
+    Iteration, ``len`` and ``in`` compile nothing, nor do `graph`, `programs` and `manifest`.
     """
 
-    def __init__(self, graph: Graph, programs: dict[str, tuple[Program, dict[str, Any]]]) -> None:
-        self.graph = graph
+    def __init__(
+        self, graph: Graph, programs: dict[str, tuple[Program, dict[str, Any]]], manifest: dict[str, Any]
+    ) -> None:
+        self.graph, self.manifest = graph, manifest
         self._programs = programs
         self._made: dict[str, Executable] = {}
         self._lock = threading.Lock()
+
+    @property
+    def programs(self) -> dict[str, Program]:
+        """What each executable is made of."""
+        return {name: program for name, (program, _) in self._programs.items()}
 
     def __getitem__(self, name: str) -> Executable:
         with self._lock:
