@@ -220,6 +220,7 @@ def test_roundtrip_of_files(model: gx.Graph, capsys: Capture, monkeypatch: pytes
         ]
     assert "no input is meant by 'q=x.npy'; inputs are x, y" in refused("roundtrip model.gx q=x.npy", capsys)
     assert "no executable 'q'" in refused("roundtrip model.gx --executable q", capsys)
+    assert "expected a size, found -1" in refused("roundtrip model.gx --size -1", capsys)
 
 
 def off(change: Callable[[Any], Any]) -> Any:

@@ -32,6 +32,8 @@ def roundtrip(options: Any) -> int:
     known = {f"{t.name}=" for name in names for t in held.programs[name].arguments}
     if strange := [word for word in options.arrays if not word.startswith(tuple(known))]:
         raise InputError(f"no input is meant by {strange[0]!r}; inputs are {', '.join(sorted(k[:-1] for k in known))}")
+    if options.size < 0:
+        raise InputError(f"--size: expected a size, found {options.size}")
     print(f"{'executable':<16} {'format':<8} beside the executable in process")
     agree = True
     for name in names:
@@ -78,8 +80,8 @@ def _compare(way: str, exe: Executable, given: Results) -> tuple[str, bool]:
         return "the same bits", True
     apart = [_distance(a, b) for a, b in zip(found, expected, strict=True)]
     ulps, share = max(u for u, _ in apart), max(s for _, s in apart)
-    most = [CLOSE.get(b.dtype.name, 0.0) if way == "onnx" else 0.0 for b in expected]
-    close = all(s <= m for (_, s), m in zip(apart, most, strict=True))
+    most = [CLOSE.get(b.dtype.name, 0.0) for b in expected]
+    close = way == "onnx" and all(s <= m for (_, s), m in zip(apart, most, strict=True))
     return f"{'' if close else 'DIFFERS: '}{ulps:.0f} ulp, {share:.1e} of the largest element", close
 
 
