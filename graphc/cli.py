@@ -1,4 +1,4 @@
-"""The command line: ``graphc demo``, ``graphc bench`` and ``graphc info``."""
+"""The command line: ``graphc demo``, ``graphc bench``, and what `graphc.commands.parser` adds."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from graphc.commands import parser as files
+
 DATA = ("fashion-mnist", "house-prices")  # demos that read files
 IMAGES = ("digits", "fashion-mnist")
 DEMOS = ("neuron", "xor", "digits", "fashion-mnist", "house-prices")
@@ -18,10 +20,11 @@ PEERS = ("numpy", "torch", "torch.compile", "jax", "pytensor")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; returns the exit status: 0, 1 for an error, 2 for a wrong command line, 130 when stopped."""
+    """Runs a command; returns the exit status: 0, 1 for an error, 2 for wrong arguments or arrays, 130 when stopped."""
     options = _parser().parse_args(argv)
+    from graphc.commands.words import printable
     from graphc.demo.data import DataError
-    from graphc.errors import GraphcError
+    from graphc.errors import GraphcError, InputError
 
     run: Callable[[Any], int] = options.run
     try:
@@ -35,7 +38,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         place = f": {error.filename}" if error.filename else ""
         print(f"graphc: {error.strerror or error}{place}", file=sys.stderr)
         return 1
-    except (DataError, GraphcError) as error:
+    except InputError as error:
+        print(f"graphc: {printable(error.message)}", file=sys.stderr)
+        return 2
+    except GraphcError as error:
+        print(f"graphc: {printable(error.message)}", file=sys.stderr)
+        return 1
+    except DataError as error:
         print(f"graphc: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -48,7 +57,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="graphc",
         description="A compiler for static graphs, forward and backward.",
         epilog="graphc demo         train a network on scans of digits\ngraphc demo --help  the other demos\n"
-        "graphc bench        time graphc beside NumPy, PyTorch, JAX and PyTensor",
+        "graphc bench        time graphc beside NumPy, PyTorch, JAX and PyTensor\n"
+        "graphc info FILE    what a saved file holds\n"
+        "graphc run --help   run what was saved",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -82,8 +93,7 @@ examples:
     demo.add_argument("--compare", choices=["torch"], help="time PyTorch too, from the extra bench (images only)")
     demo.set_defaults(run=_demo, parser=demo)
     _add_bench(commands)
-    info = commands.add_parser("info", help="versions, processor, products, cache, for a report of a problem")
-    info.set_defaults(run=_info)
+    files.add(commands)
     return parser
 
 
@@ -243,14 +253,6 @@ def _bench_compile(options: Any) -> int:
     result = compile_command.bench(options.rounds or 3, options.plot)
     if options.json is not None:
         _write(options.json, json.dumps(result, indent=1) + "\n")
-    return 0
-
-
-def _info(options: Any) -> int:
-    from graphc.demo.info import rows
-
-    for key, value in rows().items():
-        print(f"{key:<12}{value}")
     return 0
 
 

@@ -17,6 +17,7 @@ from graphc.background import Background
 from graphc.batches import run_batches
 from graphc.binding import arrange, check_out, convert
 from graphc.bound import Bound, bind
+from graphc.callback import low_level
 from graphc.codegen import entry as words
 from graphc.codegen.jit import recall, remember
 from graphc.codegen.kernel import Kernel, Limit, build, work_bytes
@@ -28,7 +29,8 @@ from graphc.ir import dims
 from graphc.ir.graph import Graph, Tensor, located
 from graphc.ir.state import Array
 from graphc.ir.text import print_graph
-from graphc.native import njit_function
+from graphc.native import NjitFunction
+from graphc.objective import Objective
 from graphc.reference import check_sizes, evaluate
 from graphc.rewrite.passes import run
 
@@ -424,13 +426,64 @@ class Executable:
         return ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 5)(self.address)
 
     @cached_property
-    def njit(self) -> Any:
+    def njit(self) -> NjitFunction:
         """The same function for use inside ``@numba.njit`` code: arrays in; one output bare, several as a tuple.
 
-        State is read and written in the same storage, without a lock. ValueError where sizes do not fit.
+        State is read and written in the same storage, without a lock. A global of compiled code, or an argument of it;
+        as an argument also where that code has ``cache=True``. Compiled code raises ValueError where sizes do not fit,
+        IndexError for an index out of range; Numba refuses arguments of another dtype or rank.
         """
         self._need_kernel()
-        return njit_function(self)
+        return NjitFunction(self)
+
+    def low_level(self, signature: str) -> Any:
+        """A ``scipy.LowLevelCallable`` with a C signature, which SciPy calls without Python.
+
+        double (double), double (double, void *)      a number in, a number out: ``scipy.integrate.quad``
+        double (int, double *), the same with void *  numbers, and perhaps a vector behind them, in: ``quad`` with
+                                                      ``args``, ``nquad``
+        int (double *, intptr_t, double *, void *)    a vector in, a number out: ``scipy.ndimage.generic_filter``
+        int (double *, intptr_t, double *, intptr_t, void *)
+                                                      a vector in, a vector out: ``generic_filter1d``
+        void (double, double *, double *, double *)   t, y and perhaps parameters in, the slope of y out, of known
+                                                      sizes: solvers of ODEs in C
+
+        Values are float64, the output is one tensor; state is read without a lock. Where the executable would raise,
+        the C function gives NaN, or 0 where it returns an int. Raises CompileError for another signature, or where the
+        executable does not fit it.
+
+        >>> import graphc as gx, scipy.integrate
+        >>> x = gx.Graph(float_dtype="float64").input("x", (), "float64")
+        >>> bell = gx.compile([x], gx.exp(-x * x)).low_level("double (double)")
+        >>> round(scipy.integrate.quad(bell, -9, 9)[0] ** 2, 6)
+        3.141593
+        """
+        self._need_kernel()
+        return low_level(self, signature)
+
+    def as_scipy(self, x0: Any, /, **fixed: Any) -> Objective:
+        """A function of one flat float64 vector that gives value and gradient.
+
+        ``scipy.optimize.minimize(f, f.x0, jac=True)`` minimises it over all varied inputs at once.
+        ``x0`` holds first values of the inputs to vary: a dict by name, a list in the order of the inputs, or the value
+        of the only one. All other inputs are passed by name and stay as they are. The outputs are a scalar, then its
+        gradient by each varied input, in the order of the inputs, or by their names where outputs are a dict.
+        ``f.unflatten(x)`` has the structure of ``x0``.
+
+        Raises InputError and its kinds where inputs or outputs do not fit.
+
+        >>> import numpy as np, graphc as gx, scipy.optimize
+        >>> g = gx.Graph(float_dtype="float64")
+        >>> x, y = g.input("x", ("n",), "float64"), g.input("y", ("n",), "float64")
+        >>> slope, start = g.input("slope", (), "float64"), g.input("start", (), "float64")
+        >>> loss = gx.sum((slope * x + start - y) ** 2)
+        >>> exe = gx.compile([x, y, slope, start], [loss, *gx.grad(loss, [slope, start])])
+        >>> f = exe.as_scipy({"slope": 0.0, "start": 0.0}, x=np.arange(4.0), y=np.arange(4.0) * 2 + 1)
+        >>> found = f.unflatten(scipy.optimize.minimize(f, f.x0, jac=True).x)
+        >>> round(float(found["slope"]), 4), round(float(found["start"]), 4)
+        (2.0, 1.0)
+        """
+        return Objective(self, x0, fixed)
 
     def _need_kernel(self) -> Bound:
         if not self.wait():

@@ -1,73 +1,282 @@
-"""Executables inside a user's own ``@numba.njit`` code."""
+"""Executables inside a user's own ``@numba.njit`` code.
+
+In compiled code ``exe.njit`` is a value: the addresses of kernel and state, read when the code runs. Everything that
+the code around the kernel depends on (dtypes, ranks, relations of sizes, workspace) is in its Numba type. Numba's disk
+cache finds a function by the types of its arguments, so where ``exe.njit`` is an *argument* of a function with
+``cache=True``, what is found fits, and calls the kernel of this process: it is never stale. As a global or closure
+variable it is a constant, whose addresses hold in this process only, and Numba keeps no such function on disk.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numba
 import numpy as np
+from numba.core import cgutils, types
+from numba.core.errors import TypingError
+from numba.core.imputils import lower_builtin, lower_constant
+from numba.extending import (
+    NativeValue,
+    make_attribute_wrapper,
+    models,
+    register_model,
+    typeof_impl,
+    unbox,
+)
+from numba.np.numpy_support import from_dtype
 
+from graphc.codegen import abi, buffer
+from graphc.codegen.jit import _digest
+from graphc.config import __version__
 from graphc.ir import dims
 from graphc.ir.state import ALIGNMENT
+from graphc.reference import size_checks
 
 if TYPE_CHECKING:
     from graphc.executable import Executable
 
+ON_STACK = 4096  # bytes of workspace that need no allocation
 
-def njit_function(exe: Executable) -> Any:
-    """A jitted function that allocates outputs and workspace and calls the kernel through its address.
+Form = tuple[str, tuple[str, ...]]  # of an array: its dtype and a formula for each size
 
-    The address holds in this process only, so Numba refuses to cache a caller on disk rather than serve a stale kernel.
-    """
-    scope: dict[str, Any] = {"np": np, "kernel": exe.cfunc, "state": exe.state_address}
-    exec(compile(_source(exe), "<graphc njit>", "exec"), scope)
-    scope["call"].keep = exe
+
+@dataclass(frozen=True)
+class Interface:
+    """What decides the code around a kernel. Formulas are Python, of sizes called ``n0``, ``n1`` and so on."""
+
+    inputs: tuple[Form, ...]
+    outputs: tuple[Form, ...]
+    bound: tuple[tuple[int, int], ...]  # the input and the axis that each size is read from
+    checks: tuple[str, ...]  # what else must hold of sizes
+    work_bytes: str
+    bare: bool  # one output as it is, not in a tuple
+    made_by: str  # a digest of what writes the code
+
+    @staticmethod
+    def of(exe: Executable) -> Interface:
+        """That of an executable which has a kernel."""
+        program, kernel = exe.program, exe._kernel
+        assert kernel is not None
+        local = {name: f"n{k}" for k, name in enumerate(program.symbols)}.__getitem__
+
+        def forms(tensors: Sequence[Any]) -> tuple[Form, ...]:
+            return tuple((t.dtype.name, tuple(dims.source(s, local) for s in t.shape)) for t in tensors)
+
+        inputs = forms(program.arguments)
+        axes = [(size, (k, axis)) for k, (_, sizes) in enumerate(inputs) for axis, size in enumerate(sizes)]
+        first = dict(reversed(axes))
+        source = program.source
+        checks = [check.source(local) for node in source.nodes for check in size_checks(source, node)]
+        return Interface(
+            inputs,
+            forms(program.results),
+            tuple(first[local(name)] for name in program.symbols),
+            tuple(dict.fromkeys(checks)),
+            dims.source(kernel.work_bytes, local),
+            program.structure.kind == "one",
+            f"{__version__} {_digest('codegen')}",
+        )
+
+
+class NjitFunction:
+    """What `Executable.njit` gives: a function of arrays, for Python and for ``@numba.njit`` code."""
+
+    def __init__(self, exe: Executable) -> None:
+        self.exe = exe
+        self.kernel_address, self.state_address = exe.address, exe.state_address
+        self._numba_type_ = NjitType(Interface.of(exe))
+
+    def __call__(self, *args: Any) -> Any:
+        return _call(self, *args)
+
+    def __repr__(self) -> str:
+        return f"<njit function of {self.exe!r}>"
+
+    def __reduce__(self) -> Any:
+        """Numba pickles closure variables to tell functions apart; there is nothing to be had from the pickle."""
+        return _not_here, (self._numba_type_.name,)
+
+
+def _not_here(name: str) -> NoReturn:
+    raise TypeError(f"{name} belongs to the process that compiled it; save the executable with graphc.save")
+
+
+# ---- the same, to Numba
+
+
+class NjitType(types.Callable):  # type: ignore[misc]
+    """The type of functions with one interface."""
+
+    def __init__(self, interface: Interface) -> None:
+        self.interface = interface
+        super().__init__(name=f"graphc.njit({hashlib.sha256(repr(interface).encode()).hexdigest()[:32]})")
+
+    def get_call_type(self, context: Any, args: Any, kws: Any) -> Any:
+        """The signature of a call; compiles it."""
+        if kws:
+            raise TypingError("inputs are given by position")
+        around = types.Dispatcher(_around(self.interface, _ways(self.interface, args)))
+        signature: Any = around.get_call_type(context, (self, *args), {})
+        return signature.as_method()
+
+    def get_call_signatures(self) -> tuple[Any, bool]:
+        """None are known beforehand."""
+        return (), True
+
+    def get_impl_key(self, sig: Any) -> type:
+        """Under what `_lower_call` is found."""
+        return NjitType
+
+
+@cache
+def _around(face: Interface, ways: tuple[str, ...]) -> Any:
+    """The jitted function around a kernel."""
+    scope = {"np": np, "buffer": buffer.buffer, "set_word": buffer.set_word}
+    scope |= {name: getattr(abi, name) for name in ("call_kernel", "data_address", "keep", "stack")}
+    exec(compile(source(face, ways), "<graphc njit>", "exec"), scope)
     return numba.njit(nogil=True, error_model="numpy")(scope["call"])
 
 
-def _source(exe: Executable) -> str:
-    """The wrapper's text, made of positions and sizes only."""
-    program, kernel = exe._program, exe._kernel
-    assert kernel is not None
-    local = {name: f"n{k}" for k, name in enumerate(program.symbols)}
-    inputs = [f"a{k}" for k in range(len(exe._arguments))]
-    lines = [f"def call({', '.join(inputs)}):"]
-    bound: set[str] = set()
-    for name, t in zip(inputs, exe._arguments, strict=True):
-        lines.append(f"    {name} = np.ascontiguousarray({name}){'' if t.ndim else '.reshape(())'}")
-        for axis, size in enumerate(t.shape):
-            symbol = dims.symbol_name(size)
-            if symbol is not None and symbol not in bound:
-                bound.add(symbol)
-                lines.append(f"    {local[symbol]} = {name}.shape[{axis}]")
-    for k, (name, t) in enumerate(zip(inputs, exe._arguments, strict=True)):
-        for axis, size in enumerate(t.shape):
-            lines.append(f"    if {name}.shape[{axis}] != {dims.source(size, local.__getitem__)}:")
-            lines.append(f"        raise ValueError('input {k} has the wrong size on axis {axis}')")
-    outputs = []
-    for k, t in enumerate(exe._results):
-        shape = ", ".join(dims.source(s, local.__getitem__) for s in t.shape)
-        lines.append(f"    o{k} = np.empty(({shape}{',' if t.ndim == 1 else ''}), np.{_scalar(t.dtype)})")
-        outputs.append(f"o{k}" if t.ndim else f"o{k}[()]")
-    tables = [
-        *[f"{n}.ctypes.data" for n in inputs],
-        *[f"o{k}.ctypes.data" for k in range(len(outputs))],
-        *local.values(),
-    ]
-    lines.append(f"    table = np.empty({max(1, len(tables))}, np.int64)")
-    lines += [f"    table[{k}] = {value}" for k, value in enumerate(tables)]
-    lines.append(f"    work = np.empty({dims.source(kernel.work_bytes, local.__getitem__)} + {ALIGNMENT}, np.uint8)")
-    lines.append("    at = table.ctypes.data")
-    lines.append(f"    aligned = work.ctypes.data + (-work.ctypes.data) % {ALIGNMENT}")
-    first, second = 8 * len(inputs), 8 * (len(inputs) + len(outputs))
-    lines.append(f"    if kernel(at, at + {first}, at + {second}, state, aligned) != 0:")
-    lines.append("        raise IndexError('an index is out of range')")
-    lines.append(
-        f"    return {', '.join(outputs) if outputs else 'None'}"
-        + ("," if len(outputs) == 1 and exe._structure.kind != "one" else "")
-    )
+@lower_builtin(NjitType, NjitType, types.VarArg(types.Any))  # type: ignore[attr-defined, untyped-decorator]
+def _lower_call(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    kind, *given = sig.args
+    around = types.Dispatcher(_around(kind.interface, _ways(kind.interface, given)))
+    signature = around.get_call_type(context.typing_context, sig.args, {})
+    function = context.get_function(around, signature)
+    context.add_linking_libs(getattr(function, "libs", ()))
+    return function(builder, args)
+
+
+@register_model(NjitType)
+class _NjitModel(models.StructModel):  # type: ignore[misc]
+    def __init__(self, dmm: Any, fe_type: NjitType) -> None:
+        super().__init__(dmm, fe_type, [("kernel_address", types.int64), ("state_address", types.int64)])
+
+
+make_attribute_wrapper(NjitType, "kernel_address", "kernel_address")
+make_attribute_wrapper(NjitType, "state_address", "state_address")
+
+
+@typeof_impl.register(NjitFunction)
+def _typeof(value: NjitFunction, context: Any) -> NjitType:
+    return value._numba_type_
+
+
+@unbox(NjitType)
+def _unbox(kind: NjitType, value: Any, c: Any) -> NativeValue:
+    made = cgutils.create_struct_proxy(kind)(c.context, c.builder)
+    for name in ("kernel_address", "state_address"):
+        attribute = c.pyapi.object_getattr_string(value, name)
+        setattr(made, name, c.pyapi.long_as_longlong(attribute))
+        c.pyapi.decref(attribute)
+    return NativeValue(made._getvalue())
+
+
+_frozen: list[NjitFunction] = []  # compiled code that holds their addresses may outlive all other references
+
+
+@lower_constant(NjitType)
+def _constant(context: Any, builder: Any, kind: NjitType, value: NjitFunction) -> Any:
+    _frozen.append(value)
+    made = cgutils.create_struct_proxy(kind)(context, builder)
+    for name in ("kernel_address", "state_address"):
+        address = context.add_dynamic_addr(builder, getattr(value, name), info=name)  # keeps Numba's disk cache out
+        setattr(made, name, builder.ptrtoint(address, cgutils.intp_t))
+    return made._getvalue()
+
+
+@numba.njit(nogil=True)
+def _call(f, *args):  # type: ignore[no-untyped-def]
+    return f(*args)
+
+
+def _ways(face: Interface, given: Sequence[Any]) -> tuple[str, ...]:
+    """How each argument reaches the kernel: "array" as it is, "copied" where its layout may differ, or "scalar"."""
+    if len(given) != len(face.inputs):
+        raise TypingError(f"expected {len(face.inputs)} inputs, found {len(given)}")
+    ways = []
+    for k, (kind, (dtype, sizes)) in enumerate(zip(given, face.inputs, strict=True)):
+        wanted = from_dtype(np.dtype(dtype))
+        if isinstance(kind, types.Array) and kind.dtype == wanted and kind.ndim == len(sizes):
+            ways.append("array" if kind.layout == "C" else "copied")
+        elif not sizes and _converts(types.unliteral(kind), wanted):  # type: ignore[attr-defined]
+            ways.append("scalar")
+        else:
+            what = f"an array of {len(sizes)} axes" if sizes else "a number or 0-d array"
+            raise TypingError(f"input {k}: expected {what} of {dtype}, found {kind}")
+    return tuple(ways)
+
+
+def _converts(kind: Any, wanted: Any) -> bool:
+    """True for numbers that keep their meaning: any real number for a float, no wider integer for an integer."""
+    if isinstance(wanted, types.Float):
+        return isinstance(kind, (types.Float, types.Integer, types.Boolean))
+    return kind == wanted or (kind in types.signed_domain and kind.bitwidth < wanted.bitwidth)
+
+
+def source(face: Interface, ways: Sequence[str]) -> str:
+    """The text of the function around a kernel.
+
+    At the head of its workspace stand the tables of addresses and sizes that the kernel takes, and scalars; then, at a
+    multiple of 64 bytes, the kernel's own.
+    """
+    inputs, outputs = range(len(face.inputs)), range(len(face.outputs))
+    outs_at, dims_at = len(inputs), len(inputs) + len(outputs)
+    scalars_at = dims_at + len(face.bound)
+    head = -(-8 * (scalars_at + dims_at) // ALIGNMENT) * ALIGNMENT
+
+    def scalar(slot: int, dtype: str) -> str:
+        return f"buffer(work + {8 * (scalars_at + slot)}, np.{_numpy(dtype)}, 0, 1)[0]"
+
+    lines = [f"def call({', '.join(['f', *(f'a{k}' for k in inputs)])}):"]
+    lines += [f"    n{k} = a{i}.shape[{axis}]" for k, (i, axis) in enumerate(face.bound)]
+    for k in inputs:
+        for axis, size in enumerate(face.inputs[k][1]):
+            if (k, axis) not in face.bound:
+                lines += [
+                    f"    if a{k}.shape[{axis}] != {size}:",
+                    f"        raise ValueError('input {k} has the wrong size on axis {axis}')",
+                ]
+    for check in face.checks:
+        lines += [f"    if not ({check}):", "        raise ValueError('sizes of inputs do not fit')"]
+    held = []
+    if face.work_bytes.isdigit() and head + int(face.work_bytes) <= ON_STACK:
+        lines += [f"    work = stack({head + int(face.work_bytes)})"]
+    else:
+        held += ["block"]
+        lines += [f"    block = np.empty({head + ALIGNMENT} + {face.work_bytes}, np.uint8)"]
+        lines += [f"    work = data_address(block) + {ALIGNMENT - 1} & {-ALIGNMENT}"]
+    for k in inputs:
+        dtype, sizes = face.inputs[k]
+        if ways[k] == "scalar":
+            lines += [f"    {scalar(k, dtype)} = np.{_numpy(dtype)}(a{k})"]
+            lines += [f"    set_word(work, {k}, work + {8 * (scalars_at + k)})"]
+        else:
+            held += [f"c{k}"]
+            copied = f"np.ascontiguousarray(a{k})" if ways[k] == "copied" else f"a{k}"
+            lines += [f"    c{k} = {copied}", f"    set_word(work, {k}, data_address(c{k}))"]
+    for k in outputs:
+        dtype, sizes = face.outputs[k]
+        if sizes:
+            held += [f"o{k}"]
+            lines += [f"    o{k} = np.empty(({', '.join(sizes)},), np.{_numpy(dtype)})"]
+            lines += [f"    set_word(work, {outs_at + k}, data_address(o{k}))"]
+        else:
+            lines += [f"    set_word(work, {outs_at + k}, work + {8 * (scalars_at + outs_at + k)})"]
+    lines += [f"    set_word(work, {dims_at + k}, n{k})" for k in range(len(face.bound))]
+    tables = f"work, work + {8 * outs_at}, work + {8 * dims_at}"
+    lines += [f"    status = call_kernel(f.kernel_address, {tables}, f.state_address, work + {head})"]
+    lines += [f"    o{k} = {scalar(outs_at + k, face.outputs[k][0])}" for k in outputs if not face.outputs[k][1]]
+    lines += [f"    if keep(status, ({''.join(f'{name}, ' for name in held)})) != 0:"]
+    lines += ["        raise IndexError('an index is out of range')"]
+    lines += [f"    return {'o0' if face.bare else ''.join(f'o{k}, ' for k in outputs) or 'None'}"]
     return "\n".join(lines) + "\n"
 
 
-def _scalar(dtype: Any) -> str:
-    return "bool_" if dtype.kind == "b" else str(dtype.name)
+def _numpy(dtype: str) -> str:
+    return "bool_" if dtype == "bool" else dtype

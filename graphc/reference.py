@@ -12,6 +12,7 @@ from graphc.ir import dims
 from graphc.ir.graph import Graph, Node, Tensor, topological
 from graphc.ir.op import Kind
 from graphc.ir.state import Array
+from graphc.ir.types import SizeCheck
 
 Sizes = dict[str, int]
 
@@ -91,11 +92,15 @@ def run_node(graph: Graph, node: Node, operands: Sequence[Array], sizes: Mapping
     return value
 
 
+def size_checks(graph: Graph, node: Node) -> list[SizeCheck]:
+    """What a node wants of sizes that could not be compared when built."""
+    checks = node.op.checks
+    return [] if checks is None else checks([graph.nodes[i].type for i in node.inputs], node.attrs)
+
+
 def check_sizes(graph: Graph, node: Node, sizes: Mapping[str, int]) -> None:
     """InputShapeError where sizes that could not be compared when built do not fit."""
-    if node.op.checks is None:
-        return
-    for check in node.op.checks([graph.nodes[i].type for i in node.inputs], node.attrs):
+    for check in size_checks(graph, node):
         if not check.holds(sizes):
             left, right = dims.evaluate(check.left, sizes), dims.evaluate(check.right, sizes)
             text = f"{node.op.name}: sizes do not fit: {check.left} is {left}, {check.right} is {right}"
@@ -108,4 +113,4 @@ def _number(value: Any, sizes: Mapping[str, int]) -> Any:
     return dims.evaluate(value, sizes) if isinstance(value, dims.Dim) else value
 
 
-__all__ = ["bind_sizes", "check_sizes", "evaluate", "run_node"]
+__all__ = ["bind_sizes", "check_sizes", "evaluate", "run_node", "size_checks"]

@@ -3,22 +3,52 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import graphc as gx
+from graphc.cli import main
+
 ROOT = Path(__file__).parent.parent
+FORMATS = ("python", "c", "onnx")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_code_runs(page: Path) -> None:
+def run_code(page: Path, directory: Path) -> None:
+    """In a process of its own, since pages register ops; in a directory of its own, since they write files."""
     blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
-    if blocks:  # in a process of its own: pages register ops
-        subprocess.run([sys.executable, "-c", "\n".join(blocks)], check=True, timeout=200)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    if blocks:
+        subprocess.run([sys.executable, "-c", "\n".join(blocks)], check=True, timeout=200, cwd=directory, env=env)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_code_runs(page: Path, tmp_path: Path) -> None:
+    run_code(page, tmp_path)
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if "\n$ graphc " in p.read_text()], ids=lambda p: p.name)
+def test_commands_print_what_is_shown(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Consoles run after the page's code, in its directory; ``...`` stands for anything in a line."""
+    run_code(page, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GRAPHC_CACHE_DIR", str(tmp_path / "cache"))
+    shown = "".join(re.findall(r"^```console\n(.*?)^```", page.read_text(), re.M | re.S))
+    for command, expected in re.findall(r"^\$ graphc (.*?)\n((?:(?!\$ ).*\n)*)", shown, re.M):
+        if command.startswith("roundtrip") and not all(hasattr(gx.Executable, f"export_{n}") for n in FORMATS):
+            continue
+        main(shlex.split(command))
+        out, err = capsys.readouterr()
+        pattern = ".*".join(map(re.escape, expected.split("...")))
+        assert re.fullmatch(pattern, out + err), f"$ graphc {command}\n{out}{err}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

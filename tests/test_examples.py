@@ -118,7 +118,10 @@ def test_plots(tmp_path: Path) -> None:
     losses = example("optimizers").main(["--save", str(tmp_path / "p.png"), "--steps", "500"])
     kinds = (c for c in vars(gx.optim).values() if isinstance(c, type) and issubclass(c, gx.optim.Optimizer))
     assert set(losses) == {c.__name__ for c in kinds} - {"Optimizer"} and all(v < 24.2 for v in losses.values())
-    for name in "aop":
+    example("hmc").main(["--draws", "100", "--save", str(tmp_path / "h.png")])
+    example("curve_fit").main(["--points", "50", "--save", str(tmp_path / "c.png")])
+    example("pendulum").main(["--save", str(tmp_path / "q.png")])
+    for name in "aophcq":
         assert (tmp_path / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
 
 
@@ -134,3 +137,27 @@ def test_call_overhead_and_compile_time() -> None:
     assert medians["graphc"] < medians["NumPy by hand"]
     times = example("compile_time").main(["--rounds", "1"])
     assert times["from disk"] < times["cold compile and call"]
+
+
+def test_hmc_against_the_exact_posterior(capsys: pytest.CaptureFixture[str]) -> None:
+    draws, mean, covariance = example("hmc").main(["--draws", "8000"])
+    deviation = np.sqrt(np.diag(covariance))
+    blocks = draws.reshape(40, -1, 3).mean(axis=1)
+    error = blocks.std(axis=0, ddof=1) / np.sqrt(40)  # of the mean, by means of blocks, whatever the correlation
+    assert np.all(error < 0.05 * deviation) and np.all(np.abs(draws.mean(axis=0) - mean) < 5 * error)
+    np.testing.assert_allclose(np.cov(draws.T), covariance, atol=0.08 * deviation.max() ** 2)
+    assert "of moves accepted" in capsys.readouterr().out
+
+
+def test_curve_fit(capsys: pytest.CaptureFixture[str]) -> None:
+    ours, theirs = example("curve_fit").main(["--points", "500"])
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+    assert "curve_fit" in capsys.readouterr().out
+
+
+def test_pendulum() -> None:
+    exact, found = example("pendulum").main(["--angle", "1.0"])
+    assert set(found) == {"quad", "solve_ivp", "solve_ivp, njit", "Runge-Kutta"}
+    assert exact > 2 * np.pi and found["quad"][0] == pytest.approx(exact, rel=1e-13)
+    for period, drift in found.values():
+        assert abs(period - exact) < 1e-6 and drift < 1e-7

@@ -18,10 +18,23 @@ FLOORS = [
     ["rewrite"],
     ["schedule"],
     ["codegen"],
-    ["background", "bound", "crew", "entry", "binding", "batches", "native", "executable", "compile", "transform"],
+    [
+        "background",
+        "bound",
+        "crew",
+        "entry",
+        "binding",
+        "batches",
+        "native",
+        "callback",
+        "objective",
+        "executable",
+        "compile",
+        "transform",
+    ],
     ["init", "optim", "file"],
     [""],  # the front door
-    ["demo", "bench", "cli", "__main__"],
+    ["demo", "bench", "commands", "cli", "__main__"],
 ]
 
 

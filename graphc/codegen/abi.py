@@ -48,6 +48,28 @@ def copy_bytes(typingctx: Any, target: Any, source: Any, count: Any) -> Any:
     return types.none(types.int64, types.int64, types.int64), codegen
 
 
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def stack(typingctx: Any, count: Any) -> Any:
+    """The address of a known ``count`` of bytes on the stack, 64-byte aligned."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        memory = cgutils.alloca_once(builder, ir.ArrayType(ir.IntType(8), count.literal_value))
+        memory.align = 64
+        return builder.ptrtoint(memory, ir.IntType(64))
+
+    return types.int64(count), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def keep(typingctx: Any, status: Any, arrays: Any) -> Any:
+    """``status``; keeps a tuple of arrays, of which only addresses were used so far, alive up to here."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return args[0]
+
+    return types.int64(types.int64, arrays), codegen
+
+
 PART = ("places", "rows", "dims", "work", "scratch", "lo", "hi", "shard")  # what a part of a kernel is called with
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,6 +113,13 @@ class SizeCheck:
         if self.positive:
             return left > right
         return left == right or (self.broadcast and 1 in (left, right))
+
+    def source(self, name: Callable[[str], str]) -> str:
+        """The same as a Python expression, with each symbol written as ``name(symbol)``."""
+        left, right = (f"({dims.source(size, name)})" for size in (self.left, self.right))
+        if self.positive:
+            return f"{left} > {right}"
+        return f"{left} == {right}" + (f" or {left} == 1 or {right} == 1" if self.broadcast else "")
 
 
 def broadcast_checks(shapes: Sequence[Shape]) -> list[SizeCheck]:

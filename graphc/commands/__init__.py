@@ -1,0 +1,1 @@
+"""What ``graphc info FILE``, ``run``, ``export``, ``roundtrip`` and ``cache`` do."""
