@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import stat
 import struct
 import zlib
@@ -18,6 +17,7 @@ from typing import Any, BinaryIO
 
 from graphc.errors import GraphFileError
 from graphc.file import strict
+from graphc.file.atomic import replacing
 
 MANIFEST = "manifest.json"
 MEMBERS = ("graph.json", "constants.safetensors", "weights.safetensors")  # what follows it, in this order
@@ -69,34 +69,12 @@ def write(
     manifest = [describe({name: {"bytes": n, "sha256": sha} for name, (n, _, sha) in facts.items()})]
     everything = {MANIFEST: manifest, **members}
     facts = {MANIFEST: _facts(manifest), **facts}
-    target = os.path.realpath(os.fspath(path))
-    folder = os.path.dirname(target)
-    draft = os.path.join(folder, f".graphc-{secrets.token_hex(8)}.tmp")
-    try:
-        with open(draft, "xb") as file:
-            for name, parts in everything.items():
-                file.write(local_header(name, *facts[name][:2]))
-                for part in parts:
-                    file.write(part)
-            file.write(directory([(name, size, crc) for name, (size, crc, _) in facts.items()]))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, target)
-    except BaseException:
-        if os.path.exists(draft):
-            os.unlink(draft)
-        raise
-    _sync_directory(folder)
-
-
-def _sync_directory(folder: str) -> None:
-    """Makes a rename last; systems without directories as files have nothing to sync."""
-    if hasattr(os, "O_DIRECTORY"):
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    with replacing(path) as file:
+        for name, parts in everything.items():
+            file.write(local_header(name, *facts[name][:2]))
+            for part in parts:
+                file.write(part)
+        file.write(directory([(name, size, crc) for name, (size, crc, _) in facts.items()]))
 
 
 def _facts(parts: Iterable[Any]) -> tuple[int, int, str]:

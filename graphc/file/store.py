@@ -7,19 +7,17 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from graphc.compile import assemble, check_updates, one_graph
 from graphc.config import __version__
 from graphc.errors import GraphcError, GraphError, GraphFileError, caller
-from graphc.executable import Executable, Program, Structure
-from graphc.file import archive, schema, strict, tensors
+from graphc.executable import Executable, Program
+from graphc.file import archive, programs, schema, strict, tensors
 from graphc.file.strict import show
-from graphc.ir.graph import Graph, Tensor, topological
+from graphc.ir.graph import Graph
 
 FORMAT = 1  # the version of the format; readers know every earlier one
 MOST_THREADS = 1 << 16
 MANIFEST = {"format": int, "graphc": str, "members": dict, "executables": dict}
-EXECUTABLE = {"inputs": list, "outputs": dict, "updates": list, "options": dict}
-OUTPUTS = {"kind": str, "keys": list, "nodes": list}
+EXECUTABLE = {**programs.PROGRAM, "options": dict}
 OPTIONS = {"threads": (int, type(None)), "fastmath": bool, "backend": str, "cache": bool}
 
 
@@ -41,9 +39,7 @@ def save(path: str | os.PathLike[str], /, **executables: Executable) -> None:
     [2.0, 2.0, 2.0]
     """
     graph = _graph_of(executables)
-    programs = {name: exe.program for name, exe in executables.items()}
-    ids = [i for p in programs.values() for i in (*p.roots, *p.arguments_at, *(graph[u].id for u in p.updates))]
-    chosen = [n.id for n in topological(graph, ids)]
+    chosen = programs.needed(graph, [exe.program for exe in executables.values()])
     place = {id: k for k, id in enumerate(chosen)}
     nodes = [graph.nodes[i] for i in chosen]
     with graph.state.lock.reading:
@@ -77,15 +73,8 @@ def _graph_of(executables: Mapping[str, Any]) -> Graph:
 
 
 def _describe(exe: Executable, place: Mapping[int, int]) -> dict[str, Any]:
-    p = exe.program
-    roots = [place[i] for i in p.roots]
-    state = [place[p.graph[name].id] for name in p.updates]
-    return {
-        "inputs": [place[i] for i in p.arguments_at],
-        "outputs": {"kind": p.structure.kind, "keys": list(p.structure.keys), "nodes": roots[: p.n_outputs]},
-        "updates": [list(pair) for pair in zip(state, roots[p.n_outputs :], strict=True)],
-        "options": {"threads": exe.threads, "fastmath": exe.fastmath, "backend": exe.backend, "cache": exe.cache},
-    }
+    options = {"threads": exe.threads, "fastmath": exe.fastmath, "backend": exe.backend, "cache": exe.cache}
+    return {**programs.describe(exe.program, place), "options": options}
 
 
 def load(path: str | os.PathLike[str]) -> Loaded:
@@ -126,39 +115,12 @@ def _programs(graph: Graph, described: dict[str, Any]) -> dict[str, tuple[Progra
         place = f"{archive.MANIFEST}: executables: {show(name)}"
         strict.record(held, place, EXECUTABLE)
         try:
-            out[name] = _program(graph, held, place), _options(held["options"], f"{place}: options")
+            out[name] = programs.program(graph, held, place), _options(held["options"], f"{place}: options")
         except GraphFileError:
             raise
         except GraphcError as error:
             raise GraphFileError(f"{place}: {error.message[:300]}", node=error.node) from None
     return out
-
-
-def _program(graph: Graph, held: dict[str, Any], place: str) -> Program:
-    outputs = strict.record(held["outputs"], f"{place}: outputs", OUTPUTS)
-
-    def named(numbers: list[Any], field: str) -> list[Tensor]:
-        return [graph.tensors[k] for k in strict.numbers(numbers, f"{place}: {field}", len(graph))]
-
-    arguments, results = named(held["inputs"], "inputs"), named(outputs["nodes"], "outputs")
-    nexts: dict[Tensor, Tensor] = {}
-    for k, pair in enumerate(held["updates"]):
-        at = f"updates: entry {k}"
-        if type(pair) is not list or len(pair) != 2:
-            raise GraphFileError(f"{place}: {at}: expected two numbers, found {show(pair)}")
-        state, value = named(pair, at)
-        if state in nexts:
-            raise GraphFileError(f"{place}: {at}: {show(state.name)} has a next value already", node=state.name)
-        nexts[state] = value
-    kind, keys = outputs["kind"], outputs["keys"]
-    expected = {"none": 0, "one": 1, "list": len(results), "dict": len(keys)}.get(kind)
-    if expected != len(results) or (keys and kind != "dict"):
-        raise GraphFileError(f"{place}: outputs: {len(results)} nodes do not make up {show(kind)}")
-    if any(type(key) is not str for key in keys) or len(set(keys)) != len(keys):
-        raise GraphFileError(f"{place}: outputs: keys: expected different texts")
-    one_graph(arguments, results, nexts)
-    check_updates(graph, arguments, nexts)
-    return assemble(graph, Structure(kind, tuple(keys)), arguments, results, nexts, "ignore")
 
 
 def _options(held: Any, place: str) -> dict[str, Any]:
