@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import linecache
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from graphc.errors import CompileError, InputError, InputIndexError, InputShapeE
 from graphc.fastcall import fast_call
 from graphc.ir import dims
 from graphc.ir.graph import Graph, Tensor
+from graphc.ir.op import FUNCTIONS
 from graphc.ir.state import Array, aligned_empty
 from graphc.ir.text import print_graph
 from graphc.native import njit_function
@@ -387,6 +389,20 @@ class Executable:
     def _need_kernel(self) -> None:
         if self._kernel is None:
             raise CompileError('backend="numpy" has no machine code; compile with backend="numba"')
+
+    # ---- export
+
+    def export_onnx(self, path: str | os.PathLike[str], *, verify: Any = True) -> None:
+        """Writes the program as an ONNX model (opset 18, standard operators only), with the state as it stands.
+
+        Inputs are the executable's, then the state that it updates, whose present values are defaults; outputs are
+        its results, then the next values of that state. ``verify`` has the model checked, run by ONNX Runtime and
+        compared before anything is written: True on made-up inputs, or arrays as in a call, a list or a dict.
+
+        Raises ExportError, naming the nodes, for operations that ONNX, or with ``verify`` stock ONNX Runtime, does
+        not have, and where results differ; OSError where the file cannot be written. Needs ``graphc[onnx]``.
+        """
+        FUNCTIONS["export_onnx"](self, path, verify=verify)
 
     # ---- looks
 

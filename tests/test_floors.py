@@ -19,7 +19,7 @@ FLOORS = [
     ["schedule"],
     ["codegen"],
     ["crew", "fastcall", "binding", "batches", "native", "executable", "compile", "transform"],
-    ["init", "optim", "file"],
+    ["init", "optim", "file", "onnx"],
     [""],  # the front door
     ["demo", "bench", "cli", "__main__"],
 ]
