@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import stat
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,19 @@ def parse(data: bytes) -> Any:
     many = len(model.graph.node) + len(model.graph.initializer) + len(model.graph.input) + len(model.graph.output)
     if many > schema.MOST_NODES:
         raise GraphFileError(f"nodes: {many}, more than {schema.MOST_NODES}")
+    _check_texts(model)
     return model
+
+
+def _check_texts(message: Any) -> None:
+    """GraphFileError where a text is not UTF-8; it would come out as bytes."""
+    for field, value in message.ListFields():
+        many = value if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) else (value,)
+        if field.type == field.TYPE_STRING and any(type(v) is not str for v in many):
+            raise GraphFileError(f"{field.full_name}: a text that is not UTF-8")
+        if field.type == field.TYPE_MESSAGE:
+            for part in many:
+                _check_texts(part)
 
 
 def array(tensor: Any, place: str) -> Array:
