@@ -36,6 +36,7 @@ from graphc.file.store import load, save
 from graphc.grad import grad
 from graphc.ir.graph import Graph, Tensor
 from graphc.ir.interchange import from_networkx
+from graphc.onnx import from_onnx
 from graphc.ops import random
 from graphc.ops.activation import (
     elu,
@@ -259,6 +260,7 @@ __all__ = [
     "fmax",
     "fmin",
     "from_networkx",
+    "from_onnx",
     "gaussian_nll",
     "gelu",
     "grad",

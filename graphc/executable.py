@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import linecache
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from graphc.entry import Desk, Entry, Face, Plan, desk_bytes
 from graphc.errors import CompileError, InputError, InputIndexError, InputShapeError, Origin, caller
 from graphc.ir import dims
 from graphc.ir.graph import Graph, Tensor, located
+from graphc.ir.op import FUNCTIONS
 from graphc.ir.state import Array
 from graphc.ir.text import print_graph
 from graphc.native import NjitFunction
@@ -489,6 +491,20 @@ class Executable:
         if not self.wait():
             raise CompileError('backend="numpy" has no machine code; compile with backend="numba"')
         return self._bounds[-1]
+
+    # ---- export
+
+    def export_onnx(self, path: str | os.PathLike[str], *, verify: Any = True) -> None:
+        """Writes the program as an ONNX model (opset 18, standard operators only), with the state as it stands.
+
+        Inputs are the executable's, then the state that it updates, whose present values are defaults; outputs are
+        its results, then the next values of that state. ``verify`` has the model checked, run by ONNX Runtime and
+        compared before anything is written: True on made-up inputs, or arrays as in a call, a list or a dict.
+
+        Raises ExportError, naming the nodes, for operations that ONNX, or with ``verify`` stock ONNX Runtime, does
+        not have, and where results differ; OSError where the file cannot be written. Needs ``graphc[onnx]``.
+        """
+        FUNCTIONS["export_onnx"](self, path, verify=verify)
 
     # ---- looks
 

@@ -19,10 +19,14 @@ ROOT = Path(__file__).parent.parent
 FORMATS = ("python", "c", "onnx")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
+OPTIONAL = {"onnx.md": ("onnx", "onnxruntime")}  # what the code of a page needs
+
 
 def run_code(page: Path, directory: Path) -> None:
     """In a process of its own, since pages register ops; in a directory of its own, since they write files."""
     blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
+    for package in OPTIONAL.get(page.name, ()):
+        pytest.importorskip(package, reason=f"{page.name} needs {package}")
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     if blocks:
         subprocess.run([sys.executable, "-c", "\n".join(blocks)], check=True, timeout=200, cwd=directory, env=env)

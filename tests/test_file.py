@@ -7,18 +7,15 @@ import os
 import threading
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import test_cli
-import test_examples
 from data import make_golden
+from example_networks import PARAMETERS, executables_of, feeds
 from random_graphs import random_graph
 
 import graphc as gx
 from graphc.file import archive
-from graphc.ir import dims
 
 
 def same(a: object, b: object) -> None:
@@ -94,57 +91,16 @@ def test_two_hundred_random_graphs(block: int, tmp_path: Path) -> None:
         _round_trip(seed, tmp_path / "r.gx")
 
 
-EXAMPLES: dict[str, list[str]] = {
-    "neuron": [],
-    "xor": ["--steps", "20"],
-    "softmax_classifier": [],
-    "fashion_mnist": ["--epochs", "1", "--small"],
-    "house_prices": ["HERE"],
-    "optimizers": ["--save", "HERE/p.png", "--steps", "5"],
-    "overfitting": ["--save", "HERE/o.png", "--epochs", "2"],
-}
-
-
-def _feeds(exe: gx.Executable, size: int) -> list[np.ndarray]:
-    """Arrays that fit, every symbolic size ``size``; integers are 0 or 1."""
-    rng = np.random.default_rng(size)
-    out = []
-    for t in exe.inputs.values():
-        shape = [dims.evaluate(s, dict.fromkeys(exe.program.symbols, size)) for s in t.shape]
-        made = rng.normal(size=shape) if t.dtype.kind == "f" else rng.integers(0, 2, shape)
-        out.append(np.asarray(made).astype(t.dtype))
-    return out
-
-
-LONG = ("house_prices", "overfitting")
-
-
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in LONG)) for n in EXAMPLES])
+@pytest.mark.parametrize("name", PARAMETERS)
 def test_every_network_of_the_examples(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What an example compiles is saved together, graph by graph, and gives the same bits when loaded."""
-    monkeypatch.syspath_prepend(str(test_examples.EXAMPLES))
-    monkeypatch.setenv("GRAPHC_FASHION_MNIST", str(tmp_path))
-    test_cli.write_images(tmp_path)
-    test_examples.made_up_houses(tmp_path / "AmesHousing.csv")
-    made: dict[gx.Graph, dict[str, gx.Executable]] = {}
-
-    def compile(*args: Any, **kwargs: Any) -> gx.Executable:
-        exe = original(*args, **kwargs)
-        held = made.setdefault(exe.graph, {})
-        held[f"exe {len(held)}"] = exe
-        return exe
-
-    original = gx.compile
-    monkeypatch.setattr(gx, "compile", compile)
-    test_examples.example(name).main([a.replace("HERE", str(tmp_path)) for a in EXAMPLES[name]])
-    assert made
-    for executables in made.values():
+    for executables in executables_of(name, tmp_path, monkeypatch).values():
         gx.save(tmp_path / "e.gx", **executables)
         loaded = gx.load(tmp_path / "e.gx")
         assert list(loaded) == list(executables) and len(loaded) == len(executables) and "other" not in loaded
         for size in (4, 1, 7):
             for key, exe in executables.items():
-                same(exe(*_feeds(exe, size)), loaded[key](*_feeds(exe, size)))
+                same(exe(*feeds(exe, size)), loaded[key](*feeds(exe, size)))
         with pytest.raises(KeyError):
             loaded["other"]
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from data import make_golden
 from hostile_files import members, sealed
+from killing import killed_at_random
 
 import graphc as gx
 from graphc.file import strict
@@ -231,55 +232,18 @@ def test_twenty_thousand_hostile_files(block: int) -> None:
 
 # ---- kill -9
 
-KILLER = """
-import os, random, signal, sys, time
-import numpy as np, graphc as gx
-
-path, seed, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-g = gx.Graph("big")
-w = g.parameter("w", np.zeros(400_000, np.float32))
-x = g.input("x", ())
-exe = gx.compile([x], x + gx.sum(w), backend="numpy")
-gx.save(path, exe=exe)
-r, kept = random.Random(seed), 0
-for _ in range(count):
-    hear, tell = os.pipe()
-    child = os.fork()
-    if not child:
-        while True:
-            kept += 1
-            g.state["w"] = np.full(400_000, kept, np.float32)
-            gx.save(path, exe=exe)
-            os.write(tell, b"x")
-    os.close(tell)
-    time.sleep(r.uniform(0, 0.1))
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    done = kept
-    while os.read(hear, 1):
-        done += 1
-    os.close(hear)
-    (kept,) = set(gx.load(path).graph.state["w"].tolist())
-    assert kept in (done, done + 1), (kept, done)
-drafts = [name for name in os.listdir(os.path.dirname(path)) if name.endswith(".tmp")]
-print(int(kept), len(drafts))
+SAVING = """
+def keep(): gx.save(path, exe=exe)
+def kept_there(): return gx.load(path).graph.state["w"]
 """
-
-
-def _kill(path: Path, seed: int, count: int) -> None:
-    command = [sys.executable, "-c", KILLER, str(path), str(seed), str(count)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-2000:]
-    saved, cut = map(int, done.stdout.split())
-    assert saved > count / 4 and 0 < cut <= count  # saves went through, and others were cut short
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_kill_at_random_moments(tmp_path: Path) -> None:
-    _kill(tmp_path / "k.gx", 0, 20)
+    killed_at_random(SAVING, tmp_path / "k.gx", 0, 20)
 
 
 @pytest.mark.nightly
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_kill_at_two_hundred_random_moments(tmp_path: Path) -> None:
-    _kill(tmp_path / "k.gx", 1, 200)
+    killed_at_random(SAVING, tmp_path / "k.gx", 1, 200)

@@ -32,7 +32,7 @@ FLOORS = [
         "compile",
         "transform",
     ],
-    ["init", "optim", "file"],
+    ["init", "optim", "file", "onnx"],
     [""],  # the front door
     ["demo", "bench", "commands", "cli", "__main__"],
 ]

@@ -7,14 +7,15 @@ for bit. Values of leaves stand in members of their own.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 
 from graphc.errors import GraphcError, GraphFileError, Origin
-from graphc.file import legal, strict, tensors
+from graphc.file import legal, strict
 from graphc.file.strict import show
+from graphc.file.tensors import Declared
 from graphc.ir import dims
 from graphc.ir.graph import Graph, Node, Tensor
 from graphc.ir.op import Kind, Op, lookup
@@ -98,8 +99,12 @@ def _encode(value: Any) -> Any:
 # ---- reading
 
 
-def decode(data: bytes, constants: bytes, weights: bytes) -> Graph:
-    """The graph of three members, legal and whole. GraphFileError, naming the node and field, for any other."""
+def decode(data: bytes, arrays: Callable[[str, Declared], Mapping[str, Array]]) -> Graph:
+    """The graph of a text, legal and whole. GraphFileError, naming the node and field, for any other.
+
+    ``arrays(kind, declared)`` gives the values of leaves, which must be the declared ones; kind is "constants" or
+    "weights".
+    """
     place = "graph.json"
     held = strict.record(strict.parse(data, place), place, GRAPH)
     if len(held["nodes"]) > MOST_NODES:
@@ -119,8 +124,8 @@ def decode(data: bytes, constants: bytes, weights: bytes) -> Graph:
     if held["float_dtype"] not in ("float32", "float64"):
         raise GraphFileError(f"{place}: float_dtype: expected float32 or float64, found {show(held['float_dtype'])}")
     values = {
-        **tensors.unpack(constants, _declared(held["nodes"], ("constant",)), "constants.safetensors"),
-        **tensors.unpack(weights, _declared(held["nodes"], STATE), "weights.safetensors"),
+        **arrays("constants", _declared(held["nodes"], ("constant",))),
+        **arrays("weights", _declared(held["nodes"], STATE)),
     }
     graph = Graph(held["name"], held["float_dtype"])
     terms = 0
@@ -141,7 +146,7 @@ def _origin(value: Any, place: str) -> Origin:
     return Origin(value[0][:300], value[1], value[2][:300])
 
 
-def _declared(nodes: Sequence[Any], ops: Sequence[str]) -> dict[str, Any]:
+def _declared(nodes: Sequence[Any], ops: Sequence[str]) -> Declared:
     """dtypes and shapes of the leaves of these ops."""
     out = {}
     for k, node in enumerate(nodes):

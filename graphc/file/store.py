@@ -13,6 +13,7 @@ from graphc.executable import Executable, Program
 from graphc.file import archive, programs, schema, strict, tensors
 from graphc.file.strict import show
 from graphc.ir.graph import Graph
+from graphc.ir.state import Array
 
 FORMAT = 1  # the version of the format; readers know every earlier one
 MOST_THREADS = 1 << 16
@@ -48,13 +49,23 @@ def save(path: str | os.PathLike[str], /, **executables: Executable) -> None:
     text = strict.dump(schema.encode(graph, chosen))
     described = {name: _describe(exe, place) for name, exe in executables.items()}
 
-    def manifest(members: dict[str, Any]) -> bytes:
-        return strict.dump({"format": FORMAT, "graphc": __version__, "members": members, "executables": described})
+    def manifest(listed: dict[str, Any]) -> bytes:
+        return strict.dump({"format": FORMAT, "graphc": __version__, "members": listed, "executables": described})
 
     # what cannot be read again must not be written
-    again = schema.decode(text, b"".join(constants), b"".join(weights))
+    members = dict(zip(archive.MEMBERS, ([text], constants, weights), strict=True))
+    again = _decode({name: b"".join(parts) for name, parts in members.items()})
     _programs(again, strict.parse(strict.dump(described), archive.MANIFEST))
-    archive.write(path, manifest, dict(zip(archive.MEMBERS, ([text], constants, weights), strict=True)))
+    archive.write(path, manifest, members)
+
+
+def _decode(members: Mapping[str, bytes]) -> Graph:
+    """The graph of the members of a file."""
+
+    def arrays(kind: str, declared: tensors.Declared) -> Mapping[str, Array]:
+        return tensors.unpack(members[f"{kind}.safetensors"], declared, f"{kind}.safetensors")
+
+    return schema.decode(members["graph.json"], arrays)
 
 
 def _graph_of(executables: Mapping[str, Any]) -> Graph:
@@ -88,7 +99,7 @@ def load(path: str | os.PathLike[str]) -> Loaded:
     try:
         manifest, members = archive.read(path, _check_version)
         strict.record(manifest, archive.MANIFEST, MANIFEST)
-        graph = schema.decode(*(members[name] for name in archive.MEMBERS))
+        graph = _decode(members)
         return Loaded(graph, _programs(graph, manifest["executables"]), manifest)
     except GraphFileError as error:
         name = os.path.basename(os.fsdecode(path))

@@ -1,0 +1,38 @@
+"""`export_onnx`: an executable as an ONNX model, checked, run, and written whole."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from graphc.errors import ExportError
+from graphc.executable import Executable
+from graphc.file.atomic import replacing
+from graphc.ir.op import FUNCTIONS
+from graphc.onnx import provenance, wire
+from graphc.onnx.build import build
+from graphc.onnx.verify import check
+
+
+def export_onnx(exe: Executable, path: str | os.PathLike[str], *, verify: Any = True) -> None:
+    """See `Executable.export_onnx`."""
+    program = exe.program
+    storage = program.graph.state.storage
+    with program.graph.state.lock.reading:
+        state = {name: array.copy() for name, array in storage.items()}
+    built = build(program, state)
+    for key, text in provenance.describe(built, program, state).items():
+        built.proto.metadata_props.add(key=key, value=text)
+    data = built.proto.SerializeToString(deterministic=True)
+    if verify is not False:
+        check(built, data, program, state, verify)
+        proto = wire.parse(data)
+        if provenance.recall(proto, {t.name: wire.array(t, t.name) for t in proto.graph.initializer}) is None:
+            raise ExportError("the model does not read back as the graph that it was made of")
+    with replacing(path) as file:
+        file.write(data)
+
+
+FUNCTIONS["export_onnx"] = export_onnx  # type: ignore[assignment]
+
+__all__ = ["export_onnx"]

@@ -1,0 +1,168 @@
+"""Reductions, matrix products, movement and indexing in ONNX."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from graphc.ir import dims
+from graphc.ir.dims import Size
+from graphc.ir.types import BOOL, INT64, Shape, dtype_of, is_float
+from graphc.onnx.elementwise import INT32, Rule, Site, widened
+from graphc.onnx.model import FARTHEST, Value
+
+# ---- reductions
+
+
+def _reduce(type: str, at: Site, x: Value) -> Value:
+    axes = at.attrs["axes"]
+    return x.op(type, at.model.vector(axes), keepdims=int(at.attrs["keepdims"])) if axes else x
+
+
+def folded(type: str) -> Rule:
+    """A sum or product; integers and bools are folded in the result's dtype."""
+    return lambda at, x: _reduce(type, at, x.cast(at.type.dtype))
+
+
+def extreme(type: str) -> Rule:
+    """NaN where there is one, which ONNX leaves open."""
+
+    def rule(at: Site, x: Value) -> Value:
+        if not is_float(x.dtype):
+            return _reduce(type, at, x)
+        found = _reduce("ReduceMax", at, x.is_nan().cast(INT32)).cast(BOOL)
+        return found.select(math.nan, _reduce(type, at, x))
+
+    return widened(rule)
+
+
+def any_(at: Site, x: Value) -> Value:
+    return _reduce("ReduceSum", at, x.cast(INT64)) > 0
+
+
+def all_(at: Site, x: Value) -> Value:
+    return _reduce("ReduceSum", at, (~x).cast(INT64)).equals(0)
+
+
+def sum_broadcast(at: Site, x: Value) -> Value:
+    """A sum over the axes whose size turns out to be 1 in the result."""
+    m = at.model
+    apart = ~m.vector(at.attrs["operand_shape"]).equals(m.vector(at.attrs["shape"]))
+    axes = apart.op("NonZero", dtype=INT64).op("Squeeze", m.vector([0]))
+    return x.op("ReduceSum", axes, keepdims=1, noop_with_empty_axes=1)
+
+
+# ---- movement
+
+
+def reshape(at: Site, x: Value) -> Value:
+    shape = at.attrs["shape"]
+    symbolic = [k for k, s in enumerate(shape) if not isinstance(s, int)]
+    if len(symbolic) == 1 and at.types[0].size == at.type.size and 0 not in shape:
+        shape = tuple(-1 if k in symbolic else s for k, s in enumerate(shape))
+    return x.op("Reshape", at.model.vector(shape), allowzero=int(-1 not in shape))
+
+
+def broadcast_to(at: Site, x: Value) -> Value:
+    return x.op("Expand", at.model.vector(at.attrs["shape"]))
+
+
+def permute_dims(at: Site, x: Value) -> Value:
+    return _permuted(x, at.attrs["axes"])
+
+
+def _permuted(x: Value, axes: Sequence[int]) -> Value:
+    return x if list(axes) == sorted(axes) else x.op("Transpose", perm=list(axes))
+
+
+def slice_(at: Site, x: Value) -> Value:
+    return _slice(x, at.types[0].shape, at.attrs["start"], at.attrs["step"], at.attrs["size"])
+
+
+def _slice(x: Value, shape: Shape, start: Sequence[Size], step: Sequence[int], size: Sequence[Size]) -> Value:
+    axes = [a for a in range(len(shape)) if (start[a], step[a], size[a]) != (0, 1, shape[a])]
+    if not axes:
+        return x
+    m = x.model
+    ends = [_end(start[a], step[a], size[a]) for a in axes]
+    end = m.vector(ends)
+    if any(step[a] < 0 and not isinstance(e, int) for a, e in zip(axes, ends, strict=True)):
+        end = (end < 0).select(FARTHEST, end)
+    return x.op("Slice", m.vector([start[a] for a in axes]), end, m.vector(axes), m.vector([step[a] for a in axes]))
+
+
+def _end(start: Size, step: int, size: Size) -> Size:
+    """One step behind the last element; before the first, it would count from the end."""
+    end = start + dims.multiply(step, size)
+    return FARTHEST if isinstance(end, int) and end < 0 else end
+
+
+def concat(at: Site, *operands: Value) -> Value:
+    return at.model.node("Concat", operands, at.type.dtype, axis=at.attrs["axis"])
+
+
+def place(at: Site, x: Value) -> Value:
+    """Elements at ``start + step * k`` of a result that is ``fill`` elsewhere."""
+    m, given, shape = at.model, at.types[0].shape, at.attrs["shape"]
+    start, step = at.attrs["start"], at.attrs["step"]
+    fill = x.like(at.attrs["fill"])
+    for a in [a for a, s in enumerate(step) if s != 1]:
+        # each position of the result looks up its element, or the one of ``fill`` put behind the last
+        offset = m.scalar(0).op("Range", m.scalar(shape[a]), m.scalar(1)) - m.scalar(start[a])
+        rest = offset.op("Mod", step[a])
+        k = (offset - rest) / step[a]
+        hit = rest.equals(0) & (k >= 0) & (k < m.scalar(given[a]))
+        behind = [0] * len(shape) + [int(b == a) for b in range(len(shape))]
+        padded = x.op("Pad", m.vector(behind), fill)
+        x = padded.op("Gather", hit.select(k, m.scalar(given[a])), axis=a)
+    around = [
+        [0 if s != 1 else start[a] if before else shape[a] - start[a] - given[a] for a, s in enumerate(step)]
+        for before in (True, False)
+    ]
+    flat = [*around[0], *around[1]]
+    return x if all(isinstance(w, int) and w == 0 for w in flat) else x.op("Pad", m.vector(flat), fill)
+
+
+# ---- indices that are data
+
+
+def take(at: Site, x: Value, index: Value) -> Value:
+    return x.op("Gather", index.cast(INT64), axis=at.attrs["axis"])
+
+
+def scatter_add(at: Site, index: Value, updates: Value) -> Value:
+    """Rows added into zeros; the axis of the index comes first on the way."""
+    m, axis, rank = at.model, at.attrs["axis"], at.types[0].ndim
+    before, inner = list(range(axis)), list(range(axis, axis + rank))
+    after = list(range(axis + rank, at.types[1].ndim))
+    shape = [at.attrs["size"], *(at.types[1].shape[a] for a in before + after)]
+    zero = m.onnx.numpy_helper.from_array(np.zeros(1, updates.dtype))
+    zeros = m.node("ConstantOfShape", [m.vector(shape)], updates.dtype, value=zero)
+    places = index.cast(INT64).op("Unsqueeze", m.vector([rank]))
+    out = zeros.op("ScatterND", places, _permuted(updates, inner + before + after), reduction="add")
+    return _permuted(out, [*range(1, axis + 1), 0, *range(axis + 1, at.type.ndim)])
+
+
+# ---- sizes
+
+
+def iota(at: Site) -> Value:
+    m = at.model
+    return m.scalar(0).op("Range", m.scalar(at.attrs["shape"][0]), m.scalar(1)).cast(dtype_of(at.attrs["dtype"]))
+
+
+def size(at: Site) -> Value:
+    return at.model.scalar(at.attrs["size"])
+
+
+LAYOUT: dict[str, Rule] = {
+    "sum": folded("ReduceSum"), "prod": folded("ReduceProd"), "max": extreme("ReduceMax"), "min": extreme("ReduceMin"),
+    "any": any_, "all": all_, "sum_broadcast": sum_broadcast,
+    "matmul": widened(lambda at, a, b: a.op("MatMul", b)),
+    "reshape": reshape, "broadcast_to": broadcast_to, "permute_dims": permute_dims, "slice": slice_,
+    "concat": concat, "place": place, "take": take, "scatter_add": scatter_add, "iota": iota, "size": size,
+}  # fmt: skip
+
+__all__ = ["LAYOUT"]

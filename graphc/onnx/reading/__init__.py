@@ -1,0 +1,1 @@
+"""Models of any writer, read node by node as graphc's operations."""

@@ -1,0 +1,219 @@
+"""A value of a model as it is read, and a node with its operands and attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+from graphc.errors import GraphFileError, UnsupportedOpError
+from graphc.file.strict import show
+from graphc.ir import dims
+from graphc.ir.dims import Size
+from graphc.ir.graph import Graph, Tensor
+from graphc.ir.state import Array
+from graphc.ir.types import INT64, DType, is_float
+from graphc.onnx import wire
+from graphc.onnx.extra import need
+from graphc.ops.apply import cast, size_node
+from graphc.ops.shape import concat, reshape
+
+LONGEST = 64  # sizes in a vector that is followed
+Sizes = tuple[Size, ...]
+
+
+class Held:
+    """An array of the file, sizes that are known in symbols, or a tensor of the graph; made a tensor when needed."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        name: str,
+        *,
+        tensor: Tensor | None = None,
+        array: Array | None = None,
+        sizes: Size | Sizes | None = None,
+        dtype: DType = INT64,
+        role: str = "constant",
+    ) -> None:
+        self.graph, self.name, self.array, self.role = graph, name, array, role
+        self._tensor = tensor
+        self.sizes = sizes  # integers that are known, a tuple or one: numbers, or polynomials in the symbols
+        self.dtype = dtype  # of known integers
+        if array is not None and array.ndim <= 1 and array.dtype.kind in "biu" and array.size <= LONGEST:
+            self.sizes, self.dtype = tuple(map(int, array)) if array.ndim else int(array), array.dtype
+
+    @property
+    def known(self) -> Array | None:
+        """Integers that are numbers, as an array."""
+        if self.array is not None:
+            return self.array if self.array.dtype.kind in "biu" else None
+        many = self.sizes if isinstance(self.sizes, tuple) else (self.sizes,)
+        return np.array(self.sizes, self.dtype) if all(isinstance(s, int) for s in many) else None
+
+    @property
+    def made(self) -> Tensor | None:
+        """The tensor, where there is one already."""
+        return self._tensor
+
+    def tensor(self) -> Tensor:
+        if self._tensor is None:
+            self._tensor = self._of_array() if self.array is not None else self._of_sizes()
+        return self._tensor
+
+    def _of_array(self) -> Tensor:
+        assert self.array is not None
+        if self.role == "constant" or not is_float(self.array.dtype):
+            return self.graph.constant(self.array, self.array.dtype)
+        make = self.graph.parameter if self.role == "parameter" else self.graph.variable
+        return make(free(self.graph, self.name), self.array, self.array.dtype)
+
+    def _of_sizes(self) -> Tensor:
+        known = self.sizes
+        assert known is not None
+        many = known if isinstance(known, tuple) else (known,)
+        if all(isinstance(s, int) for s in many):
+            return self.graph.constant(np.array(known, self.dtype))
+        if not isinstance(known, tuple):
+            return cast(size_node(self.graph, known), self.dtype)
+        return cast(concat([reshape(size_node(self.graph, s), (1,)) for s in many]), self.dtype)
+
+
+def free(graph: Graph, name: str) -> str:
+    """``name``, or with marks behind it where it is empty or taken."""
+    name = name or "value"
+    while name in graph:
+        name += "_"
+    return name
+
+
+class Reading:
+    """One node of a model: its operands by slot, its attributes by name. Every refusal names node and operator."""
+
+    def __init__(self, graph: Graph, node: Any, operands: Sequence[Held | None], opset: int) -> None:
+        self.graph, self.node, self.operands, self.opset = graph, node, operands, opset
+        self.name = node.name or (node.output[0] if node.output else "")
+        self.attributes = {a.name: a for a in node.attribute}
+
+    @property
+    def place(self) -> str:
+        domain = f"{self.node.domain}." if self.node.domain else ""
+        return f"node {show(self.name)} ({show(domain + self.node.op_type)[1:-1]})"
+
+    def fail(self, text: str) -> NoReturn:
+        """The model is not legal here."""
+        raise GraphFileError(f"{self.place}: {text}", node=self.name)
+
+    def refuse(self, text: str) -> NoReturn:
+        """The model may be legal, but graphc has nothing for it."""
+        raise UnsupportedOpError(f"{self.place}: {text}", node=self.name)
+
+    # ---- operands
+
+    def has(self, slot: int) -> bool:
+        return slot < len(self.operands) and self.operands[slot] is not None
+
+    def held(self, slot: int) -> Held:
+        if not self.has(slot):
+            self.fail(f"operand {slot} is missing")
+        found = self.operands[slot]
+        assert found is not None
+        return found
+
+    def tensor(self, slot: int = 0) -> Tensor:
+        return self.held(slot).tensor()
+
+    def tensors(self) -> list[Tensor]:
+        """All operands."""
+        return [self.tensor(k) for k in range(len(self.operands))]
+
+    def as_state(self, slot: int, role: str) -> Tensor:
+        """An operand that, where the file holds its value, becomes state of the graph."""
+        held = self.held(slot)
+        if held.role == "parameter":
+            held.role = role
+        return held.tensor()
+
+    def vector(self, slot: int) -> Sizes:
+        """An operand whose integers are known."""
+        sizes = self.held(slot).sizes
+        if sizes is None:
+            self.refuse(f"operand {slot} must be known when the model is read; it is computed from data")
+        return sizes if isinstance(sizes, tuple) else (sizes,)
+
+    def integers(self, slot: int) -> tuple[int, ...]:
+        """An operand whose integers are numbers."""
+        found = self.vector(slot)
+        if not all(isinstance(s, int) for s in found):
+            self.refuse(f"operand {slot} must be numbers, it is {show(str(found))}")
+        return found  # type: ignore[return-value]
+
+    def number(self, slot: int) -> float | None:
+        """The value of an operand that the file holds and that is one number."""
+        array = self.held(slot).array
+        return float(array.reshape(())) if array is not None and array.size == 1 else None
+
+    # ---- attributes
+
+    def attribute(self, name: str, default: Any = None) -> Any:
+        """A number, a text, or a list of numbers; ``default`` where it is not there."""
+        if name not in self.attributes:
+            return default
+        found = self.attributes[name]
+        kinds = need("onnx", "from_onnx").AttributeProto
+        readers: dict[int, Callable[[], Any]] = {
+            kinds.INT: lambda: int(found.i),
+            kinds.FLOAT: lambda: float(found.f),
+            kinds.STRING: lambda: found.s.decode("utf-8", "replace"),
+            kinds.INTS: lambda: tuple(map(int, found.ints)),
+            kinds.FLOATS: lambda: tuple(map(float, found.floats)),
+        }
+        if found.ref_attr_name or found.type not in readers:
+            self.refuse(f"the attribute {show(name)} is of a kind that is not read")
+        value = readers[found.type]()
+        if default is not None and type(value) is not type(default):
+            self.fail(f"the attribute {show(name)} must be like {default!r}, found {show(str(value))}")
+        return value
+
+    def array(self, name: str) -> Array:
+        """An attribute that is a tensor."""
+        if name not in self.attributes:
+            self.fail(f"the attribute {name} is missing")
+        return wire.array(self.attributes[name].t, f"{self.place}: {name}")
+
+    def constant(self) -> Array:
+        """The value of a Constant node, which has one attribute of several."""
+        if "value" in self.attributes:
+            return self.array("value")
+        kinds = {"value_int": np.int64, "value_ints": np.int64, "value_float": np.float32, "value_floats": np.float32}
+        name = next(iter(self.attributes), "")
+        if name not in kinds:
+            self.refuse(f"a constant of the form {show(name)} is not read")
+        return np.array(self.attribute(name), kinds[name])
+
+    def listed(self, name: str, slot: int) -> tuple[int, ...] | None:
+        """Integers that are an attribute in old opsets and an operand in new ones; None where they are neither."""
+        if name in self.attributes:
+            return tuple(self.attribute(name, ()))
+        return self.integers(slot) if self.has(slot) else None
+
+    def axis(self, default: int, ndim: int) -> int:
+        """The attribute ``axis``, counted from the front."""
+        found = self.attribute("axis", default)
+        if not -ndim <= found < max(ndim, 1):
+            self.fail(f"axis {found} does not exist among {ndim}")
+        return int(found % ndim) if ndim else 0
+
+    def only(self, name: str, allowed: Any) -> None:
+        """Refuses any other value of an attribute than the one that is read."""
+        if self.attribute(name, allowed) != allowed:
+            self.refuse(f"{name} other than {allowed!r} is not read")
+
+
+def terms(size: Size) -> int:
+    """How long a size is."""
+    return len(size.terms) if isinstance(size, dims.Dim) else 1
+
+
+__all__ = ["LONGEST", "Held", "Reading", "Sizes", "free", "terms"]

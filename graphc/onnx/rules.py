@@ -1,0 +1,26 @@
+"""The one table of what each operation is in ONNX, and what is refused, with the reason.
+
+A model is made of operators of the standard domain only. ``MISSING`` names those that the standard defines for
+float64 and that stock ONNX Runtime has for float32 alone.
+"""
+
+from __future__ import annotations
+
+from graphc.onnx.draws import uniform
+from graphc.onnx.elementwise import ELEMENTWISE, Rule
+from graphc.onnx.layout import LAYOUT
+
+OPSET = 18
+IR_VERSION = 8
+
+RULES: dict[str, Rule] = {**ELEMENTWISE, **LAYOUT, "uniform": uniform}
+
+REFUSED = {
+    "lgamma": "ONNX has no gamma function",
+    "digamma": "ONNX has no derivative of the gamma function",
+    "polygamma": "ONNX has no derivative of the gamma function",
+}
+
+MISSING = frozenset(("Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Cosh", "Erf", "Sinh", "Tan"))
+
+__all__ = ["IR_VERSION", "MISSING", "OPSET", "REFUSED", "RULES", "Rule"]

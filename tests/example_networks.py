@@ -1,0 +1,60 @@
+"""What the examples compile, for tests of every format that keeps it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import test_cli
+import test_examples
+
+import graphc as gx
+from graphc.ir import dims
+
+EXAMPLES: dict[str, list[str]] = {
+    "neuron": [],
+    "xor": ["--steps", "20"],
+    "softmax_classifier": [],
+    "fashion_mnist": ["--epochs", "1", "--small"],
+    "house_prices": ["HERE"],
+    "optimizers": ["--save", "HERE/p.png", "--steps", "5"],
+    "overfitting": ["--save", "HERE/o.png", "--epochs", "2"],
+}
+LONG = ("house_prices", "overfitting")
+PARAMETERS = [pytest.param(n, marks=[pytest.mark.slow] * (n in LONG)) for n in EXAMPLES]
+
+
+def executables_of(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[gx.Graph, dict[str, gx.Executable]]:
+    """Everything that an example compiles, graph by graph."""
+    monkeypatch.syspath_prepend(str(test_examples.EXAMPLES))
+    monkeypatch.setenv("GRAPHC_FASHION_MNIST", str(tmp_path))
+    test_cli.write_images(tmp_path)
+    test_examples.made_up_houses(tmp_path / "AmesHousing.csv")
+    made: dict[gx.Graph, dict[str, gx.Executable]] = {}
+
+    def compile(*args: Any, **kwargs: Any) -> gx.Executable:
+        exe = original(*args, **kwargs)
+        held = made.setdefault(exe.graph, {})
+        held[f"exe {len(held)}"] = exe
+        return exe
+
+    original = gx.compile
+    monkeypatch.setattr(gx, "compile", compile)
+    test_examples.example(name).main([a.replace("HERE", str(tmp_path)) for a in EXAMPLES[name]])
+    assert made
+    return made
+
+
+def feeds(exe: gx.Executable, size: int) -> list[np.ndarray]:
+    """Arrays that fit, every symbolic size ``size``; integers are 0 or 1."""
+    rng = np.random.default_rng(size)
+    out = []
+    for t in exe.inputs.values():
+        shape = [dims.evaluate(s, dict.fromkeys(exe.program.symbols, size)) for s in t.shape]
+        made = rng.normal(size=shape) if t.dtype.kind == "f" else rng.integers(0, 2, shape)
+        out.append(np.asarray(made).astype(t.dtype))
+    return out

@@ -1,0 +1,51 @@
+"""A process that writes a file again and again is killed at random moments; the file is always a whole one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+KILLER = """
+import os, random, signal, sys, time
+import numpy as np, graphc as gx
+
+path, seed, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+g = gx.Graph("big")
+w = g.parameter("w", np.zeros(400_000, np.float32))
+x = g.input("x", ())
+exe = gx.compile([x], x + gx.sum(w), backend="numpy")
+KEEPING
+keep()
+r, kept = random.Random(seed), 0
+for _ in range(count):
+    hear, tell = os.pipe()
+    child = os.fork()
+    if not child:
+        while True:
+            kept += 1
+            g.state["w"] = np.full(400_000, kept, np.float32)
+            keep()
+            os.write(tell, b"x")
+    os.close(tell)
+    time.sleep(r.uniform(0, 0.1))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    done = kept
+    while os.read(hear, 1):
+        done += 1
+    os.close(hear)
+    (kept,) = set(kept_there().tolist())
+    assert kept in (done, done + 1), (kept, done)
+drafts = [name for name in os.listdir(os.path.dirname(path)) if name.endswith(".tmp")]
+print(int(kept), len(drafts))
+"""
+
+
+def killed_at_random(keeping: str, path: Path, seed: int, count: int) -> None:
+    """``keeping`` defines ``keep()``, which writes ``exe`` to ``path``, and ``kept_there()``, the array w in the file."""
+    command = [sys.executable, "-c", KILLER.replace("KEEPING", keeping), str(path), str(seed), str(count)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-2000:]
+    saved, cut = map(int, done.stdout.split())
+    assert saved > count / 4 and 0 < cut <= count  # writes went through, and others were cut short

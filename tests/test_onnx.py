@@ -1,0 +1,273 @@
+"""ONNX models: what ONNX Runtime computes from an export is what the executable computes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from data import make_golden
+from example_networks import PARAMETERS, executables_of, feeds
+from op_cases import CASES, Case
+from random_graphs import SIZES, random_graph
+
+import graphc as gx
+from graphc.ir import dims
+from graphc.ir.op import OPS, Kind
+from graphc.onnx import verify
+from graphc.onnx.build import Built, build
+from graphc.onnx.rules import MISSING, OPSET, REFUSED, RULES
+from graphc.onnx.verify import distance
+from graphc.reference import check_sizes
+
+onnx = pytest.importorskip("onnx", reason='needs the extra "onnx"')
+runtime = pytest.importorskip("onnxruntime", reason='needs the extra "onnx"')
+runtime.set_default_logger_severity(4)
+
+CLOSE = {"float32": 1e-5, "float64": 1e-12}  # of the largest element, or of 1
+SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 1e-30, 80.0, -80.0, 0.5, -0.5]
+
+
+def build_of(exe: gx.Executable) -> Built:
+    return build(exe.program, {name: exe.graph.state[name] for name in exe.graph.state})
+
+
+def session_of(built: Built) -> Any:
+    """A model is run as any user would run it, or, with float64, as docs/onnx.md says."""
+    data = built.proto.SerializeToString()
+    onnx.checker.check_model(data, full_check=True)
+    values = [*built.proto.graph.input, *built.proto.graph.output]
+    double = any(v.type.tensor_type.elem_type == onnx.TensorProto.DOUBLE for v in values)
+    return verify.session(runtime, data, double)
+
+
+def run(built: Built, model: Any, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return model.run(list(built.outputs), dict(zip(built.inputs, arrays, strict=True)))
+
+
+def apart(found: Sequence[Any], expected: Sequence[Any]) -> float:
+    for a, b in zip(found, map(np.asarray, expected), strict=True):
+        assert (a.dtype, a.shape) == (b.dtype, b.shape)
+    return max(distance(a, np.asarray(b)) for a, b in zip(found, expected, strict=True))
+
+
+# ---- every operation
+
+
+def built_case(case: Case, dtype: str, symbolic: bool = False) -> tuple[gx.Executable, Built]:
+    """A case with its gradients."""
+    g = gx.Graph("case", float_dtype=dtype)
+    inputs = [g.input(f"x{k}", shape, dtype) for k, shape in enumerate(case.shapes)]
+    y = case.build(*inputs)
+    outputs = [y, *(gx.grad(gx.sum(y * y), inputs, on_disconnected="zeros") if case.smooth else [])]
+    exe = gx.compile(inputs, outputs, backend="numpy", unused="ignore")
+    return exe, build_of(exe)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_op_agrees_or_is_refused_with_its_reason(case: Case, dtype: str) -> None:
+    try:
+        exe, built = built_case(case, dtype)
+    except gx.ExportError as error:
+        reasons = [reason for op, reason in REFUSED.items() if f"({op})" in str(error)]
+        assert reasons and all(reason in str(error) for reason in reasons) and error.origin is not None
+        return
+    if built.missing:
+        assert dtype == "float64" and {op for ops in built.missing.values() for op in ops} <= MISSING
+        with pytest.raises(runtime.capi.onnxruntime_pybind11_state.NotImplemented):
+            session_of(built)  # still so: the list is not longer than it must be
+        return
+    model, arrays = session_of(built), case.arrays(dtype)
+    assert apart(run(built, model, arrays), exe(*arrays)) < CLOSE[dtype] / 10
+    if case.special:
+        rng = np.random.default_rng(1)
+        special = [rng.choice(SPECIAL, s).astype(dtype) for s in case.shapes]
+        with np.errstate(all="ignore"):
+            assert apart(run(built, model, special)[:1], exe(*special)[:1]) < CLOSE[dtype]
+
+
+def test_every_op_has_a_rule_or_a_reason() -> None:
+    own = {name for name, op in OPS.items() if op.kind is not Kind.LEAF}
+    assert set(RULES) | set(REFUSED) == own and not set(RULES) & set(REFUSED)
+    covered = {name for case in CASES for name in (case.name, *case.ops)}
+    elsewhere = {"sum_broadcast", "size", "uniform", "identity", "stop_gradient"}  # the tests below
+    inner = {"astype", "broadcast_to", "checked_index", "iota", "logical_not", "place", "reshape", "scatter_add"}
+    assert own <= covered | elsewhere | inner | {"permute_dims", "slice"}
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int32", "int64"])
+def test_integers_and_bools(dtype: str) -> None:
+    g = gx.Graph("integers")
+    a, b = (g.input(n, ("n", 3), dtype) for n in "ab")
+    functions = [gx.equal, gx.not_equal, gx.less, gx.greater_equal, gx.logical_xor, gx.maximum, gx.minimum, gx.add]
+    if dtype != "bool":
+        functions += [gx.subtract, gx.multiply, gx.floor_divide, gx.remainder, gx.fmax, gx.divide]
+    outputs = [f(a, b) for f in functions]
+    outputs += [gx.where(b, a, b), gx.sum(a, 0), gx.prod(a, 1), gx.max(a, 1), gx.min(a, 0), gx.any(a, 1), gx.all(a, 0)]
+    outputs += [gx.argmax(a, 1), gx.count_nonzero(a), a.astype("float32"), a.astype("bool"), gx.pad(a, 1), a[::-1, ::2]]
+    outputs += [gx.concat([a, b], 1), gx.take(a, [0, -1], 1), gx.identity(a), gx.stop_gradient(a)]
+    if dtype != "bool":
+        outputs += [gx.matmul(a, b.T), gx.abs(a), gx.sign(a), -a]
+    exe = gx.compile([a, b], outputs, backend="numpy")
+    built = build_of(exe)
+    rng = np.random.default_rng(0)
+    low = 0 if dtype in ("bool", "uint8") else -3
+    for n in (4, 1, 7):
+        arrays = [rng.integers(low, 4, (n, 3)).astype(dtype) for _ in "ab"]
+        found = run(built, session_of(built), arrays)
+        for y, one, two in zip(outputs, found, exe(*arrays), strict=True):
+            assert one.dtype == np.asarray(two).dtype and np.allclose(one, two, rtol=1e-6, equal_nan=True), y
+
+
+def test_empty_batches() -> None:
+    g = gx.Graph("empty")
+    x = g.input("x", ("n", 3))
+    i = g.input("i", ("n",), "int64")
+    w = g.parameter("w", np.ones((3, 2), np.float32))
+    loss = gx.sum(gx.cross_entropy(x @ w, i))
+    exe = gx.compile([x, i], [loss, gx.grad(loss, w), gx.reshape(x, (-1, 1)), x[::-1], gx.prod(x, 0)], backend="numpy")
+    built = build_of(exe)
+    model = session_of(built)
+    arrays = [np.ones((0, 3), np.float32), np.ones(0, np.int64)]
+    assert apart(run(built, model, arrays), exe(*arrays)) == 0
+
+
+@pytest.mark.parametrize("index", [-1, 3, 100])
+def test_an_index_out_of_range_stops_the_model(index: int) -> None:
+    g = gx.Graph("range")
+    x, i = g.input("x", (2, 3)), g.input("i", (2,), "int64")
+    built = build_of(gx.compile([x, i], gx.cross_entropy(x, i), backend="numpy"))
+    model = session_of(built)
+    run(built, model, [np.ones((2, 3), np.float32), np.array([0, 2])])
+    with pytest.raises(Exception, match="out of data bounds"):
+        run(built, model, [np.ones((2, 3), np.float32), np.array([0, index])])
+
+
+# ---- whole programs
+
+
+def test_random_numbers_are_the_same_bits() -> None:
+    for dtype in ("float32", "float64"):
+        g = gx.Graph("random", float_dtype=dtype)
+        x = g.input("x", ("n", 5), dtype)
+        outputs: list[gx.Tensor] = []
+        for seed in (0, -1, 2**63 - 1, -(2**63), 0x123456789ABCDEF):
+            key = g.random_key(seed)
+            outputs += [gx.random.uniform(key, ("n", 7)), gx.random.uniform(key, (), dtype="float64")]
+            outputs += [gx.dropout(x, 0.4, key=key), gx.random.randint(key, ("n",), -3, 9)]
+        steps = {v: v + np.array([0, 2**31]) for v in g.variables.values()}
+        exe = gx.compile([x], outputs, updates=steps, backend="numpy")
+        built = build_of(exe)
+        model = session_of(built)
+        for n in (3, 1, 40):
+            arrays = [np.ones((n, 5), dtype), *exe.graph.state.values()]
+            found = run(built, model, arrays)
+            for a, b in zip(found, [*exe(arrays[0]), *exe.graph.state.values()], strict=True):
+                assert a.tobytes() == np.asarray(b).tobytes()
+
+
+def test_normal_numbers() -> None:
+    g = gx.Graph("normal")
+    x, key = g.input("x", ("n",)), g.random_key(3)
+    exe = gx.compile([x], x + gx.random.normal(key, ("n",)), updates={key: key + np.array([0, 1])}, backend="numpy")
+    built, arrays = build_of(exe), [np.zeros(5000, np.float32), g.state["key"]]
+    assert apart(run(built, session_of(built), arrays)[:1], [exe(arrays[0])]) < 1e-5
+
+
+SIZED = [SIZES, *({"n": n, "m": m, "k": k} for n, m, k in [(7, 3, 1), (1, 3, 1), (5, 2, 1), (4, 3, 3), (64, 5, 5)])]
+
+
+def check_random_graph(seed: int, backend: str) -> dict[str, float]:
+    """The worst differences over all sizes that the graph of that seed takes.
+
+    A graph may magnify rounding: what an ulp more in every input changes, ten times over, may differ too.
+    """
+    worst: dict[str, float] = {}
+    for dtype in ("float32", "float64"):
+        inputs, outputs = random_graph(seed, dtype).build()
+        exe = gx.compile(inputs, outputs, backend=backend, unused="ignore")
+        built, source = build_of(exe), exe.program.source
+        assert not built.missing
+        model, runs = session_of(built), 0
+        for sizes in SIZED:
+            try:
+                for node in source.nodes:
+                    check_sizes(source, node, sizes)
+            except gx.InputShapeError:
+                continue
+            rng, runs = np.random.default_rng(seed), runs + 1
+            shapes = [[dims.evaluate(s, sizes) for s in t.shape] for t in inputs]
+            arrays = [np.asarray(rng.uniform(0.3, 1.7, s)).astype(dtype) for s in shapes]
+            expected = [np.asarray(a) for a in exe(*arrays)]
+            found = apart(run(built, model, arrays), expected)
+            if found >= CLOSE[dtype]:
+                moved = exe(*(np.nextafter(a, a.dtype.type(9)) for a in arrays))
+                assert found < 10 * apart([np.asarray(a) for a in moved], expected), (seed, dtype, sizes, found)
+            else:
+                worst[dtype] = max(worst.get(dtype, 0.0), found)
+        assert runs > 1
+    return worst
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_graphs(seed: int) -> None:
+    check_random_graph(seed, "numpy")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", range(10))
+def test_two_hundred_random_graphs(block: int) -> None:
+    for seed in range(20 * block, 20 * block + 20):
+        check_random_graph(seed, "numba")
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_every_network_of_the_examples(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results and next states, at several batch sizes."""
+    for executables in executables_of(name, tmp_path, monkeypatch).values():
+        for exe in executables.values():
+            built = build_of(exe)
+            model = session_of(built)
+            for size in (4, 1, 7):
+                before = {s: exe.graph.state[s] for s in exe.program.updates}
+                arrays = feeds(exe, size)
+                found = run(built, model, [*arrays, *before.values()])
+                expected = make_golden.flat(exe(*arrays)) if exe.program.n_outputs else []
+                state = [exe.graph.state[s] for s in before]
+                assert apart(found, [*expected, *state]) < CLOSE[exe.graph.float_dtype.name], name
+
+
+def test_training_goes_on_in_onnx_runtime(tmp_path: Path) -> None:
+    """State goes out and comes in again; what is left out is the state as it was exported."""
+    executables, ((_, (x, y)), *_) = make_golden.mlp("float32")
+    train, graph = executables["train"], executables["train"].graph
+    train.export_onnx(tmp_path / "train.onnx")
+    model = runtime.InferenceSession(tmp_path / "train.onnx", providers=["CPUExecutionProvider"])
+    entering = [*model.get_inputs(), *model.get_overridable_initializers()]
+    assert [i.name for i in entering[:2]] == ["x", "y"] and {i.name for i in entering[2:]} == set(train.program.updates)
+    names = [o.name for o in model.get_outputs()]
+    assert names[1:] == [f"{name}/next" for name in train.program.updates]
+    state: dict[str, np.ndarray] = {}
+    for n in (12, 5, 1, 12):
+        loss, *after = model.run(names, {"x": x[:n], "y": y[:n], **state})
+        state = dict(zip(train.program.updates, after, strict=True))
+        assert abs(loss - train(x[:n], y[:n])) < 1e-5
+        assert max(distance(a, graph.state[name]) for name, a in state.items()) < 1e-5
+    assert state["key"].tolist() == graph.state["key"].tolist()
+
+
+def test_the_batch_stays_symbolic_and_the_opset_is_stated(tmp_path: Path) -> None:
+    executables, _ = make_golden.mlp("float32")
+    executables["infer"].export_onnx(tmp_path / "infer.onnx")
+    model = onnx.load(tmp_path / "infer.onnx")
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", OPSET)] and not model.functions
+    assert {n.domain for n in model.graph.node} == {""}
+    shapes = {
+        v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim]
+        for v in (*model.graph.input, *model.graph.output)
+    }
+    assert shapes == {"x": ["batch", 6], "logits": ["batch", 3], "label": ["batch"]}
+    assert {t.name for t in model.graph.initializer} >= {"W1", "W2"}
