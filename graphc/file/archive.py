@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import stat
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, BinaryIO
 
+from graphc.atomic import write_whole
 from graphc.errors import GraphFileError
 from graphc.file import strict
 
@@ -60,43 +60,18 @@ def directory(members: Sequence[tuple[str, int, int]]) -> bytes:
 def write(
     path: str | os.PathLike[str], describe: Callable[[dict[str, Any]], bytes], members: Mapping[str, Parts]
 ) -> None:
-    """Writes the archive under another name, syncs it to disk and renames it to ``path``.
+    """Writes the archive to ``path``, whole or not at all; OSError where it cannot be written.
 
-    ``describe`` gives the manifest for the members' sizes and digests. OSError where the file cannot be written; what
-    stood at ``path`` is then untouched.
+    ``describe`` gives the manifest for the members' sizes and digests.
     """
     facts = {name: _facts(parts) for name, parts in members.items()}
     manifest = [describe({name: {"bytes": n, "sha256": sha} for name, (n, _, sha) in facts.items()})]
     everything = {MANIFEST: manifest, **members}
     facts = {MANIFEST: _facts(manifest), **facts}
-    target = os.path.realpath(os.fspath(path))
-    folder = os.path.dirname(target)
-    draft = os.path.join(folder, f".graphc-{secrets.token_hex(8)}.tmp")
-    try:
-        with open(draft, "xb") as file:
-            for name, parts in everything.items():
-                file.write(local_header(name, *facts[name][:2]))
-                for part in parts:
-                    file.write(part)
-            file.write(directory([(name, size, crc) for name, (size, crc, _) in facts.items()]))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, target)
-    except BaseException:
-        if os.path.exists(draft):
-            os.unlink(draft)
-        raise
-    _sync_directory(folder)
-
-
-def _sync_directory(folder: str) -> None:
-    """Makes a rename last; systems without directories as files have nothing to sync."""
-    if hasattr(os, "O_DIRECTORY"):
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    pieces: list[Any] = []
+    for name, parts in everything.items():
+        pieces += [local_header(name, *facts[name][:2]), *parts]
+    write_whole(path, [*pieces, directory([(name, size, crc) for name, (size, crc, _) in facts.items()])])
 
 
 def _facts(parts: Iterable[Any]) -> tuple[int, int, str]:
