@@ -9,6 +9,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+PREFIX = "graphc"  # of the symbols in machine code
 WORDS = (types.int64,) * 5
 
 
@@ -49,6 +50,7 @@ def copy_bytes(typingctx: Any, target: Any, source: Any, count: Any) -> Any:
 
 
 PART = ("places", "rows", "dims", "work", "scratch", "lo", "hi", "shard")  # what a part of a kernel is called with
+PART_SIGNATURE = f"int64({', '.join(['int64'] * len(PART))})"
 
 
 def part(symbol: str) -> Any:
@@ -93,7 +95,7 @@ def call_part(
 
 def part_symbol(source: str) -> str:
     """The symbol of a function with this source."""
-    return f"graphc_part_{hashlib.sha256(source.encode()).hexdigest()[:24]}"
+    return f"{PREFIX}_part_{hashlib.sha256(source.encode()).hexdigest()[:24]}"
 
 
 def entry_source(n_inputs: int, n_outputs: int) -> str:
