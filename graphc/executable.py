@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import linecache
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from graphc.codegen.kernel import SIGNATURE, Kernel, build
 from graphc.codegen.record import from_record, program_key, to_record
 from graphc.crew import LEAD, WORTH, can_share, conductor, crew, gather, processors
 from graphc.errors import CompileError, InputError, InputIndexError, InputShapeError
+from graphc.export.python import export_python
 from graphc.fastcall import fast_call
 from graphc.ir import dims
 from graphc.ir.graph import Graph, Tensor
@@ -383,6 +385,28 @@ class Executable:
         """
         self._need_kernel()
         return njit_function(self)
+
+    # ---- exports
+
+    def export_python(self, path: str | os.PathLike[str], *, name: str | None = None, cache: bool = False) -> None:
+        """Writes one Python module that needs numba and numpy, and nothing of graphc.
+
+        It holds a function with the executable's inputs as parameters, called ``name`` or as the graph is, and its
+        results are the same bits. State is in the module too, as it stands now: ``module.state`` is a mapping that is
+        read and set. The first call compiles; with ``cache`` Numba keeps the machine code beside the module.
+
+        Raises ExportError for a name that the function cannot have, and where there is no compiled kernel; OSError
+        where the file cannot be written, whole or not at all.
+
+        >>> import os, tempfile, runpy, graphc as gx
+        >>> g = gx.Graph("double")
+        >>> x = g.input("x", shape=("n",))
+        >>> path = os.path.join(tempfile.mkdtemp(), "double.py")
+        >>> gx.compile([x], x * 2.0).export_python(path)
+        >>> runpy.run_path(path)["double"]([1.0, 2.0]).tolist()
+        [2.0, 4.0]
+        """
+        export_python(self, path, name, cache)
 
     def _need_kernel(self) -> None:
         if self._kernel is None:
