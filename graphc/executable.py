@@ -26,6 +26,7 @@ from graphc.codegen.record import from_record, program_key, to_record
 from graphc.crew import WORTH, can_share, conductor, crew, gather, processors
 from graphc.entry import Desk, Entry, Face, Plan, desk_bytes
 from graphc.errors import CompileError, InputError, InputIndexError, InputShapeError, Origin, caller
+from graphc.export.python import export_python
 from graphc.ir import dims
 from graphc.ir.graph import Graph, Tensor, located
 from graphc.ir.op import FUNCTIONS
@@ -415,12 +416,12 @@ class Executable:
         64-byte aligned memory of `memory` bytes. It needs no GIL, takes no lock, and returns 0 or the number of the
         index test that failed.
         """
-        return self._need_kernel().address
+        return self.bound.address
 
     @property
     def state_address(self) -> int:
         """The table of state that the kernel at `address` takes."""
-        return self._need_kernel().state_address
+        return self.bound.state_address
 
     @cached_property
     def cfunc(self) -> Any:
@@ -435,7 +436,6 @@ class Executable:
         as an argument also where that code has ``cache=True``. Compiled code raises ValueError where sizes do not fit,
         IndexError for an index out of range; Numba refuses arguments of another dtype or rank.
         """
-        self._need_kernel()
         return NjitFunction(self)
 
     def low_level(self, signature: str) -> Any:
@@ -460,7 +460,6 @@ class Executable:
         >>> round(scipy.integrate.quad(bell, -9, 9)[0] ** 2, 6)
         3.141593
         """
-        self._need_kernel()
         return low_level(self, signature)
 
     def as_scipy(self, x0: Any, /, **fixed: Any) -> Objective:
@@ -487,12 +486,34 @@ class Executable:
         """
         return Objective(self, x0, fixed)
 
-    def _need_kernel(self) -> Bound:
+    @property
+    def bound(self) -> Bound:
+        """The kernel that calls run now, with its machine code and its state; CompileError where there is none."""
         if not self.wait():
             raise CompileError('backend="numpy" has no machine code; compile with backend="numba"')
         return self._bounds[-1]
 
     # ---- export
+
+    def export_python(self, path: str | os.PathLike[str], *, name: str | None = None, cache: bool = False) -> None:
+        """Writes one Python module that needs numba and numpy, and nothing of graphc.
+
+        It holds a function with the executable's inputs as parameters, called ``name`` or as the graph is, and its
+        results are the same bits. State is in the module too, as it stands now: ``module.state`` is a mapping that is
+        read and set. The first call compiles; with ``cache`` Numba keeps the machine code beside the module.
+
+        Raises ExportError for a name that the function cannot have, and where there is no compiled kernel; OSError
+        where the file cannot be written, whole or not at all.
+
+        >>> import os, tempfile, runpy, graphc as gx
+        >>> g = gx.Graph("double")
+        >>> x = g.input("x", shape=("n",))
+        >>> path = os.path.join(tempfile.mkdtemp(), "double.py")
+        >>> gx.compile([x], x * 2.0).export_python(path)
+        >>> runpy.run_path(path)["double"]([1.0, 2.0]).tolist()
+        [2.0, 4.0]
+        """
+        export_python(self, path, name, cache)
 
     def export_onnx(self, path: str | os.PathLike[str], *, verify: Any = True) -> None:
         """Writes the program as an ONNX model (opset 18, standard operators only), with the state as it stands.
@@ -511,13 +532,12 @@ class Executable:
     @property
     def source(self) -> str:
         """The generated Python, with a comment for each node."""
-        self._need_kernel()
         return self._listing.annotated
 
     @property
     def _listing(self) -> Kernel:
         """The kernel with its text and schedule; made anew where it was recalled from disk."""
-        kernel = self._need_kernel().kernel
+        kernel = self.bound.kernel
         return kernel if kernel.text is not None else self._made_anew
 
     @cached_property

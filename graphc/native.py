@@ -38,7 +38,8 @@ from graphc.ir.state import ALIGNMENT
 from graphc.reference import size_checks
 
 if TYPE_CHECKING:
-    from graphc.executable import Executable
+    from graphc.codegen.kernel import Kernel
+    from graphc.executable import Executable, Program
 
 ON_STACK = 4096  # bytes of workspace that need no allocation
 
@@ -58,10 +59,8 @@ class Interface:
     made_by: str  # a digest of what writes the code
 
     @staticmethod
-    def of(exe: Executable) -> Interface:
-        """That of an executable which has a kernel."""
-        program, kernel = exe.program, exe._kernel
-        assert kernel is not None
+    def of(program: Program, kernel: Kernel) -> Interface:
+        """That of a program and its kernel."""
         local = {name: f"n{k}" for k, name in enumerate(program.symbols)}.__getitem__
 
         def forms(tensors: Sequence[Any]) -> tuple[Form, ...]:
@@ -88,8 +87,9 @@ class NjitFunction:
 
     def __init__(self, exe: Executable) -> None:
         self.exe = exe
-        self.kernel_address, self.state_address = exe.address, exe.state_address
-        self._numba_type_ = NjitType(Interface.of(exe))
+        bound = exe.bound
+        self.kernel_address, self.state_address = bound.address, bound.state_address
+        self._numba_type_ = NjitType(Interface.of(exe.program, bound.kernel))
 
     def __call__(self, *args: Any) -> Any:
         return _call(self, *args)

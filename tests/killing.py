@@ -10,7 +10,7 @@ KILLER = """
 import os, random, signal, sys, time
 import numpy as np, graphc as gx
 
-path, seed, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+path, seed, count, pause = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
 g = gx.Graph("big")
 w = g.parameter("w", np.zeros(400_000, np.float32))
 x = g.input("x", ())
@@ -28,7 +28,7 @@ for _ in range(count):
             keep()
             os.write(tell, b"x")
     os.close(tell)
-    time.sleep(r.uniform(0, 0.1))
+    time.sleep(r.uniform(0, pause))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     done = kept
@@ -42,9 +42,12 @@ print(int(kept), len(drafts))
 """
 
 
-def killed_at_random(keeping: str, path: Path, seed: int, count: int) -> None:
-    """``keeping`` defines ``keep()``, which writes ``exe`` to ``path``, and ``kept_there()``, the array w in the file."""
-    command = [sys.executable, "-c", KILLER.replace("KEEPING", keeping), str(path), str(seed), str(count)]
+def killed_at_random(keeping: str, path: Path, seed: int, count: int, pause: float = 0.1) -> None:
+    """``keeping`` defines ``keep()``, which writes ``exe`` to ``path``, and ``kept_there()``, the array w in the file.
+
+    Each process lives for at most ``pause`` seconds.
+    """
+    command = [sys.executable, "-c", KILLER.replace("KEEPING", keeping), *map(str, (path, seed, count, pause))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
     saved, cut = map(int, done.stdout.split())

@@ -11,7 +11,7 @@ PACKAGE = Path(graphc.__file__).parent
 
 # From the ground up; a module belongs to the longest prefix that fits.
 FLOORS = [
-    ["errors", "config"],
+    ["errors", "config", "atomic"],
     ["ir"],
     ["ops"],
     ["reference", "grad"],
@@ -29,6 +29,7 @@ FLOORS = [
         "callback",
         "objective",
         "executable",
+        "export",
         "compile",
         "transform",
     ],

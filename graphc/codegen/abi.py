@@ -9,6 +9,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+PREFIX = "graphc"  # of the symbols in machine code
 WORDS = (types.int64,) * 5
 
 
@@ -71,6 +72,7 @@ def keep(typingctx: Any, status: Any, arrays: Any) -> Any:
 
 
 PART = ("places", "rows", "dims", "work", "scratch", "lo", "hi", "shard")  # what a part of a kernel is called with
+PART_SIGNATURE = f"int64({', '.join(['int64'] * len(PART))})"
 
 
 def part(symbol: str) -> Any:
@@ -115,4 +117,4 @@ def call_part(
 
 def part_symbol(source: str) -> str:
     """The symbol of a function with this source."""
-    return f"graphc_part_{hashlib.sha256(source.encode()).hexdigest()[:24]}"
+    return f"{PREFIX}_part_{hashlib.sha256(source.encode()).hexdigest()[:24]}"

@@ -28,6 +28,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from graphc.codegen.abi import PREFIX
 from graphc.config import settings
 from graphc.errors import CompileError
 
@@ -50,7 +51,7 @@ class Library:
 
     def symbol(self, function: str) -> str:
         """The name of one of its functions in generated code."""
-        return f"graphc_{self.name}_{function}"
+        return f"{PREFIX}_{self.name}_{function}"
 
 
 @cache
@@ -63,7 +64,9 @@ def library() -> Library:
     loaded = _scipy_blas() if path is None else _mkl(path)
     for function, address in loaded.addresses.items():
         ll.add_symbol(loaded.symbol(function), address)
-    ll.add_symbol(STATE, ctypes.addressof(_state))
+    if ll.address_of_symbol(STATE) is None:  # else a module that was exported counts already, on the same library
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(_state))  # kernels keep its address
+        ll.add_symbol(STATE, ctypes.addressof(_state))
     return loaded
 
 
@@ -155,7 +158,7 @@ def _count_products(module: Any, blas: Library) -> Any:
 
     The lock is held for a few instructions only, so waiting is spinning.
     """
-    function, fresh = _function(module, "graphc_openblas_threads", ir.VoidType(), [WORD])
+    function, fresh = _function(module, f"{PREFIX}_openblas_threads", ir.VoidType(), [WORD])
     if not fresh:
         return function
     number = ir.IntType(32)
@@ -213,7 +216,7 @@ def _product(module: Any, real: Any, letter: str) -> Any:
     """The function behind ``gemm_f32`` and ``gemm_f64``, with the same arguments."""
     blas = library()
     arguments = [WORD] * 5 + [real] + [WORD] * 4 + [real] + [WORD] * 2
-    function, fresh = _function(module, f"graphc_{blas.name}_{letter}product", ir.VoidType(), arguments)
+    function, fresh = _function(module, f"{PREFIX}_{blas.name}_{letter}product", ir.VoidType(), arguments)
     if not fresh:
         return function
     builder = ir.IRBuilder(function.append_basic_block("start"))

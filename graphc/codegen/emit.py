@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,12 +23,13 @@ from graphc.codegen.nest import BLOCK, SHORT, Line, Nest, shard_count
 from graphc.config import settings
 from graphc.ir import dims
 from graphc.ir.dims import Size
-from graphc.ir.graph import Graph
+from graphc.ir.graph import Graph, Node
 from graphc.ir.state import Array
 from graphc.schedule.memory import PART, nests
 from graphc.schedule.plan import Group, Item, Product, Schedule, Stage
 
 TABLES = {"input": "inputs", "output": "outputs", "state": "state"}
+PRIMITIVES = (abi, blas, buffer, rng, team, tiles, vecmath)  # what kernels call
 NEST = f"def nest({', '.join(abi.PART)}):"
 
 
@@ -90,7 +91,7 @@ def _imports(lines: Iterable[Line]) -> list[str]:
     """What the source takes from modules of this package."""
     used = {word for line in lines for word in re.findall(r"\b[A-Za-z_]\w*\b(?=[(,)])", line.text)}
     out = []
-    for module in (abi, blas, buffer, rng, team, tiles, vecmath):
+    for module in PRIMITIVES:
         names = sorted(n for n in used if hasattr(module, n))
         used -= set(names)
         if names:
@@ -318,17 +319,27 @@ LOCAL = re.compile(r"\b(?:(v|x)\d+|(?:input|output|state|work|block)\d+_(at|[a-z
 
 def annotate(text: Text, graph: Graph) -> str:
     """The source for people: behind a line, each node that it computes, with the user's line."""
-    out = []
-    for line in [line for part in (*text.nests, text.lines) for line in part]:
-        notes = []
-        for id in list(dict.fromkeys(line.nodes))[:MOST_NOTES]:
-            node = graph.nodes[id]
-            of = f", gradient of {_clean(node.forward)}" if node.forward else ""
-            notes.append(f"%{id} {_clean(node.name)}{of}  {_clean(str(node.origin))}")
-        out.append(f"{line.text}  # {'; '.join(notes)}" if notes else line.text)
-    return "\n".join(out) + "\n"
+
+    def note(node: Node) -> str:
+        return f"{titled(node)}  {clean(str(node.origin))}"
+
+    lines = [line for part in (*text.nests, text.lines) for line in part]
+    return "\n".join(annotated(lines, graph, note)) + "\n"
 
 
-def _clean(text: str) -> str:
+def annotated(lines: Iterable[Line], graph: Graph, note: Callable[[Node], str]) -> Iterator[str]:
+    """Lines with what there is to say of the nodes that they compute."""
+    for line in lines:
+        notes = [note(graph.nodes[id]) for id in list(dict.fromkeys(line.nodes))[:MOST_NOTES]]
+        yield f"{line.text}  # {'; '.join(notes)}" if notes else line.text
+
+
+def titled(node: Node) -> str:
+    """A node's number and name, and which one it is the gradient of."""
+    of = f", gradient of {clean(node.forward)}" if node.forward else ""
+    return f"%{node.id} {clean(node.name)}{of}"
+
+
+def clean(text: str) -> str:
     """User text inside a comment: one line, nothing that ends it."""
     return "".join(c if c.isprintable() else "?" for c in text)[:80]

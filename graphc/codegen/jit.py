@@ -38,7 +38,7 @@ from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 
 from graphc.codegen import tiles
-from graphc.codegen.abi import PART, part_symbol
+from graphc.codegen.abi import PART_SIGNATURE, part_symbol
 from graphc.codegen.blas import library_name
 from graphc.codegen.pipeline import Compiler
 from graphc.config import __version__, cache_root, settings
@@ -169,9 +169,8 @@ def compile_source(
 
 def _part(source: str, on_disk: bool, fastmath: bool) -> Compiled:
     """A function of a kernel, bound to its symbol, which the next kernel will ask for."""
-    words = f"int64({', '.join(['int64'] * len(PART))})"
     with _guard:
-        made = compile_source(source, "nest", words, on_disk=on_disk, fastmath=fastmath, python_callable=False)
+        made = compile_source(source, "nest", PART_SIGNATURE, on_disk=on_disk, fastmath=fastmath, python_callable=False)
         ll.add_symbol(part_symbol(source), made.address)
     return made
 

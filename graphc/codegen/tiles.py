@@ -24,7 +24,9 @@ from numba.core import cgutils, types
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-SYMBOL = "graphc_product_"
+from graphc.codegen.abi import PREFIX
+
+SYMBOL = f"{PREFIX}_product_"
 WORD = ir.IntType(64)
 ZERO, ONE = WORD(0), WORD(1)
 DEPTH = 256  # rows of a block of the right operand
@@ -73,7 +75,7 @@ class _Writer:
     def function(self, name: str, arguments: list[Any]) -> tuple[Any, Any]:
         """A function that other modules may hold too, and a builder where its body is still to be written."""
         kind = ir.FunctionType(ir.VoidType(), arguments)
-        function = cgutils.get_or_insert_function(self.module, kind, f"graphc_tiles_{self.letter}_{name}")
+        function = cgutils.get_or_insert_function(self.module, kind, f"{SYMBOL}{self.letter}_{name}")
         if not function.is_declaration:
             return function, None
         function.linkage = "linkonce_odr"
@@ -339,15 +341,20 @@ tile_f32, tile_f64 = _product("s", False), _product("d", False)
 code_f32, code_f64 = _product("s", True), _product("d", True)
 
 NAMES = {"tile_f32": ("code_f32", "s"), "tile_f64": ("code_f64", "d")}
+SIGNATURE = f"void({', '.join(['int64'] * 13)})"
 _bound: set[str] = set()
+
+
+def function_text(code: str, name: str) -> str:
+    """A function of that name with a product's code in it."""
+    names = ", ".join("abcdefghijklm")
+    return f"def {name}({names}):\n    {code}({names})\n"
 
 
 def bind(source: str, compile: Callable[[str, str, str], int]) -> None:
     """Compiles the products that a source calls, once in a process, and lets its kernels find them by their symbol."""
     for name, (code, letter) in NAMES.items():
         if name in source and name not in _bound:
-            names = ", ".join("abcdefghijklm")
-            text = f"from graphc.codegen.tiles import {code}\n\n\ndef product({names}):\n    {code}({names})\n"
-            address = compile(text, "product", f"void({', '.join(['int64'] * 13)})")
-            ll.add_symbol(SYMBOL + letter, address)
+            text = f"from graphc.codegen.tiles import {code}\n\n\n{function_text(code, 'product')}"
+            ll.add_symbol(SYMBOL + letter, compile(text, "product", SIGNATURE))
             _bound.add(name)

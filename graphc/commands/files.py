@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from graphc.atomic import replacing
 from graphc.binding import arrange
 from graphc.commands.words import arrays, chosen, listed, printable, summary
 from graphc.errors import InputError
 from graphc.executable import Executable, Program
-from graphc.file.atomic import replacing
 from graphc.file.store import load, save
 from graphc.ir.graph import Tensor
 

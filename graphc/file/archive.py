@@ -15,9 +15,9 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, BinaryIO
 
+from graphc.atomic import replacing
 from graphc.errors import GraphFileError
 from graphc.file import strict
-from graphc.file.atomic import replacing
 
 MANIFEST = "manifest.json"
 MEMBERS = ("graph.json", "constants.safetensors", "weights.safetensors")  # what follows it, in this order
@@ -60,10 +60,9 @@ def directory(members: Sequence[tuple[str, int, int]]) -> bytes:
 def write(
     path: str | os.PathLike[str], describe: Callable[[dict[str, Any]], bytes], members: Mapping[str, Parts]
 ) -> None:
-    """Writes the archive under another name, syncs it to disk and renames it to ``path``.
+    """Writes the archive to ``path``, whole or not at all; OSError where it cannot be written.
 
-    ``describe`` gives the manifest for the members' sizes and digests. OSError where the file cannot be written; what
-    stood at ``path`` is then untouched.
+    ``describe`` gives the manifest for the members' sizes and digests.
     """
     facts = {name: _facts(parts) for name, parts in members.items()}
     manifest = [describe({name: {"bytes": n, "sha256": sha} for name, (n, _, sha) in facts.items()})]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from graphc.atomic import replacing
 from graphc.errors import ExportError
 from graphc.executable import Executable
-from graphc.file.atomic import replacing
 from graphc.ir.op import FUNCTIONS
 from graphc.onnx import provenance, wire
 from graphc.onnx.build import build

@@ -7,14 +7,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
+from graphc.codegen.buffer import f32, f64
 from graphc.codegen.vecmath import power, value
 from graphc.codegen.vecmath.by_dtype import function_by_dtype
 from graphc.codegen.vecmath.instructions import copysign, fmod, select
 from graphc.codegen.vecmath.value import Value, kernel_function
-
-f32, f64 = np.float32, np.float64
 
 
 def _with_integers(of_floats: Callable[..., Value], of_integers: Any) -> Any:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
+from graphc.codegen.buffer import f32, f64, inf, nan
 from graphc.codegen.vecmath.by_dtype import function_by_dtype
-
-f32, f64 = np.float32, np.float64
-inf, nan = np.inf, np.nan
 
 
 def lgamma_f64(x):  # type: ignore[no-untyped-def]

@@ -1,0 +1,1 @@
+"""Executables as programs that run without graphc."""

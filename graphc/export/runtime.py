@@ -1,0 +1,218 @@
+"""From arrays to a compiled kernel and back. What an exported module does when called; its source is copied there.
+
+Nothing here knows of graphs: a program is its kernel, tables of what goes in and out, and a function of the symbolic
+sizes.
+"""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import llvmlite.binding as ll
+import numba
+import numpy as np
+
+from graphc.binding import fits
+from graphc.ir.state import Array, aligned_empty
+
+MOST_SPARE = 4  # workspaces kept for calls side by side
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """What goes in or out, or is kept: a name, a dtype, a shape of ints and texts of sizes, the line that made it."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...] = ()
+    line: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
+
+    def error(self, kind: type[Exception], found: str) -> Exception:
+        where = f"\n  at {self.line}" if self.line else ""
+        return kind(f"input {self.name!r}: expected {self}, found {found}{where}")
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """All that depends on the symbolic sizes."""
+
+    inputs: tuple[tuple[int, ...], ...]  # shapes
+    outputs: tuple[tuple[int, ...], ...]
+    work_bytes: int
+    meetings: tuple[tuple[int, int, bool], ...]  # two sizes, and whether they fit together
+    tests: tuple[tuple[int, int, tuple[int, ...]], ...]  # of indices: the range, the shape of the tensor
+
+
+class State(MutableMapping[str, Array]):
+    """Arrays that calls read and write. Reading gives a copy, assignment copies in.
+
+    Assignment raises ValueError where the shape differs, TypeError where the dtype does, KeyError for another name;
+    nothing can be added or deleted.
+    """
+
+    def __init__(self, storage: dict[str, Array]) -> None:
+        self.lock = threading.Lock()
+        self.storage = storage
+
+    def __getitem__(self, name: str) -> Array:
+        with self.lock:
+            return self.storage[name].copy()
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        held, given = self.storage[name], np.asarray(value)
+        if given.shape != held.shape:
+            raise ValueError(f"state {name!r}: expected shape {held.shape}, found {given.shape}")
+        if given.dtype != held.dtype:
+            raise TypeError(f"state {name!r}: expected dtype {held.dtype}, found {given.dtype}")
+        with self.lock:
+            held[...] = given
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError(f"state {name!r} cannot be deleted")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.storage)
+
+    def __len__(self) -> int:
+        return len(self.storage)
+
+
+def array_of(dtype: str, shape: tuple[int, ...], text: str) -> Array:
+    """An array from its bytes in base64, the lowest byte of a number first."""
+    array = aligned_empty(shape, np.dtype(dtype))
+    array[...] = np.frombuffer(base64.b64decode(text), array.dtype.newbyteorder("<")).reshape(shape)
+    return array
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function to be compiled for a signature, and the symbol by which others call it."""
+
+    body: Callable[..., Any]
+    signature: str
+    symbol: str = ""
+    fastmath: bool = False
+
+    def compile(self, cache: bool) -> Any:
+        """Numba's C callback of it. Numba keeps it on disk where ``cache`` is true."""
+        made = numba.cfunc(self.signature, cache=cache, error_model="numpy", boundscheck=False, fastmath=self.fastmath)(
+            self.body
+        )
+        if self.symbol:
+            ll.add_symbol(self.symbol, made.address)
+        return made
+
+
+@dataclass(eq=False)
+class Program:
+    """A kernel and what its callers must know. It is compiled at the first call, under a lock.
+
+    ``functions`` are compiled in order; the last is the kernel, which takes the addresses of five tables. ``symbols``
+    are the symbolic sizes, each with the input and the axis where it is read. ``before`` runs ahead of the compiler.
+    """
+
+    functions: Sequence[Function]
+    sizes: Callable[..., Sizes]
+    inputs: Sequence[Leaf]
+    outputs: Sequence[Leaf]
+    symbols: Sequence[tuple[str, int, int]]
+    checks: Sequence[tuple[str, str, str, str]]  # the op where two sizes meet, the sizes, the line
+    tests: Sequence[tuple[str, str]]  # what an index is, and the line
+    state: State
+    constants: Sequence[Array]
+    before: Sequence[Callable[[], Any]] = ()
+    compiled: list[Any] = field(default_factory=list)
+    spare: list[Array] = field(default_factory=list)
+    building: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self, values: Sequence[Any], cache: bool) -> list[Any]:
+        """Outputs in order, fresh arrays; 0-d ones as scalars.
+
+        Raises TypeError for a dtype, ValueError for a shape, IndexError for an index that does not fit. State is then
+        as it was.
+        """
+        arrays = [converted(leaf, value) for leaf, value in zip(self.inputs, values, strict=True)]
+        numbers = self.bound(arrays)
+        sizes = self.sizes(*numbers)
+        self.check(arrays, numbers, sizes)
+        results = [np.empty(shape, leaf.dtype) for leaf, shape in zip(self.outputs, sizes.outputs, strict=True)]
+        kernel = self.kernel(cache)
+        held = [*self.state.storage.values(), *self.constants]
+        tables = [np.array([a.ctypes.data for a in some], np.int64) for some in (arrays, results, held)]
+        tables.insert(2, np.array(numbers, np.int64))
+        work = self.workspace(sizes.work_bytes)
+        if self.state:
+            with self.state.lock:
+                status = kernel(*(t.ctypes.data for t in tables), work.ctypes.data)
+        else:
+            status = kernel(*(t.ctypes.data for t in tables), work.ctypes.data)
+        where, value = work[:16].view(np.int64)
+        if len(self.spare) < MOST_SPARE:
+            self.spare.append(work)
+        if status:
+            raise self.index_error(sizes, status - 1, int(where), int(value))
+        return [r if r.ndim else r[()] for r in results]
+
+    def kernel(self, cache: bool) -> Any:
+        """The kernel as a C function."""
+        with self.building:
+            if not self.compiled:
+                for prepare in self.before:
+                    prepare()
+                self.compiled = [function.compile(cache) for function in self.functions]
+            return self.compiled[-1].ctypes
+
+    def workspace(self, size: int) -> Array:
+        """Memory that no other call uses now."""
+        while self.spare:
+            try:
+                work = self.spare.pop()
+            except IndexError:  # another thread was faster
+                break
+            if work.size >= size:
+                return work
+        return aligned_empty((max(size, 16),), np.dtype("uint8"))
+
+    def bound(self, arrays: Sequence[Array]) -> list[int]:
+        """The values of the symbolic sizes."""
+        for leaf, array in zip(self.inputs, arrays, strict=True):
+            if array.ndim != len(leaf.shape):
+                raise leaf.error(ValueError, f"shape {array.shape}")
+        return [arrays[k].shape[axis] for _, k, axis in self.symbols]
+
+    def check(self, arrays: Sequence[Array], numbers: Sequence[int], sizes: Sizes) -> None:
+        """ValueError where shapes are not the declared ones, or do not fit together."""
+        for leaf, array, shape in zip(self.inputs, arrays, sizes.inputs, strict=True):
+            if array.shape != shape:
+                bound = zip(self.symbols, numbers, strict=True)
+                values = ", ".join(f"{name} = {value} by {self.inputs[k].name!r}" for (name, k, _), value in bound)
+                raise leaf.error(ValueError, f"shape {array.shape}" + (f" where {values}" if values else ""))
+        for (op, left, right, line), (a, b, holds) in zip(self.checks, sizes.meetings, strict=True):
+            if not holds:
+                raise ValueError(f"{op}: sizes do not fit: {left} is {a}, {right} is {b}\n  at {line}")
+
+    def index_error(self, sizes: Sizes, k: int, where: int, value: int) -> IndexError:
+        """The error for an index that the kernel has found out of range."""
+        (what, line), (low, high, shape) = self.tests[k], sizes.tests[k]
+        at = tuple(map(int, np.unravel_index(where, shape))) if shape else ()
+        row = f" at row {at[0]}" if len(at) == 1 else f" at {at}" if at else ""
+        return IndexError(f"{what} {value}{row} is not in [{low}, {high})\n  at {line}")
+
+
+def converted(leaf: Leaf, value: Any) -> Array:
+    """``value`` as an aligned C-ordered array of the input's dtype; TypeError where that would lose meaning."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise leaf.error(TypeError, "a masked array; fill it first")
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        raise leaf.error(TypeError, f"dtype {array.dtype}")
+    if not fits(array, np.dtype(leaf.dtype)):
+        raise leaf.error(TypeError, f"{array.dtype}, which cannot be converted without loss of meaning")
+    return np.require(array, leaf.dtype, ["C", "ALIGNED"])
