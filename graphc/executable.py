@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import linecache
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from graphc.codegen.jit import compile_source, recall, remember
 from graphc.codegen.kernel import SIGNATURE, Kernel, build
 from graphc.codegen.record import from_record, program_key, to_record
 from graphc.crew import LEAD, WORTH, can_share, conductor, crew, gather, processors
-from graphc.errors import CompileError, InputError, InputIndexError, InputShapeError
+from graphc.errors import CompileError, GraphError, InputError, InputIndexError, InputShapeError, caller
 from graphc.fastcall import fast_call
 from graphc.ir import dims
 from graphc.ir.graph import Graph, Tensor
@@ -388,6 +389,14 @@ class Executable:
         if self._kernel is None:
             raise CompileError('backend="numpy" has no machine code; compile with backend="numba"')
 
+    # ---- other forms
+
+    def export_c(self, directory: str | os.PathLike[str], name: str = "model", cpu: str = "native") -> None:
+        """Writes this executable alone as a C library: `graphc.export_c` with functions ``NAME_call`` and so on."""
+        from graphc.export.c.library import write  # what few need is not loaded with graphc
+
+        write(directory, name, cpu, {name: self})
+
     # ---- looks
 
     @property
@@ -418,6 +427,23 @@ class Executable:
         if set(sizes) != set(self._program.symbols):
             raise InputError(f"memory: expected the sizes {', '.join(self._program.symbols)}, found {', '.join(sizes)}")
         return self.plan_for(dict(sizes)).work_bytes
+
+
+def graph_of(what: str, executables: Mapping[str, Any]) -> Graph:
+    """The one graph of all these executables; GraphError, for ``what`` was to be done, where there is none."""
+    if not executables:
+        text = f"{what}: nothing to {what.partition('_')[0]}; pass executables by name, {what}(path, train=train)"
+        raise GraphError(text, origin=caller())
+    first = next(iter(executables))
+    for name, exe in executables.items():
+        if not isinstance(exe, Executable):
+            raise GraphError(f"{what}: {name}: expected an executable, found {type(exe).__name__}", origin=caller())
+        if exe.graph is not executables[first].graph:
+            one, other = executables[first].graph.name, exe.graph.name
+            text = f"{what}: executables of two graphs: {first} of {one!r}, {name} of {other!r}"
+            raise GraphError(text, origin=caller())
+    graph: Graph = executables[first].graph
+    return graph
 
 
 def _recalled(program: Program) -> Kernel:

@@ -11,14 +11,14 @@ PACKAGE = Path(graphc.__file__).parent
 
 # From the ground up; a module belongs to the longest prefix that fits.
 FLOORS = [
-    ["errors", "config"],
+    ["errors", "config", "durable"],
     ["ir"],
     ["ops"],
     ["reference", "grad"],
     ["rewrite"],
     ["schedule"],
     ["codegen"],
-    ["crew", "fastcall", "binding", "batches", "native", "executable", "compile", "transform"],
+    ["crew", "fastcall", "binding", "batches", "native", "executable", "compile", "transform", "export"],
     ["init", "optim", "file"],
     [""],  # the front door
     ["demo", "bench", "cli", "__main__"],

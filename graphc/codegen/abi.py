@@ -49,6 +49,7 @@ def copy_bytes(typingctx: Any, target: Any, source: Any, count: Any) -> Any:
 
 
 PART = ("places", "rows", "dims", "work", "scratch", "lo", "hi", "shard")  # what a part of a kernel is called with
+PART_SIGNATURE = f"int64({', '.join(['int64'] * len(PART))})"
 
 
 def part(symbol: str) -> Any:

@@ -35,7 +35,7 @@ from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 
 from graphc.codegen import tiles
-from graphc.codegen.abi import PART, part_symbol
+from graphc.codegen.abi import PART_SIGNATURE, part_symbol
 from graphc.codegen.blas import library_name
 from graphc.config import __version__, cache_root, settings
 from graphc.errors import CompileError, caller
@@ -96,9 +96,7 @@ def compile_source(
     functions that it calls by their symbols; ``extra`` names what else decides the code. Raises CompileError where
     Numba cannot compile it, or the cache is not private to the user.
     """
-    options: dict[str, Any] = {"error_model": "numpy", "boundscheck": False, "nogil": True}
-    if fastmath:
-        options["fastmath"] = True
+    options = numba_options(fastmath)
     if not python_callable:
         options["no_cpython_wrapper"] = True
     calls_blas = (library_name(),) if "graphc.codegen.blas" in source else ()
@@ -108,16 +106,21 @@ def compile_source(
         held = _shared.get(key)
         if held is None:
             made = tuple(_part(text, on_disk, fastmath) for text in parts)
-            function = _define(f"graphc_kernel_{key}", source)[entry]
+            function = define(f"graphc_kernel_{key}", source)[entry]
             held = _compile(function, signature, options, key if on_disk else None)
             held = _shared[key] = replace(held, parts=made)
         return held
 
 
+def numba_options(fastmath: bool) -> dict[str, Any]:
+    """How Numba compiles all generated code."""
+    options: dict[str, Any] = {"error_model": "numpy", "boundscheck": False, "nogil": True}
+    return options | {"fastmath": True} if fastmath else options
+
+
 def _part(source: str, on_disk: bool, fastmath: bool) -> Compiled:
     """A function of a kernel, bound to its symbol, which the next kernel will ask for."""
-    words = f"int64({', '.join(['int64'] * len(PART))})"
-    made = compile_source(source, "nest", words, on_disk=on_disk, fastmath=fastmath, python_callable=False)
+    made = compile_source(source, "nest", PART_SIGNATURE, on_disk=on_disk, fastmath=fastmath, python_callable=False)
     ll.add_symbol(part_symbol(source), made.address)
     return made
 
@@ -144,7 +147,7 @@ def _digest(folder: str) -> str:
     return hashlib.sha256(b"\0".join(f.read_bytes() for f in files)).hexdigest()
 
 
-def _define(name: str, source: str) -> dict[str, Any]:
+def define(name: str, source: str) -> dict[str, Any]:
     """The namespace of a source text, run as a module of its own, by which Numba tells its functions apart."""
     module = types.ModuleType(name)
     sys.modules[name] = module

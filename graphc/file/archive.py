@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, BinaryIO
 
+from graphc.durable import sync_directory
 from graphc.errors import GraphFileError
 from graphc.file import strict
 
@@ -86,17 +87,7 @@ def write(
         if os.path.exists(draft):
             os.unlink(draft)
         raise
-    _sync_directory(folder)
-
-
-def _sync_directory(folder: str) -> None:
-    """Makes a rename last; systems without directories as files have nothing to sync."""
-    if hasattr(os, "O_DIRECTORY"):
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    sync_directory(folder)
 
 
 def _facts(parts: Iterable[Any]) -> tuple[int, int, str]:

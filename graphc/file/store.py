@@ -9,8 +9,8 @@ from typing import Any
 
 from graphc.compile import assemble, check_updates, one_graph
 from graphc.config import __version__
-from graphc.errors import GraphcError, GraphError, GraphFileError, caller
-from graphc.executable import Executable, Program, Structure
+from graphc.errors import GraphcError, GraphFileError
+from graphc.executable import Executable, Program, Structure, graph_of
 from graphc.file import archive, schema, strict, tensors
 from graphc.file.strict import show
 from graphc.ir.graph import Graph, Tensor, topological
@@ -40,7 +40,7 @@ def save(path: str | os.PathLike[str], /, **executables: Executable) -> None:
     >>> gx.load(path)["scale"](np.ones(3, np.float32)).tolist()
     [2.0, 2.0, 2.0]
     """
-    graph = _graph_of(executables)
+    graph = graph_of("save", executables)
     programs = {name: exe.program for name, exe in executables.items()}
     ids = [i for p in programs.values() for i in (*p.roots, *p.arguments_at, *(graph[u].id for u in p.updates))]
     chosen = [n.id for n in topological(graph, ids)]
@@ -59,21 +59,6 @@ def save(path: str | os.PathLike[str], /, **executables: Executable) -> None:
     again = schema.decode(text, b"".join(constants), b"".join(weights))
     _programs(again, strict.parse(strict.dump(described), archive.MANIFEST))
     archive.write(path, manifest, dict(zip(archive.MEMBERS, ([text], constants, weights), strict=True)))
-
-
-def _graph_of(executables: Mapping[str, Any]) -> Graph:
-    if not executables:
-        raise GraphError("save: nothing to save; pass executables by name, save(path, train=train)", origin=caller())
-    first = next(iter(executables))
-    for name, exe in executables.items():
-        if not isinstance(exe, Executable):
-            raise GraphError(f"save: {name}: expected an executable, found {type(exe).__name__}", origin=caller())
-        if exe.graph is not executables[first].graph:
-            one, other = executables[first].graph.name, exe.graph.name
-            text = f"save: executables of two graphs: {first} of {one!r}, {name} of {other!r}; save two files"
-            raise GraphError(text, origin=caller())
-    graph: Graph = executables[first].graph
-    return graph
 
 
 def _describe(exe: Executable, place: Mapping[int, int]) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Other forms of executables, which run without graphc."""
