@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-import mmap
 import os
-import re
 import shutil
 import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +16,7 @@ from random_graphs import SIZES, random_graph
 from test_random_graphs import _condition
 
 import graphc as gx
-from graphc.export.c.layout import Library
 from graphc.export.c.machine import processors
-from graphc.ir.dims import symbol_name
 from graphc.reference import evaluate
 
 STRICT = ["-Wall", "-Wextra", "-Werror", "-pedantic"]
@@ -173,7 +167,7 @@ def test_random_graphs(seeds: range, cpu: str, tmp_path: Path) -> None:
         pytest.skip(f"this processor is no {cpu}")
     for seed in seeds:
         for dtype in ("float32", "float64") if len(seeds) > 2 else (("float32", "float64")[seed % 2],):
-            assert check_random_graph(seed, dtype, cpu, tmp_path / "out") >= 1
+            assert check_random_graph(seed, dtype, cpu, tmp_path / f"{dtype}{seed}") >= 1
 
 
 def runs_here(cpu: str) -> bool:
