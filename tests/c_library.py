@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import shutil
 from pathlib import Path
@@ -62,6 +63,14 @@ class CLibrary:
         dtype = np.dtype(getattr(self.lib, f"{self.name}_state_dtype")(k).decode())
         return np.frombuffer((ctypes.c_char * (count.value * dtype.itemsize)).from_address(at), dtype)
 
+    def guarded_state(self) -> np.ndarray:
+        """Moves the state to memory between guards."""
+        old = np.frombuffer(self.state, np.uint8)[: getattr(self.lib, f"{self.name}_state_bytes")()]
+        new = guarded(old.shape, old.dtype)
+        new[...] = old
+        self.state = ctypes.c_void_p(new.ctypes.data)
+        return new
+
     def call(self, exe: gx.Executable, prefix: str, *arrays: np.ndarray, empty: Any = np.empty) -> list[np.ndarray]:
         """Outputs of ``prefix_call``, in buffers made by ``empty(shape, dtype)``; AssertionError for a status."""
         sizes: dict[str, int] = {}
@@ -80,6 +89,25 @@ class CLibrary:
         status = self.function(f"{prefix}call", ctypes.c_int, *kinds)(*state, *numbers, *pointers)
         assert status == 0, status
         return outputs
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+_libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+
+
+def guarded(shape: tuple[int, ...], dtype: np.dtype[Any], first: bool = False) -> np.ndarray:
+    """An array whose last element (or ``first``) stands beside a page that cannot be touched."""
+    page, size = mmap.PAGESIZE, int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    room = -(-max(size, 1) // page) * page
+    start = _libc.mmap(None, room + 2 * page, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANON, -1, 0)
+    for guard in (start, start + page + room):
+        assert _libc.mprotect(guard, page, 0) == 0
+    at = start + page + (0 if first else room - size)
+    made = np.frombuffer((ctypes.c_char * size).from_address(at), dtype).reshape(shape)
+    made.view(np.uint8 if made.ndim else dtype)[...] = 0xA5 if made.ndim else 1
+    return made
 
 
 def flat(outputs: Any) -> list[np.ndarray]:

@@ -31,6 +31,11 @@ LEVELS = {  # x86-64 psABI, micro-architecture levels; of their features, those 
     "x86-64-v3": "+avx,+avx2,+fma",
     "x86-64-v4": "+avx,+avx2,+fma,+avx512f,+avx512bw,+avx512cd,+avx512dq,+avx512vl",
 }
+# What Numba's helper library passes on to libm.
+LIBM = """
+declare double @tgamma(double)
+define double @numba_gamma(double %x) { %y = call double @tgamma(double %x) ret double %y }
+"""
 PYTHON = ("Py", "_Py", "NRT_", "numba", "_numba", ".numba", "_ZN5numba")  # how symbols of its run time begin
 
 
@@ -126,7 +131,9 @@ class _Linker:
     def emit(self, entries: frozenset[str]) -> bytes:
         whole = ll.parse_assembly(str(self.doors))
         whole.data_layout = self.codegen._data_layout
-        for module in self.modules:
+        libm = ll.parse_assembly(LIBM)
+        libm.triple, libm.data_layout = whole.triple, whole.data_layout
+        for module in (*self.modules, libm):
             whole.link_in(module)
         for value in (*whole.functions, *whole.global_variables):
             if not value.is_declaration and value.name not in entries:
