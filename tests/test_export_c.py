@@ -485,6 +485,7 @@ def write_version(target: Path, version: str) -> None:
 
 
 def test_what_cannot_be_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler()
     train = line()
     target = tmp_path / "c"
     refused: list[tuple[dict[str, Any], type[Exception], str]] = [
@@ -511,7 +512,6 @@ def test_what_cannot_be_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         with pytest.raises(gx.ExportError, match="found no CC=nocc"):
             train.export_c(target)
     with monkeypatch.context() as patch:
-        compiler()
         patch.setenv("CC", "false")
         with pytest.raises(gx.ExportError, match=r"false -std=c99.* failed"):
             train.export_c(target)
