@@ -15,6 +15,25 @@ import graphc as gx
 from graphc.demo.data import DataError, fashion_mnist
 
 
+def network(inputs, seed):
+    """The training step and the inference: a loss and whether the guess is right for each row, and the guess."""
+    g = gx.Graph("fashion-mnist")
+    x = g.input("x", shape=("batch", inputs))
+    y = g.input("y", shape=("batch",), dtype="int64")
+    w1 = g.parameter("W1", gx.init.normal((inputs, 256), std=0.01, seed=2 * seed))
+    b1 = g.parameter("b1", np.zeros(256, np.float32))
+    w2 = g.parameter("W2", gx.init.normal((256, 10), std=0.01, seed=2 * seed + 1))
+    b2 = g.parameter("b2", np.zeros(10, np.float32))
+    logits = gx.relu(x @ w1 + b1) @ w2 + b2
+    losses = gx.cross_entropy(logits, y)
+    label = gx.argmax(logits, axis=-1)
+
+    # one kernel: forward, backward and update; the outputs are per row, so their means over an epoch weigh rows equally
+    updates = gx.optim.SGD(lr=0.1).updates(gx.mean(losses))
+    train = gx.compile([x, y], {"loss": losses, "right": gx.equal(label, y)}, updates=updates)
+    return train, gx.compile([x], label)
+
+
 def main(argv=None):
     """Trains and prints an epoch a line; returns (loss, accuracy, test accuracy) of each epoch."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -33,23 +52,7 @@ def main(argv=None):
     if options.small:
         data = data.head(2000)
 
-    inputs = data.train_x.shape[1]
-    g = gx.Graph("fashion-mnist")
-    x = g.input("x", shape=("batch", inputs))
-    y = g.input("y", shape=("batch",), dtype="int64")
-    w1 = g.parameter("W1", gx.init.normal((inputs, 256), std=0.01, seed=2 * options.seed))
-    b1 = g.parameter("b1", np.zeros(256, np.float32))
-    w2 = g.parameter("W2", gx.init.normal((256, 10), std=0.01, seed=2 * options.seed + 1))
-    b2 = g.parameter("b2", np.zeros(10, np.float32))
-    logits = gx.relu(x @ w1 + b1) @ w2 + b2
-    losses = gx.cross_entropy(logits, y)
-    label = gx.argmax(logits, axis=-1)
-
-    # one kernel: forward, backward and update; the outputs are per row, so their means over an epoch weigh rows equally
-    updates = gx.optim.SGD(lr=0.1).updates(gx.mean(losses))
-    train = gx.compile([x, y], {"loss": losses, "right": gx.equal(label, y)}, updates=updates)
-    infer = gx.compile([x], label)
-
+    train, infer = network(data.train_x.shape[1], options.seed)
     history = []
     for epoch in range(options.epochs):
         seen = train.run_batches([data.train_x, data.train_y], 256, shuffle=True, seed=options.seed * 1000 + epoch)

@@ -32,6 +32,7 @@ from graphc.errors import (
     UnsupportedOpError,
 )
 from graphc.executable import Executable
+from graphc.export.c.library import export_c
 from graphc.file.store import load, save
 from graphc.grad import grad
 from graphc.ir.graph import Graph, Tensor
@@ -253,6 +254,7 @@ __all__ = [
     "exp2",
     "expand_dims",
     "expm1",
+    "export_c",
     "flip",
     "floor",
     "floor_divide",

@@ -29,11 +29,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         if os.path.exists(draft):
             os.unlink(draft)
         raise
-    _sync_directory(folder)
+    sync_directory(folder)
 
 
-def _sync_directory(folder: str) -> None:
-    """Makes a rename last; systems without directories as files have nothing to sync."""
+def sync_directory(folder: str) -> None:
+    """Makes a rename in a directory last; systems without directories as files have nothing to sync."""
     if hasattr(os, "O_DIRECTORY"):
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -42,4 +42,4 @@ def _sync_directory(folder: str) -> None:
             os.close(handle)
 
 
-__all__ = ["replacing"]
+__all__ = ["replacing", "sync_directory"]

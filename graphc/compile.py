@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import CompileError, DTypeError, GraphError, ShapeError, caller
-from graphc.executable import Executable, Program, Structure
+from graphc.executable import Executable
 from graphc.ir import dims
 from graphc.ir.graph import Graph, Tensor, copy_node, located, topological
 from graphc.ir.op import lookup
+from graphc.program import Program, Structure
 
 
 def compile(

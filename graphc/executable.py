@@ -7,7 +7,6 @@ import linecache
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any
@@ -21,11 +20,11 @@ from graphc.bound import Bound, bind
 from graphc.callback import low_level
 from graphc.codegen import entry as words
 from graphc.codegen.jit import recall, remember
-from graphc.codegen.kernel import Kernel, Limit, build, work_bytes
+from graphc.codegen.kernel import Kernel, Limit, work_bytes
 from graphc.codegen.record import from_record, program_key, to_record
 from graphc.crew import WORTH, can_share, conductor, crew, gather, processors
 from graphc.entry import Desk, Entry, Face, Plan, desk_bytes
-from graphc.errors import CompileError, InputError, InputIndexError, InputShapeError, Origin, caller
+from graphc.errors import CompileError, GraphError, InputError, InputIndexError, InputShapeError, Origin, caller
 from graphc.export.python import export_python
 from graphc.ir import dims
 from graphc.ir.graph import Graph, Tensor, located
@@ -34,96 +33,11 @@ from graphc.ir.state import Array
 from graphc.ir.text import print_graph
 from graphc.native import NjitFunction
 from graphc.objective import Objective
+from graphc.program import Program
 from graphc.reference import check_sizes, evaluate
-from graphc.rewrite.passes import run
 
 MOST_ENTRIES = 256  # shapes remembered by one executable
 STRUCTURES = {"one": words.ONE, "list": words.LIST, "dict": words.DICT, "none": words.NOTHING}
-
-
-@dataclass(frozen=True, slots=True)
-class Structure:
-    """How outputs are given and returned: one, a list, a dict, or none."""
-
-    kind: str
-    keys: tuple[str, ...] = ()
-
-    @staticmethod
-    def of(outputs: Any) -> tuple[Structure, list[Tensor]]:
-        """The structure of ``outputs`` and its tensors in order."""
-        if outputs is None:
-            return Structure("none"), []
-        if isinstance(outputs, Tensor):
-            return Structure("one"), [outputs]
-        if isinstance(outputs, Mapping):
-            for key in outputs:
-                if not isinstance(key, str):
-                    raise CompileError(f"the keys of outputs must be str, found {key!r}")
-            return Structure("dict", tuple(outputs)), list(outputs.values())
-        if isinstance(outputs, (list, tuple)):
-            return Structure("list"), list(outputs)
-        raise CompileError(f"outputs must be a tensor, list or dict, found {type(outputs).__name__}")
-
-    def pack(self, values: Sequence[Any]) -> Any:
-        """Values in this structure."""
-        if self.kind == "one":
-            return values[0]
-        if self.kind == "dict":
-            return dict(zip(self.keys, values, strict=True))
-        return list(values) if self.kind == "list" else None
-
-    def unpack(self, packed: Any) -> list[Any]:
-        """Values out of this structure; InputError where it is another."""
-        if self.kind == "one":
-            return [packed]
-        if self.kind == "dict" and isinstance(packed, Mapping) and set(packed) == set(self.keys):
-            return [packed[k] for k in self.keys]
-        if self.kind == "list" and isinstance(packed, (list, tuple)):
-            return list(packed)
-        raise InputError(f"out must have the structure of the outputs: {self.kind} {', '.join(self.keys)}".rstrip())
-
-
-@dataclass
-class Program:
-    """What is compiled: the user's graph, the part that the outputs need, and, when asked for, its rewritten form."""
-
-    graph: Graph
-    source: Graph
-    structure: Structure
-    inputs: tuple[str, ...]
-    n_outputs: int
-    updates: tuple[str, ...]
-    roots: tuple[int, ...]  # numbers in ``graph`` of the outputs, then the next values
-    arguments_at: tuple[int, ...]  # numbers in ``graph`` of the inputs
-
-    @cached_property
-    def stages(self) -> list[tuple[str, Graph]]:
-        """The graph, and after each pass that changed it."""
-        out = [("graph", self.source)]
-        run(self.source, on_stage=lambda name, graph: out.append((name, graph)))
-        return out
-
-    @property
-    def optimised(self) -> Graph:
-        return self.stages[-1][1]
-
-    def kernel(self, serial: bool = False, limit: Limit | None = None) -> Kernel:
-        """The kernel, by all passes: for one thread where it is serial, with values computed twice to keep a limit."""
-        return build(self.optimised, self.inputs, self.n_outputs, self.updates, self.symbols, serial, limit)
-
-    @property
-    def arguments(self) -> list[Tensor]:
-        return [self.source[name] for name in self.inputs]
-
-    @property
-    def results(self) -> list[Tensor]:
-        return list(self.source.outputs[: self.n_outputs])
-
-    @property
-    def symbols(self) -> tuple[str, ...]:
-        """Sizes that the inputs bind, in order of first appearance."""
-        shapes = (s for t in self.arguments for s in t.shape)
-        return tuple(dict.fromkeys(n for s in shapes if (n := dims.symbol_name(s)) is not None))
 
 
 class Executable:
@@ -527,6 +441,12 @@ class Executable:
         """
         FUNCTIONS["export_onnx"](self, path, verify=verify)
 
+    def export_c(self, directory: str | os.PathLike[str], name: str = "model", cpu: str = "native") -> None:
+        """Writes this executable alone as a C library: `graphc.export_c` with functions ``NAME_call`` and so on."""
+        from graphc.export.c.library import write  # what few need is not loaded with graphc
+
+        write(directory, name, cpu, {name: self})
+
     # ---- looks
 
     @property
@@ -561,6 +481,23 @@ class Executable:
             raise InputError(f"memory: expected the sizes {', '.join(self._program.symbols)}, found {', '.join(sizes)}")
         self.wait()
         return self.plan_for(dict(sizes)).work_bytes
+
+
+def graph_of(what: str, executables: Mapping[str, Any]) -> Graph:
+    """The one graph of all these executables; GraphError, for ``what`` was to be done, where there is none."""
+    if not executables:
+        text = f"{what}: nothing to {what.partition('_')[0]}; pass executables by name, {what}(path, train=train)"
+        raise GraphError(text, origin=caller())
+    first = next(iter(executables))
+    for name, exe in executables.items():
+        if not isinstance(exe, Executable):
+            raise GraphError(f"{what}: {name}: expected an executable, found {type(exe).__name__}", origin=caller())
+        if exe.graph is not executables[first].graph:
+            one, other = executables[first].graph.name, exe.graph.name
+            text = f"{what}: executables of two graphs: {first} of {one!r}, {name} of {other!r}"
+            raise GraphError(text, origin=caller())
+    graph: Graph = executables[first].graph
+    return graph
 
 
 def _key(program: Program) -> str:

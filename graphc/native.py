@@ -39,7 +39,8 @@ from graphc.reference import size_checks
 
 if TYPE_CHECKING:
     from graphc.codegen.kernel import Kernel
-    from graphc.executable import Executable, Program
+    from graphc.executable import Executable
+from graphc.program import Program
 
 ON_STACK = 4096  # bytes of workspace that need no allocation
 

@@ -28,6 +28,7 @@ FLOORS = [
         "native",
         "callback",
         "objective",
+        "program",
         "executable",
         "export",
         "compile",

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc import bound, executable
+from graphc import bound, program
 from graphc.codegen import jit
 
 
@@ -101,7 +101,7 @@ def test_errors_of_the_compiler_come_up_at_the_next_call(
         assert held.wait(60)
         raise gx.CompileError("no such instruction")
 
-    monkeypatch.setattr(executable.Program, "kernel", broken)
+    monkeypatch.setattr(program.Program, "kernel", broken)
     _, x, total, _ = counting()
     exe = gx.compile([x], total, lazy=True, cache=False)
     assert np.isfinite(exe(X))

@@ -20,7 +20,8 @@ from graphc.codegen.jit import compile_source
 
 FEATURES = cpu_target.target_context.codegen().magic_tuple()[2]
 FUSED = "+fma," in FEATURES or platform.machine().lower() not in ("x86_64", "amd64")
-LANES = {dtype: tiles.VECTOR_BYTES // np.dtype(dtype).itemsize for dtype in ("float32", "float64")}
+VECTOR_BYTES, ROWS = tiles.tile_size(cpu_target.target_context)
+LANES = {dtype: VECTOR_BYTES // np.dtype(dtype).itemsize for dtype in ("float32", "float64")}
 
 
 @numba.njit(nogil=True)
@@ -72,7 +73,7 @@ def check(m: int, n: int, k: int, dtype: str, ta: int, tb: int, beta: int, gap: 
 
 @pytest.mark.parametrize("dtype", PRODUCTS)
 def test_every_remainder_of_a_tile(dtype: str) -> None:
-    lanes, rows = LANES[dtype], tiles.ROWS
+    lanes, rows = LANES[dtype], ROWS
     for m, n in itertools.product(range(2 * rows + 2), (*range(lanes + 2), 3 * lanes - 1, 3 * lanes, 4 * lanes + 1)):
         check(m, n, 5, dtype, m % 2, n % 2, (m + n) % 2, 3)
 
@@ -81,7 +82,7 @@ def test_every_remainder_of_a_tile(dtype: str) -> None:
 @pytest.mark.parametrize("k", [0, 1, 2, 3, 15, 16, 17, 255, 256, 257, 511, 513, 800])
 def test_every_depth(k: int, dtype: str) -> None:
     for ta, tb, beta, gap in itertools.product((0, 1), (0, 1), (0, 1), (0, 3)):
-        check(tiles.ROWS + 3, 5 * LANES[dtype] - 2, k, dtype, ta, tb, beta, gap)
+        check(ROWS + 3, 5 * LANES[dtype] - 2, k, dtype, ta, tb, beta, gap)
 
 
 @pytest.mark.parametrize("dtype", PRODUCTS)
@@ -93,7 +94,7 @@ def test_several_blocks(m: int, n: int, k: int, dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", PRODUCTS)
 def test_a_product_cut_anywhere_has_the_bits_of_the_whole(dtype: str) -> None:
-    m, n, k = 3 * tiles.ROWS + 2, tiles.BLOCK // (tiles.DEPTH * np.dtype(dtype).itemsize) + 29, 600
+    m, n, k = 3 * ROWS + 2, tiles.BLOCK // (tiles.DEPTH * np.dtype(dtype).itemsize) + 29, 600
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
     for ta, tb, beta in itertools.product((0, 1), (0, 1), (0, 1)):
@@ -128,8 +129,8 @@ def test_sums_are_in_ascending_order_in_blocks() -> None:
 @pytest.mark.parametrize("dtype", PRODUCTS)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_nan_and_infinity_reach_their_row_and_column_only(value: float, dtype: str) -> None:
-    m, n, k = tiles.ROWS + 3, LANES[dtype] + 3, 9
-    for i, j in [(0, 0), (m - 1, n - 1), (tiles.ROWS, LANES[dtype])]:
+    m, n, k = ROWS + 3, LANES[dtype] + 3, 9
+    for i, j in [(0, 0), (m - 1, n - 1), (ROWS, LANES[dtype])]:
         for ta, tb in itertools.product((0, 1), (0, 1)):
             a, b = np.ones((m, k), dtype), np.ones((k, n), dtype)
             a[i, k - 1] = value

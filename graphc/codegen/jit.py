@@ -59,7 +59,7 @@ class Function:
 
     def dispatcher(self, source: str) -> Any:
         """Numba's object of it, for a source that may lack the body where that is on disk."""
-        function = _define(f"graphc_kernel_{self.key}", source)[self.entry]
+        function = define(f"graphc_kernel_{self.key}", source)[self.entry]
         return numba.njit(pipeline_class=Compiler, **self.options)(function)
 
     def compiled(self) -> Any:
@@ -149,9 +149,7 @@ def compile_source(
     functions that it calls by their symbols; ``extra`` names what else decides the code. Raises CompileError where
     Numba cannot compile it, or the cache is not private to the user.
     """
-    options: dict[str, Any] = {"error_model": "numpy", "boundscheck": False, "nogil": True}
-    if fastmath:
-        options["fastmath"] = True
+    options = numba_options(fastmath)
     if not python_callable:
         options["no_cpython_wrapper"] = True
     calls_blas = (library_name(),) if "graphc.codegen.blas" in source else ()
@@ -165,6 +163,12 @@ def compile_source(
             held = _compile(Function(source, entry, signature, options, key), on_disk)
             held = _shared[key] = replace(held, parts=made)
         return held
+
+
+def numba_options(fastmath: bool) -> dict[str, Any]:
+    """How Numba compiles all generated code."""
+    options: dict[str, Any] = {"error_model": "numpy", "boundscheck": False, "nogil": True}
+    return options | {"fastmath": True} if fastmath else options
 
 
 def _part(source: str, on_disk: bool, fastmath: bool) -> Compiled:
@@ -197,7 +201,7 @@ def _digest(folder: str) -> str:
     return hashlib.sha256(b"\0".join(f.read_bytes() for f in files)).hexdigest()
 
 
-def _define(name: str, source: str) -> dict[str, Any]:
+def define(name: str, source: str) -> dict[str, Any]:
     """The namespace of a source text, run as a module of its own, by which Numba tells its functions apart."""
     module = types.ModuleType(name)
     sys.modules[name] = module

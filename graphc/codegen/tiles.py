@@ -21,7 +21,6 @@ from typing import Any
 import llvmlite.binding as ll
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 from graphc.codegen.abi import PREFIX
@@ -38,9 +37,12 @@ WIDTH = 2  # vectors of a tile's row at most; with three it is no faster and com
 TURN = 8  # rows of a square that is transposed in registers, at most
 
 
-def _host() -> tuple[int, int]:
-    """Bytes of a vector, and rows of a tile: its accumulators, a row of the panel and a factor fill the registers."""
-    triple, _, features = cpu_target.target_context.codegen().magic_tuple()
+def tile_size(context: Any) -> tuple[int, int]:
+    """Bytes of a vector, and rows of a tile, on the processor that a Numba context compiles for.
+
+    A tile's accumulators, a row of the panel and a factor fill the registers.
+    """
+    triple, _, features = context.codegen().magic_tuple()
     has = set(features.split(","))
     if "+avx512f" in has:
         return 64, 8
@@ -49,16 +51,14 @@ def _host() -> tuple[int, int]:
     return 16, 8 if triple.startswith(("aarch64", "arm64")) else 6
 
 
-VECTOR_BYTES, ROWS = _host()
-
-
 @dataclass(frozen=True)
 class _Writer:
-    """Writes the functions for one dtype, with vectors of so many lanes, into a module."""
+    """Writes the functions for one dtype, with vectors of so many lanes and tiles of so many rows, into a module."""
 
     module: Any
     letter: str  # "s" or "d"
     lanes: int
+    rows: int
 
     @cached_property
     def real(self) -> Any:
@@ -232,13 +232,14 @@ class _Writer:
         add, sub, mul, at, pointer = builder.add, builder.sub, builder.mul, builder.gep, self.real.as_pointer()
         turn = replace(self, lanes=min(self.lanes, TURN))
         lanes, panel, columns = WORD(self.lanes), WORD(WIDTH * self.lanes), WORD(BLOCK // (DEPTH * self.bytes))
+        tall = WORD(self.rows)
         a, b, c, block = (builder.inttoptr(x, pointer) for x in (a, b, c, scratch))
         small = builder.inttoptr(add(scratch, WORD(BLOCK + SPILL)), pointer)
         ta, tb, beta = (builder.icmp_signed("!=", x, ZERO) for x in (ta, tb, beta))
         left_row, left_inner = builder.select(ta, ONE, lda), builder.select(ta, lda, ONE)
         right_inner, right_column = builder.select(tb, ONE, ldb), builder.select(tb, ldb, ONE)
         pack, unit = builder.select(tb, turn.turned(), self.copied()), builder.select(tb, WORD(turn.lanes), lanes)
-        narrow, wide = self.tile(ROWS, 1), self.tile(ROWS, WIDTH)
+        narrow, wide = self.tile(self.rows, 1), self.tile(self.rows, WIDTH)
 
         def cut(number: Any) -> tuple[Any, Any, Any]:
             """A panel's first column, how many there are, and how many with those that fill its last vector."""
@@ -250,7 +251,7 @@ class _Writer:
             begin = mul(blocks.index, columns)
             across = _least(builder, columns, sub(n, begin))
             packs = builder.and_(ta, builder.icmp_signed(">", across, panel))  # for one panel it does not pay
-            packs = packs if self.lanes >= ROWS else ir.IntType(1)(0)
+            packs = packs if self.lanes >= self.rows else ir.IntType(1)(0)
             some = builder.select(builder.icmp_signed(">", k, ZERO), k, ONE)  # a block of no rows stores zeros
             with _pieces(builder, some, WORD(DEPTH)) as layers:
                 inner = mul(layers.index, WORD(DEPTH))
@@ -264,14 +265,14 @@ class _Writer:
                         start = add(mul(inner, right_inner), mul(add(first, ahead), right_column))
                         there = _least(builder, unit, sub(valid, ahead))
                         builder.call(pack, [depth, at(b, [start]), ldb, at(target, [ahead]), width, there])
-                with _pieces(builder, m, WORD(ROWS)) as rows:
-                    row = mul(rows.index, WORD(ROWS))
-                    there = _least(builder, WORD(ROWS), sub(m, row))
+                with _pieces(builder, m, tall) as rows:
+                    row = mul(rows.index, tall)
+                    there = _least(builder, tall, sub(m, row))
                     left = at(a, [add(mul(row, left_row), mul(inner, left_inner))])
-                    with builder.if_then(packs):  # what is copied beyond ROWS is overwritten by the next vector
-                        builder.call(self.copied(), [depth, left, lda, small, WORD(ROWS), there])
+                    with builder.if_then(packs):  # what is copied beyond the rows is overwritten by the next vector
+                        builder.call(self.copied(), [depth, left, lda, small, tall, there])
                     left = builder.select(packs, small, left)
-                    step = builder.select(packs, WORD(ROWS), left_inner)
+                    step = builder.select(packs, tall, left_inner)
                     with _pieces(builder, across, panel) as panels:
                         first, valid, width = cut(panels.index)
                         tile = builder.select(builder.icmp_signed(">", width, lanes), wide, narrow)
@@ -318,8 +319,8 @@ def _product(letter: str, body: bool) -> Any:
     ) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             if body:
-                lanes = VECTOR_BYTES // (4 if letter == "s" else 8)
-                function = _Writer(builder.module, letter, lanes).product()
+                width, rows = tile_size(context)
+                function = _Writer(builder.module, letter, width // (4 if letter == "s" else 8), rows).product()
             else:
                 kind = ir.FunctionType(ir.VoidType(), [WORD] * 13)
                 function = cgutils.get_or_insert_function(builder.module, kind, SYMBOL + letter)
@@ -351,10 +352,18 @@ def function_text(code: str, name: str) -> str:
     return f"def {name}({names}):\n    {code}({names})\n"
 
 
+def products(source: str) -> dict[str, str]:
+    """Symbol -> source of each product that a kernel calls; the function in it is ``product``, of SIGNATURE."""
+    return {
+        SYMBOL + letter: f"from graphc.codegen.tiles import {code}\n\n\n{function_text(code, 'product')}"
+        for name, (code, letter) in NAMES.items()
+        if name in source
+    }
+
+
 def bind(source: str, compile: Callable[[str, str, str], int]) -> None:
     """Compiles the products that a source calls, once in a process, and lets its kernels find them by their symbol."""
-    for name, (code, letter) in NAMES.items():
-        if name in source and name not in _bound:
-            text = f"from graphc.codegen.tiles import {code}\n\n\n{function_text(code, 'product')}"
-            ll.add_symbol(SYMBOL + letter, compile(text, "product", SIGNATURE))
-            _bound.add(name)
+    for symbol, text in products(source).items():
+        if symbol not in _bound:
+            ll.add_symbol(symbol, compile(text, "product", SIGNATURE))
+            _bound.add(symbol)

@@ -8,9 +8,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import llvmlite.binding as llvm
+from numba.core.registry import cpu_target
 
 from graphc.codegen.blas import library
-from graphc.codegen.tiles import ROWS, VECTOR_BYTES, WIDTH
+from graphc.codegen.tiles import WIDTH, tile_size
 from graphc.config import __version__, settings
 
 REQUIRED = ("numba", "llvmlite", "numpy", "scipy", "networkx")
@@ -44,7 +45,8 @@ def rows() -> dict[str, str]:
 def _products() -> str:
     """What multiplies matrices."""
     if settings().blas == "tiles":
-        return f"graphc's own, in tiles of {ROWS} rows of {WIDTH} vectors of {VECTOR_BYTES} bytes"
+        vector, rows = tile_size(cpu_target.target_context)
+        return f"graphc's own, in tiles of {rows} rows of {WIDTH} vectors of {vector} bytes"
     blas = library()
     return f"{blas.name}, {blas.int_bits}-bit sizes, {HELD.get(blas.threads, 'threads not controlled')}"
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from graphc.compile import assemble, check_updates, one_graph
 from graphc.errors import GraphFileError
-from graphc.executable import Program, Structure
 from graphc.file import strict
 from graphc.file.strict import show
 from graphc.ir.graph import Graph, Tensor, topological
+from graphc.program import Program, Structure
 
 PROGRAM = {"inputs": list, "outputs": dict, "updates": list}
 OUTPUTS = {"kind": str, "keys": list, "nodes": list}

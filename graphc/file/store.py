@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from graphc.config import __version__
-from graphc.errors import GraphcError, GraphError, GraphFileError, caller
-from graphc.executable import Executable, Program
+from graphc.errors import GraphcError, GraphFileError
+from graphc.executable import Executable, graph_of
 from graphc.file import archive, programs, schema, strict, tensors
 from graphc.file.strict import show
 from graphc.ir.graph import Graph
 from graphc.ir.state import Array
+from graphc.program import Program
 
 FORMAT = 1  # the version of the format; readers know every earlier one
 MOST_THREADS = 1 << 16
@@ -39,7 +40,7 @@ def save(path: str | os.PathLike[str], /, **executables: Executable) -> None:
     >>> gx.load(path)["scale"](np.ones(3, np.float32)).tolist()
     [2.0, 2.0, 2.0]
     """
-    graph = _graph_of(executables)
+    graph = graph_of("save", executables)
     chosen = programs.needed(graph, [exe.program for exe in executables.values()])
     place = {id: k for k, id in enumerate(chosen)}
     nodes = [graph.nodes[i] for i in chosen]
@@ -66,21 +67,6 @@ def _decode(members: Mapping[str, bytes]) -> Graph:
         return tensors.unpack(members[f"{kind}.safetensors"], declared, f"{kind}.safetensors")
 
     return schema.decode(members["graph.json"], arrays)
-
-
-def _graph_of(executables: Mapping[str, Any]) -> Graph:
-    if not executables:
-        raise GraphError("save: nothing to save; pass executables by name, save(path, train=train)", origin=caller())
-    first = next(iter(executables))
-    for name, exe in executables.items():
-        if not isinstance(exe, Executable):
-            raise GraphError(f"save: {name}: expected an executable, found {type(exe).__name__}", origin=caller())
-        if exe.graph is not executables[first].graph:
-            one, other = executables[first].graph.name, exe.graph.name
-            text = f"save: executables of two graphs: {first} of {one!r}, {name} of {other!r}; save two files"
-            raise GraphError(text, origin=caller())
-    graph: Graph = executables[first].graph
-    return graph
 
 
 def _describe(exe: Executable, place: Mapping[int, int]) -> dict[str, Any]:

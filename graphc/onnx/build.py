@@ -12,7 +12,6 @@ from typing import Any
 
 from graphc.config import __version__
 from graphc.errors import ExportError
-from graphc.executable import Program
 from graphc.ir import dims
 from graphc.ir.graph import Node
 from graphc.ir.op import Kind
@@ -21,6 +20,7 @@ from graphc.ir.types import FLOAT64, TensorType
 from graphc.onnx.elementwise import Site
 from graphc.onnx.model import Model, Value
 from graphc.onnx.rules import IR_VERSION, MISSING, OPSET, REFUSED, RULES
+from graphc.program import Program
 
 MOST_BYTES = (1 << 31) - (1 << 24)  # of weights, in a file that protobuf can hold
 

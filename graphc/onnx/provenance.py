@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import ExportError, GraphcError, GraphFileError
-from graphc.executable import Program
 from graphc.file import archive, programs, schema, strict
 from graphc.file.tensors import Declared
 from graphc.ir.graph import Graph
 from graphc.ir.state import Array
 from graphc.onnx.build import Built, build
+from graphc.program import Program
 
 GRAPH, PROGRAM, LEAVES = FIELDS = ("graphc.graph", "graphc.program", "graphc.leaves")
 

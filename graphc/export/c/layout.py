@@ -1,0 +1,156 @@
+"""What a C library holds: its state, its functions, and the bytes behind them.
+
+Everything here is numbered by position. Names are carried along for the table of names and the documentation alone, so
+graphs that differ in names only become the same code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from graphc.codegen.kernel import Kernel
+from graphc.ir import dims
+from graphc.ir.dims import Size
+from graphc.ir.state import ALIGNMENT, Array
+from graphc.ir.types import DType, SizeCheck
+
+if TYPE_CHECKING:
+    from graphc.executable import Executable
+
+C_TYPES = {
+    "bool": "uint8_t",
+    "uint8": "uint8_t",
+    "int32": "int32_t",
+    "int64": "int64_t",
+    "float32": "float",
+    "float64": "double",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """An array of the interface, by its place in it."""
+
+    place: str  # s0, in0, out0 ...
+    name: str
+    dtype: DType
+    shape: tuple[Size, ...]
+
+    @property
+    def c_type(self) -> str:
+        return C_TYPES[self.dtype.name]
+
+    @property
+    def size(self) -> Size:
+        return dims.product(self.shape)
+
+    def __str__(self) -> str:
+        return f"{self.place} {self.dtype.name}[{', '.join(map(str, self.shape))}]"
+
+
+@dataclass(frozen=True)
+class Function:
+    """An executable as functions that begin with ``prefix``; its sizes are n0, n1 ..."""
+
+    prefix: str
+    exe: Executable
+    kernel: Kernel
+
+    @property
+    def sizes(self) -> list[str]:
+        return [f"n{k}" for k in range(len(self.kernel.symbols))]
+
+    @cached_property
+    def _canonical(self) -> dict[str, Size]:
+        return {name: dims.symbol(place) for name, place in zip(self.kernel.symbols, self.sizes, strict=True)}
+
+    def size(self, size: Size) -> Size:
+        """A size of the user's in n0, n1 ..."""
+        return dims.rename(size, self._canonical)
+
+    @cached_property
+    def inputs(self) -> list[Slot]:
+        return [
+            Slot(f"in{k}", name, t.dtype, tuple(map(self.size, t.shape)))
+            for k, (name, t) in enumerate(self.exe.inputs.items())
+        ]
+
+    @cached_property
+    def outputs(self) -> list[Slot]:
+        program = self.exe.program
+        names = program.structure.keys or [program.graph.nodes[i].name for i in program.roots]
+        return [
+            Slot(f"out{k}", names[k], t.dtype, tuple(map(self.size, t.shape))) for k, t in enumerate(program.results)
+        ]
+
+    @property
+    def updates(self) -> bool:
+        """Whether a call changes the state."""
+        return bool(self.exe.program.updates)
+
+    @property
+    def work_bytes(self) -> Size:
+        return self.size(self.kernel.work_bytes)
+
+    @cached_property
+    def checks(self) -> list[tuple[str, SizeCheck]]:
+        """What sizes must satisfy, each with the name of the first node that asks for it."""
+        graph = self.exe.program.source
+        found: dict[SizeCheck, str] = {}
+        for node in graph.nodes:
+            if node.op.checks is not None:
+                for check in node.op.checks([graph.nodes[i].type for i in node.inputs], node.attrs):
+                    left, right = self.size(check.left), self.size(check.right)
+                    if isinstance(left, dims.Dim) or isinstance(right, dims.Dim):
+                        found.setdefault(SizeCheck(left, right, check.broadcast, check.positive), node.name)
+        return [(name, check) for check, name in found.items()]
+
+
+class Library:
+    """All functions of an export, the state that they share, and the bytes of its first values and of constants."""
+
+    def __init__(self, name: str, executables: Mapping[str, Executable], cpu: str) -> None:
+        """``executables`` are told by the beginning of their functions' names."""
+        self.name, self.cpu = name, cpu
+        self.functions = [Function(prefix, exe, exe.program.kernel(serial=True)) for prefix, exe in executables.items()]
+        self.graph = next(iter(executables.values())).graph
+        used = {name for f in self.functions for name in f.kernel.state_names}
+        held = sorted(used, key=lambda name: self.graph[name].id)
+        with self.graph.state.lock.reading:
+            values = [self.graph.state.storage[name].copy() for name in held]
+        self.state = [Slot(f"s{k}", n, v.dtype, v.shape) for k, (n, v) in enumerate(zip(held, values, strict=True))]
+        self.places = {slot.name: slot.place for slot in self.state}
+        constants = [c for f in self.functions for c in f.kernel.constants]
+        self.offsets = offsets([*values, *constants])
+        self.state_bytes = self.offsets[len(values)]
+        self.data = image([*values, *constants], self.offsets)
+
+    def constants_of(self, function: Function) -> list[int]:
+        """Where the constants of a function begin in the data."""
+        first = len(self.state)
+        for other in self.functions:
+            if other is function:
+                break
+            first += len(other.kernel.constants)
+        return self.offsets[first : first + len(function.kernel.constants)]
+
+
+def offsets(arrays: Sequence[Array]) -> list[int]:
+    """Where arrays begin one behind the other, each on a cache line of its own, and where the last one ends."""
+    out = [0]
+    for array in arrays:
+        out.append(out[-1] + -(-max(array.nbytes, 1) // ALIGNMENT) * ALIGNMENT)
+    return out
+
+
+def image(arrays: Sequence[Array], places: Sequence[int]) -> bytes:
+    """The arrays' bytes at their places."""
+    out = bytearray(places[-1])
+    for array, at in zip(arrays, places, strict=False):
+        out[at : at + array.nbytes] = np.ascontiguousarray(array).tobytes()
+    return bytes(out)

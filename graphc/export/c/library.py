@@ -1,0 +1,141 @@
+"""`export_c`: executables as a C library, in a directory of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from graphc.config import settings
+from graphc.errors import ExportError, caller
+from graphc.executable import graph_of
+from graphc.export.c.directory import replaced
+from graphc.export.c.example import cmake, example, readme
+from graphc.export.c.header import header
+from graphc.export.c.layout import Library
+from graphc.export.c.machine import Entry, emit_object, processors
+from graphc.export.c.source import data_source, kernel_symbol, names_source, source
+
+if TYPE_CHECKING:
+    from graphc.executable import Executable
+
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
+HEADERS = (
+    "assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg stdatomic "
+    "stdbool stddef stdint stdio stdlib stdnoreturn string tgmath threads time uchar wchar wctype"
+)
+TAKEN = frozenset([*HEADERS.split(), "main", "c", "m"])  # files of these names would stand before the system's
+OPTIONS = ("-std=c99", "-O2", "-fPIC", "-fvisibility=hidden")
+
+
+def export_c(
+    directory: str | os.PathLike[str], /, name: str = "model", cpu: str = "native", **executables: Executable
+) -> None:
+    """Writes executables of one graph as a C library that needs neither Python nor graphc.
+
+    ``directory`` receives ``libNAME.so``, ``libNAME.a``, ``NAME.h``, ``main.c`` (which trains on data that it makes),
+    ``CMakeLists.txt`` and ``README.md``. An executable ``train`` becomes ``NAME_train_call``, which computes outputs
+    and stores updates in a state that its caller owns and that all functions share; ``NAME_init`` fills it with the
+    values at export. Symbolic sizes are arguments.
+
+    ``cpu`` is the processor to make code for: "native" is this one, with the bits that the executable computes here;
+    "x86-64", "x86-64-v2", "x86-64-v3" and "x86-64-v4" are the levels of the x86-64 psABI. Code runs on one thread and
+    holds graphc's own products and functions. It needs a C compiler, ``$CC`` or cc, gcc or clang.
+
+    An earlier export in ``directory`` is replaced in one step. Raises GraphError where there is nothing to export or
+    the executables are of two graphs, ExportError for a name, processor or directory that will not do, or without a
+    compiler.
+
+    >>> import numpy as np, graphc as gx
+    >>> g = gx.Graph("line")
+    >>> x = g.input("x", shape=("n",))
+    >>> double = gx.compile([x], x + x, backend="numpy")
+    >>> try:
+    ...     gx.export_c("line", cpu="pdp-11", double=double)
+    ... except gx.ExportError as error:
+    ...     print(str(error).partition(" of ")[0])
+    export_c: cpu must be one
+    """
+    graph_of("export_c", executables)
+    for key in executables:
+        if not NAME.fullmatch(key):
+            raise ExportError(f"export_c: {key[:80]!r} cannot begin the name of a C function", origin=caller())
+    write(directory, name, cpu, {f"{name}_{key}": exe for key, exe in executables.items()})
+
+
+def write(directory: str | os.PathLike[str], name: str, cpu: str, executables: Mapping[str, Executable]) -> None:
+    """The same for executables by what their functions' names begin with."""
+    _check(name, cpu)
+    compiler = _tool("CC", "cc", "gcc", "clang"), _tool("AR", "ar")
+    library = Library(name, executables, cpu)
+    entries = {kernel_symbol(f): Entry(f.kernel, f.exe.fastmath) for f in library.functions}
+    objects = emit_object(name, entries, cpu)
+    with replaced(directory) as draft:
+        folder = Path(draft)
+        (folder / f"{name}.h").write_text(header(library))
+        _build(library, objects, folder, *compiler)
+        (folder / "main.c").write_text(example(library))
+        (folder / "CMakeLists.txt").write_text(cmake(library))
+        (folder / "README.md").write_text(readme(library))
+
+
+def _check(name: str, cpu: str) -> None:
+    if not isinstance(name, str) or not NAME.fullmatch(name) or name in TAKEN:
+        text = "letters, digits and underscores, at most 40, that is no system file's"
+        raise ExportError(f"export_c: name must be a C identifier of {text}, found {str(name)[:80]!r}", origin=caller())
+    if cpu not in processors():
+        raise ExportError(f"export_c: cpu must be one of {', '.join(processors())}, found {cpu!r}", origin=caller())
+    if not sys.platform.startswith("linux"):
+        raise ExportError(f"export_c: libraries are made on Linux, this is {sys.platform}", origin=caller())
+    if settings().blas != "tiles":
+        text = f"GRAPHC_BLAS is {settings().blas!r}, but a C library holds graphc's own products; unset it to export"
+        raise ExportError(f"export_c: {text}", origin=caller())
+
+
+def _tool(variable: str, *names: str) -> list[str]:
+    """The words that begin a tool's command line."""
+    given = shlex.split(os.environ.get(variable, ""))
+    for words in [given] if given else [[name] for name in names]:
+        if shutil.which(words[0]):
+            return words
+    missing = f"{variable}={given[0]}" if given else " or ".join(names)
+    text = f"found no {missing}; install gcc or clang (Debian: gcc, Fedora: gcc, Alpine: build-base), or set {variable}"
+    raise ExportError(f"export_c: a C compiler makes the libraries: {text}", origin=caller())
+
+
+def _build(library: Library, objects: bytes, folder: Path, compiler: list[str], archiver: list[str]) -> None:
+    """Compiles what stands around the kernels, and leaves the two libraries."""
+    name = library.name
+    made = {
+        f"{name}.c": source(library).encode(),
+        f"{name}_names.c": names_source(library).encode(),
+        f"{name}_data.s": data_source(library, f"{name}.bin").encode(),
+        f"{name}.bin": library.data,
+        f"{name}_kernels.o": objects,
+    }
+    for file, content in made.items():
+        (folder / file).write_bytes(content)
+    parts = [f"{name}{end}" for end in (".o", "_names.o", "_data.o", "_kernels.o")]
+    for text, part in zip(made, parts[:3], strict=False):
+        _run([*compiler, *OPTIONS, "-c", text, "-o", part], folder)
+    shared = f"lib{name}.so"
+    _run([*compiler, "-shared", *parts, "-lm", f"-Wl,-soname,{shared},--as-needed", "-o", shared], folder)
+    _run([*archiver, "rcsD", f"lib{name}.a", *parts], folder)
+    for file in {*made, *parts}:
+        (folder / file).unlink()
+
+
+def _run(command: list[str], folder: Path) -> None:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")
+    if done.returncode != 0:
+        text = "\n".join((done.stderr or done.stdout).splitlines()[:5])
+        raise ExportError(f"export_c: {' '.join(command)} failed:\n{text}", origin=caller())
+
+
+__all__ = ["export_c", "write"]

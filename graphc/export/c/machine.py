@@ -1,0 +1,157 @@
+"""From kernels to one object file: Numba compiles each function for the processor asked for, LLVM links and emits.
+
+Every function is a module of its own, optimised as it is in process, and the modules are joined only afterwards, so on
+the same processor the code computes the same bits. What Numba adds for Python falls away when all but the kernels'
+entries is made internal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import llvmlite.binding as ll
+from llvmlite import ir
+from numba.core import sigutils, types
+from numba.core.codegen import AOTCPUCodegen
+from numba.core.compiler import Flags, compile_extra
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import cpu_target
+
+from graphc.codegen import tiles
+from graphc.codegen.abi import PART_SIGNATURE, part_symbol
+from graphc.codegen.jit import define, numba_options
+from graphc.codegen.kernel import SIGNATURE, Kernel
+from graphc.errors import ExportError
+
+LEVELS = {  # x86-64 psABI, micro-architecture levels; of their features, those that decide how code is generated
+    "x86-64": "",
+    "x86-64-v2": "",
+    "x86-64-v3": "+avx,+avx2,+fma",
+    "x86-64-v4": "+avx,+avx2,+fma,+avx512f,+avx512bw,+avx512cd,+avx512dq,+avx512vl",
+}
+# What Numba's helper library passes on to libm.
+LIBM = """
+declare double @tgamma(double)
+define double @numba_gamma(double %x) { %y = call double @tgamma(double %x) ret double %y }
+"""
+PYTHON = ("Py", "_Py", "NRT_", "numba", "_numba", ".numba", "_ZN5numba")  # how symbols of its run time begin
+
+
+def processors() -> tuple[str, ...]:
+    """What code can be made for on this machine."""
+    x86 = ll.get_process_triple().startswith(("x86_64", "amd64"))
+    return ("native", *LEVELS) if x86 else ("native",)
+
+
+class _Codegen(AOTCPUCodegen):  # type: ignore[misc]
+    """Numba's code generator for one kind of processor; "native" is this one, with all that it has."""
+
+    def __init__(self, cpu: str) -> None:
+        self._cpu = cpu
+        super().__init__("graphc", "host" if cpu == "native" else cpu)
+
+    def _customize_tm_features(self) -> str:
+        return str(self._get_host_cpu_features()) if self._cpu == "native" else LEVELS[self._cpu]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A kernel of the library: what it is made of, and whether it was compiled with ``fastmath``."""
+
+    kernel: Kernel
+    fastmath: bool
+
+
+def emit_object(name: str, entries: Mapping[str, Entry], cpu: str) -> bytes:
+    """An object file with a function ``int64 symbol(in, out, sizes, state, work)`` for each symbol of ``entries``.
+
+    The five arguments are pointers, as in `Kernel`. ExportError where code would need Python to run.
+    """
+    with global_compiler_lock:
+        codegen = _Codegen(cpu)
+        context = cpu_target.target_context.subtarget(_internal_codegen=codegen, aot_mode=True, cached_internal_func={})
+        linker = _Linker(context, name)
+        for symbol, entry in entries.items():
+            linker.add_kernel(symbol, entry)
+        return linker.emit(frozenset(entries))
+
+
+class _Linker:
+    """Joins modules, and the functions by whose symbols they call each other."""
+
+    def __init__(self, context: Any, name: str) -> None:
+        self.context, self.name = context, name
+        self.codegen = context.codegen()
+        self.doors = self.codegen._create_empty_module(name)  # C forms of Numba's functions
+        self.modules: list[Any] = []
+        self.known: set[str] = set()
+
+    def add_kernel(self, symbol: str, entry: Entry) -> None:
+        kernel, fast = entry.kernel, entry.fastmath
+        for source in (kernel.source, *kernel.parts):
+            for product, text in tiles.products(source).items():
+                self.add(product, text, "product", tiles.SIGNATURE, False)
+        for source in kernel.parts:
+            self.add(part_symbol(source), source, "nest", PART_SIGNATURE, fast)
+        self.add(symbol, kernel.source, "kernel", SIGNATURE, fast, pointers=True)
+
+    def add(self, symbol: str, source: str, entry: str, signature: str, fastmath: bool, pointers: bool = False) -> None:
+        """Compiles a function and gives it a C form called ``symbol``, once."""
+        if symbol in self.known:
+            return
+        self.known.add(symbol)
+        function = define(f"graphc_export_{len(self.known)}", source)[entry]
+        flags = Flags()
+        cpu_target.options.parse_as_flags(flags, {"nopython": True} | numba_options(fastmath))
+        flags.no_cpython_wrapper = flags.no_cfunc_wrapper = flags.no_compile = True
+        args, result = sigutils.normalize_signature(signature)
+        made = compile_extra(cpu_target.typing_context, self.context, function, args, result, flags, {})
+        self.modules.append(ll.parse_bitcode(made.library.emit_bitcode()))
+        self._door(symbol, made, pointers)
+
+    def _door(self, symbol: str, made: Any, pointers: bool) -> None:
+        """``symbol`` calls Numba's function, which returns its value through a pointer; it raises nothing."""
+        word = ir.IntType(64)
+        convention, (result, args) = self.context.call_conv, (made.signature.return_type, made.signature.args)
+        callee = ir.Function(self.doors, convention.get_function_type(result, args), made.fndesc.llvm_func_name)
+        kind = ir.IntType(8).as_pointer() if pointers else word
+        returned = ir.VoidType() if result == types.none else self.context.get_value_type(result)
+        door = ir.Function(self.doors, ir.FunctionType(returned, [kind] * len(args)), symbol)
+        builder = ir.IRBuilder(door.append_basic_block())
+        given = [builder.ptrtoint(a, word) if pointers else a for a in door.args]
+        places = [builder.alloca(a.type.pointee) for a in callee.args[:2]]
+        builder.call(callee, [*places, *given])
+        if isinstance(returned, ir.VoidType):
+            builder.ret_void()
+        else:
+            builder.ret(builder.load(places[0]))
+
+    def emit(self, entries: frozenset[str]) -> bytes:
+        whole = ll.parse_assembly(str(self.doors))
+        whole.data_layout = self.codegen._data_layout
+        libm = ll.parse_assembly(LIBM)
+        libm.triple, libm.data_layout = whole.triple, whole.data_layout
+        for module in (*self.modules, libm):
+            whole.link_in(module)
+        for value in (*whole.functions, *whole.global_variables):
+            if not value.is_declaration and value.name not in entries:
+                value.linkage = "internal"
+            elif value.name in entries:
+                value.visibility = "hidden"
+        whole.verify()
+        passes, builder = (
+            ll.create_new_module_pass_manager(),
+            ll.create_pass_builder(self.codegen._tm, ll.create_pipeline_tuning_options()),
+        )
+        passes.add_global_dead_code_eliminate_pass()
+        passes.run(whole, builder)
+        defined = (v for v in (*whole.functions, *whole.global_variables) if not v.is_declaration)
+        for k, value in enumerate(v for v in defined if v.name not in entries):
+            value.name = f"{self.name}_{k}"  # Numba's own names count what was compiled before
+        for function in whole.functions:
+            if function.is_declaration and function.name.startswith(PYTHON):
+                raise ExportError(f"the kernel needs {function.name} of Python's run time")
+        data: bytes = self.codegen._tm.emit_object(whole)
+        return data

@@ -1,0 +1,153 @@
+"""The C behind the header: tables of addresses around the kernels, tests of sizes, names, first values."""
+
+from __future__ import annotations
+
+from graphc.export.c.header import call, name_functions, size_parameters
+from graphc.export.c.layout import Function, Library
+from graphc.export.c.text import ARITHMETIC, encoded, literal, size_text
+from graphc.ir.state import ALIGNMENT
+from graphc.ir.types import SizeCheck
+
+
+def source(library: Library) -> str:
+    """The text of NAME.c, the same for graphs that differ in names only."""
+    name = library.name
+    lines = [
+        f'#include "{name}.h"',
+        "#include <string.h>",
+        "",
+        "typedef int64_t kernel(const void *const *, void *const *, const int64_t *, const void *const *, void *);",
+        f"extern kernel {', '.join(kernel_symbol(f) for f in library.functions)};",
+        f"extern const unsigned char {name}_data[];",
+        "typedef struct text { const char *text; size_t bytes; } text;",
+        f"extern const text {name}_names[];",
+        "",
+        "static const char *name_at(int first, int count, int k, size_t *bytes) {",
+        "    if (k < 0 || k >= count) return NULL;",
+        f"    if (bytes) *bytes = {name}_names[first + k].bytes;",
+        f"    return {name}_names[first + k].text;",
+        "}",
+        f"const char *{name}_graph_name(size_t *bytes) {{ return name_at(0, 1, 0, bytes); }}",
+        "",
+        *_state(library),
+    ]
+    if any(f.sizes for f in library.functions):
+        lines += [ARITHMETIC]
+    first = 1 + len(library.state)
+    for function in library.functions:
+        lines += _function(library, function, first)
+        first += len(_names_of(function))
+    return "\n".join(lines)
+
+
+def kernel_symbol(function: Function) -> str:
+    """What the object file calls a function's kernel."""
+    return f"{function.prefix}_kernel"
+
+
+def names_source(library: Library) -> str:
+    """The text of the table of names, which is all that depends on them."""
+    names = [library.graph.name, *(s.name for s in library.state)]
+    names += [name for f in library.functions for name in _names_of(f)]
+    lines = [
+        "#include <stddef.h>",
+        "",
+        "typedef struct text { const char *text; size_t bytes; } text;",
+        f"extern const text {library.name}_names[];",
+        f"const text {library.name}_names[] = {{",
+        *(f"    {{{literal(name)}, {len(encoded(name))}}}," for name in names),
+        "};",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def data_source(library: Library, file: str) -> str:
+    """Assembly that puts a file's bytes into the library's read-only data."""
+    symbol = f"{library.name}_data"
+    lines = [
+        ".section .rodata",
+        f".balign {ALIGNMENT}",
+        f".globl {symbol}",
+        f".hidden {symbol}",
+        f".type {symbol}, @object",
+        f"{symbol}:",
+        f'.incbin "{file}"',
+        f".size {symbol}, . - {symbol}",
+        '.section .note.GNU-stack, "", @progbits',
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _names_of(function: Function) -> list[str]:
+    return [
+        *(slot.name for slot in (*function.inputs, *function.outputs)),
+        *function.kernel.failures,
+        *(name for name, _ in function.checks),
+    ]
+
+
+def _state(library: Library) -> list[str]:
+    name, count = library.name, len(library.state)
+    if not count:
+        return []
+    rows = [f'    {{offsetof({name}_state, {s.place}), {s.size}, "{s.dtype.name}"}},' for s in library.state]
+    held = [f"offsetof({name}_state, {s.place}) == {at}" for s, at in zip(library.state, library.offsets, strict=False)]
+    return [
+        f"typedef char layout[{' && '.join([f'sizeof({name}_state) == {library.state_bytes}', *held])} ? 1 : -1];",
+        "static const struct { size_t at; int64_t elements; const char *dtype; } arrays[] = {",
+        *rows,
+        "};",
+        f"void {name}_init({name}_state *state) {{ memcpy(state, {name}_data, sizeof *state); }}",
+        f"size_t {name}_state_bytes(void) {{ return sizeof({name}_state); }}",
+        f"void *{name}_state_at({name}_state *state, int k, int64_t *elements) {{",
+        f"    if (k < 0 || k >= {count}) return NULL;",
+        "    if (elements) *elements = arrays[k].elements;",
+        "    return (unsigned char *)state + arrays[k].at;",
+        "}",
+        f"const char *{name}_state_dtype(int k) {{ return k < 0 || k >= {count} ? NULL : arrays[k].dtype; }}",
+        f"const char *{name}_state_name(int k, size_t *bytes) {{ return name_at(1, {count}, k, bytes); }}",
+        "",
+    ]
+
+
+def _function(library: Library, function: Function, first: int) -> list[str]:
+    """The functions of an executable whose names begin at ``first`` in the table."""
+    prefix, sizes = function.prefix, ", ".join(function.sizes)
+    n_in, n_out, failures = len(function.inputs), len(function.outputs), len(function.kernel.failures)
+    statuses = first + n_in + n_out
+    of_inputs, of_outputs, of_status = name_functions(function)
+    held = [f"state->{library.places[name]}" for name in function.kernel.state_names]
+    held += [f"{library.name}_data + {at}" for at in library.constants_of(function)]
+    return [
+        f"{of_inputs} {{ return name_at({first}, {n_in}, k, bytes); }}",
+        f"{of_outputs} {{ return name_at({first + n_in}, {n_out}, k, bytes); }}",
+        f"{of_status} {{",
+        f"    return status > 0 ? name_at({statuses}, {failures}, status - 1, bytes)",
+        f"                      : name_at({statuses + failures}, {len(function.checks)}, -(status + 2), bytes);",
+        "}",
+        f"int64_t {prefix}_workspace_bytes({size_parameters(function)}) {{",
+        *(["    if (" + " || ".join(f"{n} < 0" for n in function.sizes) + ") return -1;"] if sizes else []),
+        f"    int64_t bytes = {size_text(function.work_bytes)};",
+        f"    return bytes >= (INT64_C(1) << 60) ? -1 : bytes + {ALIGNMENT - 1};",
+        "}",
+        f"int {call(library, function)} {{",
+        f"    if ({prefix}_workspace_bytes({sizes}) < 0) return -1;",
+        *(f"    if (!({_test(check)})) return {-2 - k};" for k, (_, check) in enumerate(function.checks)),
+        f"    const void *in[] = {{{', '.join(s.place for s in function.inputs) or 'NULL'}}};",
+        f"    void *out[] = {{{', '.join(s.place for s in function.outputs) or 'NULL'}}};",
+        f"    const int64_t sizes[] = {{{sizes or '0'}}};",
+        f"    const void *held[] = {{{', '.join(held) or 'NULL'}}};",
+        f"    unsigned char *at = (unsigned char *)work + (-(uintptr_t)work & {ALIGNMENT - 1});",
+        f"    int status = (int){kernel_symbol(function)}(in, out, sizes, held, at);",
+        "    if (status > 0) memmove(work, at, 2 * sizeof(int64_t));",
+        "    return status;",
+        "}",
+        "",
+    ]
+
+
+def _test(check: SizeCheck) -> str:
+    left, right = size_text(check.left), size_text(check.right)
+    if check.positive:
+        return f"{left} > {right}"
+    return f"{left} == {right}" + (f" || {left} == 1 || {right} == 1" if check.broadcast else "")

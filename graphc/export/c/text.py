@@ -1,0 +1,89 @@
+"""C text from sizes and from names: nothing that a user wrote leaves a literal or a comment."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from graphc.ir import dims
+from graphc.ir.dims import Size
+
+LINE = 96  # characters of a literal on one line
+PLAIN = frozenset(range(32, 127)) - frozenset(b'"\\?')
+LONGEST = 60  # characters of a name in comments and identifiers
+
+# Sizes saturate far above what memory holds, so that no size that a caller passes overflows.
+ARITHMETIC = """\
+#define MOST ((int64_t)1 << 60)
+static inline int64_t within(double exact, int64_t value) {
+    return exact > (double)MOST ? MOST : exact < -(double)MOST ? -MOST : value;
+}
+static inline int64_t plus(int64_t a, int64_t b) { return within((double)a + (double)b, a + b); }
+static inline int64_t times(int64_t a, int64_t b) {
+    double exact = (double)a * (double)b;
+    return exact > (double)MOST || exact < -(double)MOST ? within(exact, 0) : a * b;
+}
+static inline int64_t quotient(int64_t a, int64_t b) { return b == 0 ? 0 : a / b - (a % b != 0 && (a < 0) != (b < 0)); }
+static inline int64_t broadcast(int64_t a, int64_t b) { return a == 1 ? b : a; }
+static inline int64_t not_one(int64_t a) { return a != 1; }
+"""
+
+
+def size_text(size: Size) -> str:
+    """A C expression for a size in n0, n1 ..., made of the functions of ARITHMETIC."""
+    if not isinstance(size, dims.Dim):
+        return f"INT64_C({size})"
+    total = ""
+    for mono, coefficient in size.terms:
+        term = f"INT64_C({coefficient})"
+        for atom, power in mono:
+            for _ in range(power):
+                term = _atom(atom) if term == "INT64_C(1)" else f"times({term}, {_atom(atom)})"
+        total = f"plus({total}, {term})" if total else term
+    return total or "INT64_C(0)"
+
+
+def _atom(atom: dims.Atom) -> str:
+    if isinstance(atom, dims.Symbol):
+        return atom.name
+    if isinstance(atom, dims.NotOne):
+        return f"not_one({size_text(atom.size)})"
+    name = "quotient" if isinstance(atom, dims.FloorDiv) else "broadcast"
+    return f"{name}({size_text(atom.left)}, {size_text(atom.right)})"
+
+
+def encoded(name: str) -> bytes:
+    """A name as UTF-8; halves of surrogate pairs, which Python allows, as they stand."""
+    return name.encode("utf-8", "surrogatepass")
+
+
+def literal(name: str) -> str:
+    """A name as a C string literal, in lines; no trigraph, no escape runs into what follows it."""
+    parts = [chr(b) if b in PLAIN else f"\\{b:03o}" for b in encoded(name)]
+    lines, width = [""], 0
+    for part in parts:
+        if width + len(part) > LINE:
+            lines.append("")
+            width = 0
+        lines[-1] += part
+        width += len(part)
+    return "\n    ".join(f'"{line}"' for line in lines)
+
+
+def remark(name: str) -> str:
+    """A name as people may read it in a comment or a table; what could end either is left out."""
+    shown = re.sub(r"[^A-Za-z0-9_ .,:=+()\[\]-]", "_", name[: LONGEST + 1])
+    return shown if len(shown) <= LONGEST else shown[:LONGEST] + "..."
+
+
+def identifiers(names: Iterable[str], prefix: str, taken: set[str]) -> list[str]:
+    """A C identifier for each name, none of them ``taken`` or given twice."""
+    out = []
+    for name in names:
+        stem = prefix + re.sub(r"\W+", "_", name[:LONGEST], flags=re.ASCII)
+        made, k = stem, 2
+        while made in taken:
+            made, k = f"{stem}_{k}", k + 1
+        taken.add(made)
+        out.append(made)
+    return out
