@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from c_library import compiler
 
 import graphc as gx
 from graphc.cli import main
@@ -20,10 +21,6 @@ from graphc.codegen import jit
 from graphc.commands.roundtrip import WAYS
 
 Capture = pytest.CaptureFixture[str]
-needs = {
-    name: pytest.mark.skipif(not hasattr(gx.Executable, f"export_{name}"), reason=f"there is no export_{name} here")
-    for name in ("python", "c", "onnx")
-}
 
 
 @pytest.fixture
@@ -185,7 +182,6 @@ def test_a_result_that_cannot_be_written_leaves_what_was_there(model: gx.Graph, 
 # ---- other formats
 
 
-@needs["python"]
 def test_export_of_a_module(model: gx.Graph, capsys: Capture) -> None:
     assert "choose one of them" in refused("export model.gx --to python -o m.py", capsys)
     assert printed("export single.gx --to python -o m.py", capsys) == "wrote m.py\n"
@@ -194,8 +190,8 @@ def test_export_of_a_module(model: gx.Graph, capsys: Capture) -> None:
     assert done.stdout == "4.0\n"
 
 
-@needs["c"]
 def test_export_of_a_library(model: gx.Graph, capsys: Capture) -> None:
+    compiler()
     assert printed("export model.gx --to c -o c --library net", capsys) == "wrote c\n"
     assert {"libnet.so", "net.h", "main.c"} <= set(os.listdir("c"))
     assert "net_infer_call" in (header := Path("c/net.h").read_text()) and "net_train_call" in header
@@ -203,7 +199,6 @@ def test_export_of_a_library(model: gx.Graph, capsys: Capture) -> None:
     assert "pdp11" in refused("export model.gx --to c -o e --cpu pdp11", capsys, status=1)
 
 
-@needs["onnx"]
 def test_export_of_a_model(model: gx.Graph, capsys: Capture) -> None:
     pytest.importorskip("onnx", reason='needs the extra "onnx"')
     assert printed("export model.gx --to onnx -o m.onnx --name train", capsys) == "wrote m.onnx\n"
@@ -256,9 +251,6 @@ def test_roundtrip_sees_what_differs(model: gx.Graph, capsys: Capture, monkeypat
     assert main(["roundtrip", "single.gx"]) == 0
 
 
-@needs["python"]
-@needs["c"]
-@needs["onnx"]
 def test_roundtrip_through_every_format(model: gx.Graph, capsys: Capture) -> None:
     lines = printed("roundtrip model.gx x=data.npz:x y=data.npz:y", capsys).splitlines()[1:]
     told = {tuple(line.split(maxsplit=2)[:2]): line.split(maxsplit=2)[2] for line in lines}

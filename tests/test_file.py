@@ -112,7 +112,7 @@ def test_options_are_kept_and_nothing_is_compiled_before_it_is_asked_for(
     x = g.input("x", ("n",))
     gx.save(
         tmp_path / "o.gx",
-        fast=gx.compile([x], x + 1, fastmath=True, threads=2, cache=False),
+        fast=gx.compile([x], x + 1, fastmath=True, threads=2, cache=False, max_bytes=1 << 20),
         plain=gx.compile([x], x, backend="numpy"),
     )
     made = []
@@ -122,8 +122,9 @@ def test_options_are_kept_and_nothing_is_compiled_before_it_is_asked_for(
     assert "fast, plain" in repr(loaded) and not made
     fast, plain = loaded["fast"], loaded["plain"]
     assert made == ["numba"] and loaded["fast"] is fast and fast.graph is plain.graph is loaded.graph
-    assert (fast.fastmath, fast.threads, fast.cache, fast.backend) == (True, 2, False, "numba")
+    assert (fast.fastmath, fast.threads, fast.cache, fast.backend, fast.max_bytes) == (True, 2, False, "numba", 1 << 20)
     assert (plain.fastmath, plain.threads, plain.cache, plain.backend) == (False, None, True, "numpy")
+    assert plain.max_bytes is None
 
 
 def test_the_graph_goes_on_where_it_was(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,9 +12,10 @@ from numba.core.registry import cpu_target
 from graphc.codegen.blas import library
 from graphc.codegen.tiles import WIDTH, tile_size
 from graphc.config import __version__, settings
+from graphc.crew import can_share, processors
 
 REQUIRED = ("numba", "llvmlite", "numpy", "scipy", "networkx")
-OPTIONAL = ("scikit-learn", "matplotlib", "torch", "jax", "pytensor", "mkl")
+OPTIONAL = ("scikit-learn", "matplotlib", "onnx", "onnxruntime", "torch", "jax", "pytensor", "mkl")
 HELD = {"shared": "held to one thread while graphc calls it", "local": "one thread of its own"}
 VECTOR = (("avx512f", 512), ("avx2", 256), ("sve", 0), ("neon", 128), ("sse2", 128))
 
@@ -25,6 +25,7 @@ def rows() -> dict[str, str]:
     features = llvm.get_host_cpu_features()
     vector = next(((name, bits) for name, bits in VECTOR if features.get(name)), ("none known", 0))
     width = f", {vector[1]} bits" if vector[1] else ""
+    count = processors()
     present = {name: _version(name) for name in OPTIONAL}
     absent = [name for name, found in present.items() if found is None]
     extras = [f"{name} {found}" for name, found in present.items() if found is not None]
@@ -34,10 +35,10 @@ def rows() -> dict[str, str]:
         **{name: _version(name) or "missing" for name in REQUIRED},
         "optional": ", ".join(extras) + (f" (not installed: {', '.join(absent)})" if absent else ""),
         "system": f"{platform.system()} {platform.machine()}",
-        "processor": f"{llvm.get_host_cpu_name()}, {_processors()} for this process",
+        "processor": f"{llvm.get_host_cpu_name()}, {count} processor{'s' * (count != 1)} for this process",
         "vectors": f"{vector[0]}{width}; exp, log, tanh and the like are graphc's own, inlined",
         "products": _products(),
-        "threads": "a kernel runs on the thread that calls it",
+        "threads": f"up to {count} share a call, with the same bits" if can_share() else "one for a call",
         "cache": _cache(settings().cache_dir),
     }
 
@@ -56,11 +57,6 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _processors() -> str:
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return f"{count} processor{'s' * (count != 1)}"
 
 
 def _cache(root: Path) -> str:

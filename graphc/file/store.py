@@ -18,9 +18,16 @@ from graphc.program import Program
 
 FORMAT = 1  # the version of the format; readers know every earlier one
 MOST_THREADS = 1 << 16
+MOST_BYTES = 1 << 62
 MANIFEST = {"format": int, "graphc": str, "members": dict, "executables": dict}
 EXECUTABLE = {**programs.PROGRAM, "options": dict}
-OPTIONS = {"threads": (int, type(None)), "fastmath": bool, "backend": str, "cache": bool}
+OPTIONS = {
+    "threads": (int, type(None)),
+    "fastmath": bool,
+    "backend": str,
+    "cache": bool,
+    "max_bytes": (int, type(None)),
+}
 
 
 def save(path: str | os.PathLike[str], /, **executables: Executable) -> None:
@@ -71,6 +78,8 @@ def _decode(members: Mapping[str, bytes]) -> Graph:
 
 def _describe(exe: Executable, place: Mapping[int, int]) -> dict[str, Any]:
     options = {"threads": exe.threads, "fastmath": exe.fastmath, "backend": exe.backend, "cache": exe.cache}
+    if exe.max_bytes is not None:
+        options["max_bytes"] = exe.max_bytes
     return {**programs.describe(exe.program, place), "options": options}
 
 
@@ -121,12 +130,14 @@ def _programs(graph: Graph, described: dict[str, Any]) -> dict[str, tuple[Progra
 
 
 def _options(held: Any, place: str) -> dict[str, Any]:
-    strict.record(held, place, OPTIONS)
-    if held["backend"] not in ("numba", "numpy"):
-        raise GraphFileError(f"{place}: backend: expected numba or numpy, found {show(held['backend'])}")
-    if held["threads"] is not None and not 1 <= held["threads"] <= MOST_THREADS:
-        raise GraphFileError(f"{place}: threads: expected a count or null, found {held['threads']}")
-    return dict(held)
+    options: dict[str, Any] = {"max_bytes": None, **held}  # written where there is one
+    strict.record(options, place, OPTIONS)
+    if options["backend"] not in ("numba", "numpy"):
+        raise GraphFileError(f"{place}: backend: expected numba or numpy, found {show(options['backend'])}")
+    for name, most in (("threads", MOST_THREADS), ("max_bytes", MOST_BYTES)):
+        if options[name] is not None and not 1 <= options[name] <= most:
+            raise GraphFileError(f"{place}: {name}: expected a count or null, found {options[name]}")
+    return options
 
 
 class Loaded(Mapping[str, Executable]):
