@@ -6,6 +6,7 @@ import ctypes
 import mmap
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,12 @@ import numpy as np
 import pytest
 
 import graphc as gx
+from graphc.export.c.layout import Library
+from graphc.export.c.machine import Entry, emit_object
+from graphc.export.c.source import kernel_symbol
 from graphc.ir import dims
+
+STRICT = ["-Wall", "-Wextra", "-Werror", "-pedantic"]
 
 
 def compiler() -> str:
@@ -124,3 +130,32 @@ def flat(outputs: Any) -> list[np.ndarray]:
 def assert_same_bits(found: list[np.ndarray], expected: list[np.ndarray], what: str = "") -> None:
     for a, b in zip(found, expected, strict=True):
         assert a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == np.ascontiguousarray(b).tobytes(), what
+
+
+def objects_of(*executables: gx.Executable) -> tuple[Library, bytes]:
+    library = Library("model", {f"model_e{k}": exe for k, exe in enumerate(executables)}, "native")
+    entries = {kernel_symbol(f): Entry(f.kernel, False) for f in library.functions}
+    return library, emit_object("model", entries, "native")
+
+
+def run(*command: Any, **options: Any) -> str:
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=300, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def classifier(dtype: str = "float32") -> tuple[gx.Executable, gx.Executable]:
+    """A training step and an inference that share state."""
+    g = gx.Graph("classifier", float_dtype=dtype)
+    x, y = g.input("x", ("batch", 6), dtype), g.input("y", ("batch",), "int64")
+    rng = np.random.default_rng(0)
+    w1, b1 = (
+        g.parameter("W1", rng.normal(size=(6, 20)).astype(dtype)),
+        g.parameter("b1", np.zeros(20, dtype)),
+    )
+    w2 = g.parameter("W2", rng.normal(size=(20, 3)).astype(dtype) * 0.3)
+    key = g.random_key(seed=3, name="key")
+    h = gx.tanh(x @ w1 + b1)
+    loss = gx.mean(gx.cross_entropy(gx.dropout(h, 0.3, key=key) @ w2, y)).named("loss")
+    train = gx.compile([x, y], loss, updates=gx.optim.Adam(lr=0.05).updates(loss))
+    return train, gx.compile([x], {"p": gx.softmax(h @ w2), "label": gx.argmax(h @ w2, axis=-1)})
