@@ -307,7 +307,7 @@ def test_a_warm_start_runs_no_pass_and_names_its_own_nodes(tmp_path: Path, monke
         raise AssertionError("a pass was run")
 
     with monkeypatch.context() as context:
-        context.setattr("graphc.executable.run", never)
+        context.setattr("graphc.program.run", never)
         second = _step("two_")
         assert [second(a, b), second(a, b)] == expected
         with pytest.raises(gx.InputIndexError, match="label 9") as caught:
