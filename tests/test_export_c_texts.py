@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from random_graphs import random_graph
 from test_file_refusals import hostile_names
 
 import graphc as gx
-from graphc.export.c.directory import replaced
 from graphc.export.c.example import example, readme
 from graphc.export.c.header import NAMES, header
 from graphc.export.c.layout import Library
@@ -175,32 +174,30 @@ def whole(target: Path) -> None:
         assert hashlib.sha256((target / line[66:]).read_bytes()).hexdigest() == line[:64]
 
 
-@pytest.mark.parametrize("kills", [20, pytest.param(200, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("kills", [6, pytest.param(200, marks=pytest.mark.nightly)])
 def test_a_kill_leaves_the_old_export_or_the_new_one(tmp_path: Path, kills: int) -> None:
     target, rng, seen = tmp_path / "model", np.random.default_rng(0), set()
-    write_version(target, "first")
     for kill in range(kills):
-        child = os.fork()
-        if child == 0:
-            try:
-                for version in range(1, 10**6):
-                    write_version(target, f"{kill} {version}")
-            finally:
-                os._exit(1)
-        try:
+        command = [sys.executable, "-c", WRITER, str(target), str(kill)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+            assert child.stdout is not None and child.stdout.readline() == b"ready\n"
             time.sleep(rng.uniform(0, 0.1))
-        finally:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-        whole(target)
-        seen.add((target / "file0").read_bytes())
-    assert len(seen) > 3
+            child.kill()
+        if seen or target.exists():  # the first of them may have written nothing
+            whole(target)
+            seen.add((target / "file0").read_bytes())
+    assert len(seen) > kills // 4
 
 
-def write_version(target: Path, version: str) -> None:
-    with replaced(target) as draft:
+WRITER = """
+import itertools, pathlib, sys
+from graphc.export.c.directory import replaced
+print("ready", flush=True)
+for version in itertools.count():
+    with replaced(sys.argv[1]) as draft:
         for k in range(6):
-            (Path(draft) / f"file{k}").write_bytes(f"{version} {k}".encode() * 5000)
+            pathlib.Path(draft, f"file{k}").write_bytes(f"{sys.argv[2]} {version} {k}".encode() * 5000)
+"""
 
 
 # ---- refusals
