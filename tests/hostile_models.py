@@ -23,7 +23,7 @@ import onnx
 import graphc as gx
 
 Random = random.Random
-FIXTURES = sorted((Path(__file__).parent / "data" / "onnx").glob("*.onnx"))
+FIXTURES = sorted((Path(__file__).parent / "data" / "models").glob("*.onnx"))
 
 
 def own(folder: Path) -> list[bytes]:

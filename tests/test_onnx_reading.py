@@ -21,7 +21,7 @@ from graphc.onnx.reading.model import read
 
 onnx = pytest.importorskip("onnx", reason='needs the extra "onnx"')
 
-HERE = Path(__file__).parent / "data" / "onnx"
+HERE = Path(__file__).parent / "data" / "models"
 FIXTURES = sorted(p.stem for p in HERE.glob("*.onnx"))
 helper, numpy_helper = onnx.helper, onnx.numpy_helper
 

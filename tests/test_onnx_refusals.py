@@ -190,7 +190,7 @@ def test_models_that_are_refused(case: Any, tmp_path: Path) -> None:
 
 def test_a_tree_of_scikit_learn_is_refused_by_name() -> None:
     with pytest.raises(gx.UnsupportedOpError, match=r"\(ai\.onnx\.ml\.TreeEnsembleRegressor\): this operator is not"):
-        gx.from_onnx(HERE / "data" / "onnx" / "sklearn_tree.onnx")
+        gx.from_onnx(HERE / "data" / "models" / "sklearn_tree.onnx")
 
 
 def test_only_files_are_read(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-HERE = Path(__file__).parent / "onnx"
+HERE = Path(__file__).parent / "models"
 
 
 def keep(name: str, data: bytes, inputs: list[np.ndarray], outputs: list[np.ndarray]) -> None:
