@@ -25,7 +25,6 @@ from graphc.codegen.record import from_record, program_key, to_record
 from graphc.crew import WORTH, can_share, conductor, crew, gather, processors
 from graphc.entry import Desk, Entry, Face, Plan, desk_bytes
 from graphc.errors import CompileError, GraphError, InputError, InputIndexError, InputShapeError, Origin, caller
-from graphc.export.python import export_python
 from graphc.ir import dims
 from graphc.ir.graph import Graph, Tensor, located
 from graphc.ir.op import FUNCTIONS
@@ -427,6 +426,8 @@ class Executable:
         >>> runpy.run_path(path)["double"]([1.0, 2.0]).tolist()
         [2.0, 4.0]
         """
+        from graphc.export.python import export_python  # what few need is not loaded with graphc
+
         export_python(self, path, name, cache)
 
     def export_onnx(self, path: str | os.PathLike[str], *, verify: Any = True) -> None:
@@ -443,7 +444,7 @@ class Executable:
 
     def export_c(self, directory: str | os.PathLike[str], name: str = "model", cpu: str = "native") -> None:
         """Writes this executable alone as a C library: `graphc.export_c` with functions ``NAME_call`` and so on."""
-        from graphc.export.c.library import write  # what few need is not loaded with graphc
+        from graphc.export.c.library import write
 
         write(directory, name, cpu, {name: self})
 

@@ -1,6 +1,36 @@
-"""ONNX: executables as models of standard operators, and models as graphs."""
+"""ONNX: executables as models of standard operators, and models as graphs, loaded when they are called for."""
 
-from graphc.onnx.export import export_onnx
-from graphc.onnx.load import from_onnx
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from graphc.ir.graph import Graph
+from graphc.ir.op import FUNCTIONS
+
+
+def export_onnx(exe: Any, path: str | os.PathLike[str], *, verify: Any = True) -> None:
+    """See `Executable.export_onnx`."""
+    from graphc.onnx.export import write
+
+    write(exe, path, verify)
+
+
+def from_onnx(path: str | os.PathLike[str]) -> Graph:
+    """The graph of an ONNX model; ``g.inputs``, ``g.parameters`` and ``g.outputs`` are the model's.
+
+    A model that `Executable.export_onnx` wrote comes back as a graph equal to what was exported. Of other writers
+    (PyTorch's and scikit-learn's exporters) floats in the file are parameters, except single numbers; running
+    statistics are variables; sizes without a name are fresh symbols.
+
+    Nothing but the file is read. Raises GraphFileError, naming the place in it, for one that is damaged or hostile;
+    UnsupportedOpError, naming the node and its operator, for what graphc does not have. Needs ``graphc[onnx]``.
+    """
+    from graphc.onnx.load import load
+
+    return load(path)
+
+
+FUNCTIONS["export_onnx"] = export_onnx  # type: ignore[assignment]
 
 __all__ = ["export_onnx", "from_onnx"]

@@ -1,4 +1,4 @@
-"""`export_onnx`: an executable as an ONNX model, checked, run, and written whole."""
+"""An executable as an ONNX model, checked, run, and written whole."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import Any
 from graphc.atomic import replacing
 from graphc.errors import ExportError
 from graphc.executable import Executable
-from graphc.ir.op import FUNCTIONS
 from graphc.onnx import provenance, wire
 from graphc.onnx.build import build
 from graphc.onnx.verify import check
 
 
-def export_onnx(exe: Executable, path: str | os.PathLike[str], *, verify: Any = True) -> None:
+def write(exe: Executable, path: str | os.PathLike[str], verify: Any) -> None:
     """See `Executable.export_onnx`."""
     program = exe.program
     storage = program.graph.state.storage
@@ -33,6 +32,4 @@ def export_onnx(exe: Executable, path: str | os.PathLike[str], *, verify: Any = 
         file.write(data)
 
 
-FUNCTIONS["export_onnx"] = export_onnx  # type: ignore[assignment]
-
-__all__ = ["export_onnx"]
+__all__ = ["write"]
