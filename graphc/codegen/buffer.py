@@ -122,6 +122,16 @@ def _store(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return context.get_dummy_value()
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def address(typingctx: Any, buffer: Any) -> Any:
+    """Where a buffer begins."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.ptrtoint(args[0], ir.IntType(64))
+
+    return types.int64(buffer), codegen
+
+
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
 def unknown(typingctx: Any, number: Any) -> Any:
     """A number that LLVM must not know: it would unroll a loop over it, and vectorise the loop around with gathers."""

@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from graphc.codegen import abi, blas, buffer, rng, team, tiles, vecmath
+from graphc.codegen import abi, blas, buffer, rng, rows, team, tiles, vecmath
 from graphc.codegen.abi import part_symbol
-from graphc.codegen.nest import BLOCK, SHORT, Line, Nest, shard_count
+from graphc.codegen.blocks import BLOCK
+from graphc.codegen.nest import SHORT, Line, Nest, shard_count
 from graphc.config import settings
 from graphc.ir import dims
 from graphc.ir.dims import Size
@@ -29,7 +30,7 @@ from graphc.schedule.memory import PART, nests
 from graphc.schedule.plan import Group, Item, Product, Schedule, Stage
 
 TABLES = {"input": "inputs", "output": "outputs", "state": "state"}
-PRIMITIVES = (abi, blas, buffer, rng, team, tiles, vecmath)  # what kernels call
+PRIMITIVES = (abi, blas, buffer, rng, rows, team, tiles, vecmath)  # what kernels call
 NEST = f"def nest({', '.join(abi.PART)}):"
 
 

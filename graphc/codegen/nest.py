@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.codegen.blocks import Blocks
 from graphc.config import settings
 from graphc.ir import dims
 from graphc.ir.dims import Size
@@ -36,7 +36,8 @@ from graphc.schedule.stages import is_function, statements_in
 
 SHORT = {"float32": "f32", "float64": "f64", "int32": "i32", "int64": "i64", "uint8": "u8", "bool": "bool"}
 LETTERS = "abcdefgh"
-BLOCK = 64  # steps of a loop in blocks
+FEW = 7  # steps of an inner loop: up to here LLVM takes several rows at a time without gathers
+UNROLLED = 128  # steps of an inner loop that LLVM may unroll
 
 
 @dataclass(slots=True)
@@ -61,7 +62,6 @@ class Nest:
         self.plan, self.graph, self.symbols, self.failures = plan, plan.graph, symbols, failures
         self.margin = 0  # levels of indentation around the items
         self.group: Group | None = None
-        self.in_blocks = False
         self.body: list[Line] = []
         self.places: dict[tuple[str, int], None] = {}  # whose addresses are needed
         self.pointers: dict[str, tuple[tuple[str, int], DType]] = {}
@@ -88,6 +88,11 @@ class Nest:
         """The name of a place's address."""
         self.places.setdefault(place)
         return f"{place[0]}{place[1]}_at"
+
+    @staticmethod
+    def primitive(name: str, dtype: DType) -> str:
+        """The name of a function that there is for each dtype."""
+        return f"{name}_{SHORT[dtype.name]}"
 
     def factor(self, size: Size) -> str:
         """A size, in brackets where it is a sum."""
@@ -122,10 +127,11 @@ class Nest:
             self.start(fold, depth)
         whole = depth > 1 or self.group is None
         span = self.size(loop.size) if whole else "lo, hi"
-        if self.in_blocks and isinstance(loop.size, int):
+        if depth > 1 and self.runs_along(loop, depth - 1):
             span = f"unknown({span})"
-        if depth == 1 and self.gains_from_blocks(loop):
-            self.blocks(loop, f"0, {span}" if whole else span, loads)
+        blocks = Blocks(self, loop)
+        if depth == 1 and blocks.gain:
+            blocks.write(f"0, {span}" if whole else span, loads)
         else:
             self.put(depth, f"for i{depth - 1} in range({span}):")
             inner = dict(loads)
@@ -134,52 +140,16 @@ class Nest:
         for fold in loop.folds:
             self.finish(fold, depth)
 
-    def gains_from_blocks(self, loop: Loop) -> bool:
-        """True where functions of single elements stand between inner loops, and no inner loop leaves a row behind.
-
-        Block by block of the outer loop, the functions are then evaluated for many elements at once.
-        """
-        alone = [s for s in loop.body if isinstance(s, Statement)]
-        if len(alone) == len(loop.body) or not any(is_function(s) for s in alone):
+    @staticmethod
+    def runs_along(loop: Loop, level: int) -> bool:
+        """True for a short loop along memory, which LLVM would unroll, to gather and scatter across the loop around."""
+        inside = list(statements_in(loop))
+        if not isinstance(loop.size, int) or not FEW < loop.size <= UNROLLED or any(map(is_function, inside)):
             return False
-        made = [s for s in statements_in(loop) if s not in loop.folds]
-        if any(s.form not in (Form.MAP, Form.REDUCE) for s in (*made, *loop.folds)):
-            return False
-        kept = [(s, self.plan.buffers[s.node.id]) for s in made if s.node.id in self.plan.buffers]
-        return all(s.kept.get(0) in buffer.axes for s, buffer in kept)
-
-    def blocks(self, loop: Loop, span: str, loads: Loads) -> None:
-        """The loop in blocks: inner loops for all steps of a block, then the statements between them, and so on."""
-        self.put(1, f"for b0 in range({span}, {BLOCK}):")
-        self.put(2, f"e0 = min(b0 + {BLOCK}, {span.split(', ')[1]})")
-        start, outside = len(self.body), set(_assigned(self.body))
-        texts: list[list[Line]] = []
-        for _, items in itertools.groupby(loop.body, lambda item: isinstance(item, Loop)):
-            inner, first = dict(loads), len(self.body)
-            self.margin, self.in_blocks = self.margin + 1, True
-            for item in items:
-                self.item(item, 2, inner)
-            self.margin, self.in_blocks = self.margin - 1, False
-            texts.append(self.body[first:])
-        del self.body[start:]
-        held: dict[str, str] = {}  # values that cross from one loop over the block to a later one
-        for k, text in enumerate(texts):
-            made = [name for name in dict.fromkeys(_assigned(text)) if name not in outside]
-            later = {name for other in texts[k + 1 :] for name in _mentioned(other)}
-            self.put(2, "for i0 in range(b0, e0):")
-            for name in (n for n in _mentioned(text) if n in held and n not in made):
-                self.put(3, f"{name} = {held[name]}[i0 - b0]")
-            self.body += text
-            for name in (n for n in made if n in later):
-                held[name] = self.pointer_of_block(int(name[1:]))
-                self.put(3, f"{held[name]}[i0 - b0] = {name}")
-
-    def pointer_of_block(self, id: int) -> str:
-        """The name of memory for one value at each step of a block."""
-        dtype = self.graph.nodes[id].type.dtype
-        name = f"block{id}_{SHORT[dtype.name]}"
-        self.pointers[name] = (("block", id), dtype)
-        return name
+        operands = [access.index for s in inside for access in s.operands]
+        targets = [s.target for s in inside if s not in loop.folds]
+        last = {index[-1].level for index in (*operands, *targets) if index}
+        return level in last and level - 1 not in last
 
     def start(self, fold: Statement, depth: int) -> None:
         """The identity of a reduction, in its scalar or all over its accumulator."""
@@ -469,10 +439,10 @@ class Nest:
         (ta, lda), (tb, ldb) = flags
         operands = f"{places[0]}, {lda}, {places[1]}, {ldb}"
         if settings().blas == "tiles":
-            name = f"tile_{SHORT[dtype.name]}"
+            name = self.primitive("tile", dtype)
             call = f"{name}({ta}, {tb}, {rows}, {n}, {k}, {operands}, 0, {target}, {n}, scratch)"
         else:
-            name = f"gemm_{SHORT[dtype.name]}"
+            name = self.primitive("gemm", dtype)
             one, zero = self.literal(1.0, dtype), self.literal(0.0, dtype)
             call = f"{name}({ta}, {tb}, {rows}, {n}, {k}, {one}, {operands}, {zero}, {target}, max(1, {n}))"
         self.put(depth, call, node.id)
@@ -489,16 +459,6 @@ class Nest:
         offset = self.place(buffer, index)
         base = self.address(buffer.place)
         return base if offset == "0" else f"{base} + {dtype.itemsize}*({offset})"
-
-
-def _assigned(lines: Sequence[Line]) -> list[str]:
-    """Values that lines compute, in order."""
-    return [m.group(1) for line in lines if (m := re.match(r"\s*(v\d+) = ", line.text))]
-
-
-def _mentioned(lines: Sequence[Line]) -> dict[str, None]:
-    """Values that lines compute or read, in order."""
-    return dict.fromkeys(name for line in lines for name in re.findall(r"\bv\d+\b", line.text))
 
 
 def shard_count(nest: Nest, group: Group) -> str:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import llvmlite.binding as ll
@@ -24,10 +23,9 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from graphc.codegen.abi import PREFIX
+from graphc.codegen.vectors import ONE, WORD, ZERO, Vectors, least, pieces, vector_bytes
 
 SYMBOL = f"{PREFIX}_product_"
-WORD = ir.IntType(64)
-ZERO, ONE = WORD(0), WORD(1)
 DEPTH = 256  # rows of a block of the right operand
 BLOCK = 1 << 19  # bytes of a block
 SPILL = 1 << 13  # bytes that may be written behind a block or a panel
@@ -42,85 +40,18 @@ def tile_size(context: Any) -> tuple[int, int]:
 
     A tile's accumulators, a row of the panel and a factor fill the registers.
     """
-    triple, _, features = context.codegen().magic_tuple()
-    has = set(features.split(","))
-    if "+avx512f" in has:
-        return 64, 8
-    if "+avx" in has:
-        return 32, 6
-    return 16, 8 if triple.startswith(("aarch64", "arm64")) else 6
+    width = vector_bytes(context)
+    if width == 64:
+        return width, 8
+    wide_files = context.codegen().magic_tuple()[0].startswith(("aarch64", "arm64"))
+    return width, 8 if wide_files else 6
 
 
 @dataclass(frozen=True)
-class _Writer:
-    """Writes the functions for one dtype, with vectors of so many lanes and tiles of so many rows, into a module."""
+class _Product(Vectors):
+    """Writes the functions of a product, with tiles of so many rows."""
 
-    module: Any
-    letter: str  # "s" or "d"
-    lanes: int
     rows: int
-
-    @cached_property
-    def real(self) -> Any:
-        return ir.FloatType() if self.letter == "s" else ir.DoubleType()
-
-    @property
-    def bytes(self) -> int:
-        return 4 if self.letter == "s" else 8
-
-    @cached_property
-    def vector(self) -> Any:
-        return ir.VectorType(self.real, self.lanes)
-
-    def function(self, name: str, arguments: list[Any]) -> tuple[Any, Any]:
-        """A function that other modules may hold too, and a builder where its body is still to be written."""
-        kind = ir.FunctionType(ir.VoidType(), arguments)
-        function = cgutils.get_or_insert_function(self.module, kind, f"{SYMBOL}{self.letter}_{name}")
-        if not function.is_declaration:
-            return function, None
-        function.linkage = "linkonce_odr"
-        function.attributes.add("noinline")
-        return function, ir.IRBuilder(function.append_basic_block("start"))
-
-    # ---- vectors
-
-    def call(self, builder: Any, name: str, result: Any, *args: Any) -> Any:
-        """A call of LLVM's own function on vectors of this dtype."""
-        kind = ir.FunctionType(result, [a.type for a in args])
-        suffix = f"v{self.lanes}f{8 * self.bytes}"
-        name = f"llvm.{name}.{suffix}" + (".p0" if "masked" in name else "")
-        return builder.call(cgutils.get_or_insert_function(self.module, kind, name), args)
-
-    def splat(self, builder: Any, value: Any) -> Any:
-        empty = ir.Constant(ir.VectorType(value.type, self.lanes), ir.Undefined)
-        everywhere = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), None)
-        return builder.shuffle_vector(builder.insert_element(empty, value, ir.IntType(32)(0)), empty, everywhere)
-
-    def mask(self, builder: Any, count: Any) -> Any:
-        """True in the first ``count`` lanes."""
-        kind = ir.IntType(8 * self.bytes)
-        lanes = ir.Constant(ir.VectorType(kind, self.lanes), list(range(self.lanes)))
-        count = builder.trunc(count, kind) if self.bytes < 8 else count
-        return builder.icmp_signed("<", lanes, self.splat(builder, count))
-
-    def load(self, builder: Any, at: Any, mask: Any = None) -> Any:
-        """A vector from any address; lanes beside the mask are zero and not read."""
-        at = builder.bitcast(at, self.vector.as_pointer())
-        if mask is not None:
-            zero = ir.Constant(self.vector, None)
-            return self.call(builder, "masked.load", self.vector, at, ir.IntType(32)(self.bytes), mask, zero)
-        loaded = builder.load(at)
-        loaded.align = self.bytes
-        return loaded
-
-    def store(self, builder: Any, value: Any, at: Any, mask: Any = None) -> None:
-        at = builder.bitcast(at, self.vector.as_pointer())
-        if mask is not None:
-            self.call(builder, "masked.store", ir.VoidType(), value, at, ir.IntType(32)(self.bytes), mask)
-        else:
-            builder.store(value, at).align = self.bytes
-
-    # ---- functions
 
     def tile(self, rows: int, width: int) -> Any:
         """``f(depth, a, row step, inner step, b, c, ldc, rows, columns, add)``: one tile of the result.
@@ -131,12 +62,12 @@ class _Writer:
         """
         pointer = self.real.as_pointer()
         arguments = [WORD, pointer, WORD, WORD, pointer, pointer, WORD, WORD, WORD, ir.IntType(1)]
-        function, builder = self.function(f"{rows}x{width}", arguments)
+        function, builder = self.function(f"product_{rows}x{width}", arguments)
         if builder is None:
             return function
         depth, a, row_step, inner_step, b, c, ldc, count, columns, add = function.args
         last = builder.sub(count, ONE)
-        row = [_least(builder, WORD(r), last) for r in range(rows)]
+        row = [least(builder, WORD(r), last) for r in range(rows)]
         left = [builder.gep(a, [builder.mul(r, row_step)]) for r in row]
         result = [builder.gep(c, [builder.mul(r, ldc)]) for r in row]
         start, head, body, done = builder.block, *(function.append_basic_block(n) for n in ("head", "body", "done"))
@@ -181,7 +112,7 @@ class _Writer:
     def copied(self) -> Any:
         """``f(count, source, source step, target, target step, columns)``: ``count`` vectors of ``columns`` lanes."""
         pointer = self.real.as_pointer()
-        function, builder = self.function("copied", [WORD, pointer, WORD, pointer, WORD, WORD])
+        function, builder = self.function("product_copied", [WORD, pointer, WORD, pointer, WORD, WORD])
         if builder is None:
             return function
         count, source, source_step, target, target_step, columns = function.args
@@ -195,13 +126,13 @@ class _Writer:
     def turned(self) -> Any:
         """The same from a source whose rows are the target's columns; stores up to a vector less one too many."""
         pointer = self.real.as_pointer()
-        function, builder = self.function("turned", [WORD, pointer, WORD, pointer, WORD, WORD])
+        function, builder = self.function("product_turned", [WORD, pointer, WORD, pointer, WORD, WORD])
         if builder is None:
             return function
         count, source, source_step, target, target_step, columns = function.args
         last = builder.sub(columns, ONE)
         lines = [
-            builder.gep(source, [builder.mul(_least(builder, WORD(x), last), source_step)]) for x in range(self.lanes)
+            builder.gep(source, [builder.mul(least(builder, WORD(x), last), source_step)]) for x in range(self.lanes)
         ]
         half = self.lanes // 2
         low, high = (
@@ -210,7 +141,7 @@ class _Writer:
             )
             for s in (0, half)
         )
-        with _pieces(builder, count, WORD(self.lanes)) as loop:
+        with pieces(builder, count, WORD(self.lanes)) as loop:
             first = builder.mul(loop.index, WORD(self.lanes))
             mask = self.mask(builder, builder.sub(count, first))
             block = [self.load(builder, builder.gep(line, [first]), mask) for line in lines]
@@ -225,7 +156,7 @@ class _Writer:
 
     def product(self) -> Any:
         """The function behind ``tile_f32`` and ``tile_f64``, with the same arguments."""
-        function, builder = self.function("product", [WORD] * 13)
+        function, builder = self.function("product_product", [WORD] * 13)
         if builder is None:
             return function
         ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc, scratch = function.args
@@ -244,51 +175,42 @@ class _Writer:
         def cut(number: Any) -> tuple[Any, Any, Any]:
             """A panel's first column, how many there are, and how many with those that fill its last vector."""
             first = add(begin, mul(number, panel))
-            valid = _least(builder, panel, sub(n, first))
+            valid = least(builder, panel, sub(n, first))
             return first, valid, builder.select(builder.icmp_signed(">", valid, lanes), panel, lanes)
 
-        with _pieces(builder, n, columns) as blocks:
+        with pieces(builder, n, columns) as blocks:
             begin = mul(blocks.index, columns)
-            across = _least(builder, columns, sub(n, begin))
+            across = least(builder, columns, sub(n, begin))
             packs = builder.and_(ta, builder.icmp_signed(">", across, panel))  # for one panel it does not pay
             packs = packs if self.lanes >= self.rows else ir.IntType(1)(0)
             some = builder.select(builder.icmp_signed(">", k, ZERO), k, ONE)  # a block of no rows stores zeros
-            with _pieces(builder, some, WORD(DEPTH)) as layers:
+            with pieces(builder, some, WORD(DEPTH)) as layers:
                 inner = mul(layers.index, WORD(DEPTH))
-                depth = _least(builder, WORD(DEPTH), sub(k, inner))
+                depth = least(builder, WORD(DEPTH), sub(k, inner))
                 adds = builder.or_(beta, builder.icmp_signed(">", inner, ZERO))
-                with _pieces(builder, across, panel) as panels:
+                with pieces(builder, across, panel) as panels:
                     first, valid, width = cut(panels.index)
                     target = at(block, [mul(sub(first, begin), depth)])
-                    with _pieces(builder, valid, unit) as units:
+                    with pieces(builder, valid, unit) as units:
                         ahead = mul(units.index, unit)
                         start = add(mul(inner, right_inner), mul(add(first, ahead), right_column))
-                        there = _least(builder, unit, sub(valid, ahead))
+                        there = least(builder, unit, sub(valid, ahead))
                         builder.call(pack, [depth, at(b, [start]), ldb, at(target, [ahead]), width, there])
-                with _pieces(builder, m, tall) as rows:
+                with pieces(builder, m, tall) as rows:
                     row = mul(rows.index, tall)
-                    there = _least(builder, tall, sub(m, row))
+                    there = least(builder, tall, sub(m, row))
                     left = at(a, [add(mul(row, left_row), mul(inner, left_inner))])
                     with builder.if_then(packs):  # what is copied beyond the rows is overwritten by the next vector
                         builder.call(self.copied(), [depth, left, lda, small, tall, there])
                     left = builder.select(packs, small, left)
                     step = builder.select(packs, tall, left_inner)
-                    with _pieces(builder, across, panel) as panels:
+                    with pieces(builder, across, panel) as panels:
                         first, valid, width = cut(panels.index)
                         tile = builder.select(builder.icmp_signed(">", width, lanes), wide, narrow)
                         right, place = at(block, [mul(sub(first, begin), depth)]), at(c, [add(mul(row, ldc), first)])
                         builder.call(tile, [depth, left, left_row, step, right, place, ldc, there, valid, adds])
         builder.ret_void()
         return function
-
-
-def _least(builder: Any, x: Any, y: Any) -> Any:
-    return builder.select(builder.icmp_signed("<", x, y), x, y)
-
-
-def _pieces(builder: Any, count: Any, size: Any) -> Any:
-    """A loop over the pieces that make up a count, the last one perhaps smaller."""
-    return cgutils.for_range(builder, builder.udiv(builder.add(count, builder.sub(size, ONE)), size))
 
 
 def _merge(builder: Any, *values: tuple[Any, Any]) -> Any:
@@ -320,7 +242,7 @@ def _product(letter: str, body: bool) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             if body:
                 width, rows = tile_size(context)
-                function = _Writer(builder.module, letter, width // (4 if letter == "s" else 8), rows).product()
+                function = _Product(builder.module, letter, width // (4 if letter == "s" else 8), rows).product()
             else:
                 kind = ir.FunctionType(ir.VoidType(), [WORD] * 13)
                 function = cgutils.get_or_insert_function(builder.module, kind, SYMBOL + letter)

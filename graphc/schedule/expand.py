@@ -30,7 +30,8 @@ def _loops(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | Non
     a, b = operands
     rank = max(a.ndim, b.ndim)
     turned = a.op.name == "permute_dims"  # its rows lie along the inner size, as those of the other operand do
-    if rank == 2 and (turned or not isinstance(a.shape[-1], int)):  # rows of both operands pass once
+    by_rows = turned or (not isinstance(a.shape[-1], int) and b.shape[-1] != 1)
+    if rank == 2 and by_rows:  # of both operands, each of which passes once
         left = expand_dims(permute_dims(a, (1, 0)), 2)  # [inner, row, 1]
         right = expand_dims(b, 1)  # [inner, 1, column]
         return (left * right).sum(axis=0)

@@ -1,0 +1,178 @@
+"""A loop over rows in blocks: phase after phase for all rows of a block.
+
+What stands in one loop, for each row an inner product, then a function of it, then another inner loop, is slow that
+way: the function is evaluated for one number at a time. In blocks it is evaluated for many at once, and the products of
+a matrix with a vector are taken for some rows together. Values that cross from a phase to a later one lie on the stack,
+one for each row of a block.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from graphc.ir.dims import Size
+from graphc.schedule.access import Access, Index
+from graphc.schedule.plan import Form, Loop, Statement
+from graphc.schedule.rowwise import RowProduct, row_products
+from graphc.schedule.stages import is_function, statements_in
+
+if TYPE_CHECKING:
+    from graphc.codegen.nest import Line, Loads, Nest
+
+BLOCK = 64  # rows, at most
+LEAST = 8  # rows, at least
+BYTES = 1 << 15  # of the first-level cache for the rows of a matrix
+
+
+@dataclass(slots=True)
+class Phase:
+    """Lines for one row, or for all rows of a block at once; values of single rows that they make and read."""
+
+    lines: list[Line]
+    makes: list[str]
+    reads: list[str]
+    at_once: bool = False
+
+
+class Blocks:
+    """Writes a loop in blocks into a nest, where that is a gain."""
+
+    def __init__(self, nest: Nest, loop: Loop) -> None:
+        self.nest, self.loop, self.plan = nest, loop, nest.plan
+        inner = [part for part in loop.body if isinstance(part, Loop)]
+        self.products = {id(part): list(row_products(self.plan, loop, part)) for part in inner}
+        widest = max((p.bytes for found in self.products.values() for p in found), default=1)
+        self.rows = max(LEAST, min(BLOCK, BYTES // widest // LEAST * LEAST))
+
+    @property
+    def gain(self) -> bool:
+        """True where functions of single elements stand between inner loops, or an inner loop is a row product.
+
+        No inner loop may leave a row behind: there is memory for one number of each row only.
+        """
+        body = self.loop.body
+        alone = [s for s in body if isinstance(s, Statement)]
+        functions = len(alone) < len(body) and any(is_function(s) for s in alone)
+        if not functions and not any(self.products.values()):
+            return False
+        made = [s for s in statements_in(self.loop) if s not in self.loop.folds]
+        if any(s.form not in (Form.MAP, Form.REDUCE) for s in (*made, *self.loop.folds)):
+            return False
+        kept = [(s, self.plan.buffers[s.node.id]) for s in made if s.node.id in self.plan.buffers]
+        return all(s.kept.get(0) in buffer.axes for s, buffer in kept)
+
+    def write(self, span: str, loads: Loads) -> None:
+        """The loop from the first to the last row of ``span``."""
+        nest = self.nest
+        nest.put(1, f"for b0 in range({span}, {self.rows}):")
+        nest.put(2, f"e0 = min(b0 + {self.rows}, {span.split(', ')[1]})")
+        start, outside = len(nest.body), set(assigned(nest.body))
+        phases = list(self.phases(loads, outside))
+        del nest.body[start:]
+        held: set[str] = set()  # values that cross from one phase to a later one
+        for k, phase in enumerate(phases):
+            later = {name for other in phases[k + 1 :] for name in other.reads}
+            if phase.at_once:
+                nest.body += phase.lines
+                held.update(phase.makes)
+                continue
+            nest.put(2, "for i0 in range(b0, e0):")
+            for name in (n for n in phase.reads if n in held and n not in phase.makes):
+                nest.put(3, f"{name} = {self.memory(name)}[i0 - b0]")
+            nest.body += phase.lines
+            for name in (n for n in phase.makes if n in later):
+                held.add(name)
+                nest.put(3, f"{self.memory(name)}[i0 - b0] = {name}")
+
+    def memory(self, name: str) -> str:
+        """The name of memory for one value at each row of a block."""
+        place = ("block", int(name[1:]))
+        dtype = self.nest.graph.nodes[place[1]].type.dtype
+        held = self.nest.primitive("".join(map(str, place)), dtype)
+        self.nest.pointers[held] = place, dtype
+        return held
+
+    # ---- phases
+
+    def phases(self, loads: Loads, outside: set[str]) -> Iterator[Phase]:
+        """Runs of statements, runs of inner loops, and each row product by itself."""
+        run: list[Loop | Statement] = []
+        for item in self.loop.body:
+            products = self.products.get(id(item), [])
+            if run and (products or isinstance(item, Loop) is not isinstance(run[0], Loop)):
+                yield self.text(run, loads, outside)
+                run = []
+            if not isinstance(item, Loop) or not products:
+                run.append(item)
+                continue
+            for product in products:
+                yield from self.product(product, item.size, loads)
+            taken = [s for p in products for s in (p.times, p.fold)]
+            left = [s for s in item.body if s not in taken]
+            if left:
+                run.append(Loop(item.size, left, [s for s in item.folds if s not in taken]))
+        if run:
+            yield self.text(run, loads, outside)
+
+    def text(self, items: Sequence[Loop | Statement], loads: Loads, outside: set[str]) -> Phase:
+        """Items for one row."""
+        inner, nest = dict(loads), self.nest
+        first = len(nest.body)
+        nest.margin += 1
+        for item in items:
+            nest.item(item, 2, inner)
+        nest.margin -= 1
+        lines = nest.body[first:]
+        makes = [name for name in dict.fromkeys(assigned(lines)) if name not in outside]
+        return Phase(lines, makes, list(mentioned(lines)))
+
+    def product(self, product: RowProduct, columns: Size, loads: Loads) -> Iterator[Phase]:
+        """A call for all rows of a block, and the store of its results where they have a place."""
+        nest, fold = self.nest, product.fold
+        dtype = fold.node.type.dtype
+        # the first of two passes brings the next rows of its block, the second those of the next block
+        ahead = self.rows // 2 if product.form == "dots" else self.rows
+        matrix = f"{nest.size(columns)}, {self.first(product.matrix)}, {nest.size(product.step)}, {ahead}"
+        value = f"v{product.vector.root}"
+        own = product.form == "ranks" and value in self.names
+        vector = f"address({self.memory(value)})" if own else self.first(product.vector)
+        if product.form == "dots":
+            made, result = f"v{fold.node.id}", f"address({self.memory(f'v{fold.node.id}')})"
+        else:
+            made, home = "", nest.home(fold)
+            assert home is not None
+            result = nest.element_of(home, tuple(Index(None, ix.start) for ix in fold.target), dtype)
+        name = nest.primitive(product.form, dtype)
+        first = len(nest.body)
+        nest.put(2, f"{name}(e0 - b0, {matrix}, {vector}, {result})", product.times.node.id, fold.node.id)
+        yield Phase(nest.body[first:], [made] if made else [], [value] if own else [], at_once=True)
+        if made:
+            first = len(nest.body)
+            nest.finish(fold, 3)
+            if len(nest.body) > first:
+                yield Phase(nest.body[first:], [], [made])
+
+    @property
+    def names(self) -> set[str]:
+        """Values that the loop makes."""
+        return {f"v{s.node.id}" for s in statements_in(self.loop)}
+
+    def first(self, access: Access) -> str:
+        """The address of an operand's element for the first row of a block and the first column."""
+        nest = self.nest
+        index = tuple(Index(None, ix.start) if ix.level == 1 else ix for ix in access.index)
+        dtype = nest.graph.nodes[access.root].type.dtype
+        return re.sub(r"\bi0\b", "b0", nest.element(Access(access.root, index), 1, dtype))
+
+
+def assigned(lines: Iterable[Line]) -> list[str]:
+    """Values that lines compute, in order."""
+    return [m.group(1) for line in lines if (m := re.match(r"\s*(v\d+) = ", line.text))]
+
+
+def mentioned(lines: Iterable[Line]) -> dict[str, None]:
+    """Values that lines compute or read, in order."""
+    return dict.fromkeys(name for line in lines for name in re.findall(r"\bv\d+\b", line.text))

@@ -1,0 +1,170 @@
+"""Products of a matrix with vectors inside kernels, some rows at a time.
+
+``dots`` takes the inner product of each row with one vector, ``ranks`` adds each row times a number of its own to a
+vector: the two passes of ``X @ w`` and ``X.T @ r``. Over a block of rows that fits the first-level cache the second
+finds what the first has brought. Both ask for rows further ahead as they go: they walk through several rows at a time,
+or twice through the same, and processors do not foresee that. The code is written as LLVM IR: the compiler itself
+would take one row at a time, with an addition across lanes for each, and would load and store the sum for every row.
+
+An inner product is a sum in each lane, in ascending order, then over the lanes in a tree; ``ranks`` adds row after row.
+So a row's result does not depend on where in a block it lies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from graphc.codegen.vectors import ONE, WORD, ZERO, Vectors, least, pieces, vector_bytes
+
+ROWS = 8  # inner products at a time, at most
+STRIP = 8  # vectors of a sum that stay in registers
+FOR_READING, INTO_ALL_CACHES, OF_DATA = 0, 3, 1  # how LLVM's prefetch is asked
+
+
+class _Rows(Vectors):
+    """Writes both functions."""
+
+    def dots(self) -> Any:
+        """``f(rows, columns, a, lda, ahead, x, y)``: ``y[k]`` is the inner product of row k of ``a`` and ``x``."""
+        function, builder = self.function("dots", [WORD] * 7)
+        if builder is None:
+            return function
+        rows, columns, a, lda, ahead, x, y = function.args
+        add, sub, mul, at, pointer = builder.add, builder.sub, builder.mul, builder.gep, self.real.as_pointer()
+        a, x, y = (builder.inttoptr(p, pointer) for p in (a, x, y))
+        lanes, tall = WORD(self.lanes), min(self.lanes, ROWS)
+        whole = builder.udiv(columns, lanes)
+        rest = sub(columns, mul(whole, lanes))
+        zero, ahead = ir.Constant(self.vector, None), mul(ahead, lda)
+        with pieces(builder, rows, WORD(tall)) as groups:
+            first = mul(groups.index, WORD(tall))
+            there = least(builder, sub(rows, first), WORD(tall))
+            last = sub(there, ONE)  # stands for the rows that are missing
+            lines = [at(a, [mul(add(first, least(builder, WORD(r), last)), lda)]) for r in range(tall)]
+            start, head, body, done = (
+                builder.block,
+                *(function.append_basic_block(n) for n in ("head", "body", "done")),
+            )
+            builder.branch(head)
+            builder.position_at_end(head)
+            k = builder.phi(WORD)
+            sums = [builder.phi(self.vector) for _ in lines]
+            builder.cbranch(builder.icmp_unsigned("<", k, whole), body, done)
+            builder.position_at_end(body)
+            column = mul(k, lanes)
+            added = self.step(builder, lines, x, column, sums, None)
+            for line in lines:
+                self.prefetch(builder, at(line, [add(column, ahead)]))
+            for phi, before, following in zip((k, *sums), (ZERO, *[zero] * tall), (add(k, ONE), *added), strict=True):
+                phi.add_incoming(before, start)
+                phi.add_incoming(following, body)
+            builder.branch(head)
+            builder.position_at_end(done)
+            found = self.across(
+                builder, self.step(builder, lines, x, mul(whole, lanes), sums, self.mask(builder, rest))
+            )
+            narrow = replace(self, lanes=tall)
+            narrow.store(builder, found, at(y, [first]), narrow.mask(builder, there))
+        builder.ret_void()
+        return function
+
+    def step(self, builder: Any, lines: list[Any], x: Any, column: Any, sums: list[Any], mask: Any) -> list[Any]:
+        """The sums with a vector's width of columns more."""
+        factor = self.load(builder, builder.gep(x, [column]), mask)
+        loaded = [self.load(builder, builder.gep(line, [column]), mask) for line in lines]
+        return [self.call(builder, "fmuladd", self.vector, v, factor, s) for v, s in zip(loaded, sums, strict=True)]
+
+    def prefetch(self, builder: Any, at: Any) -> None:
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        function = cgutils.get_or_insert_function(self.module, kind, "llvm.prefetch.p0")
+        how = (number(x) for x in (FOR_READING, INTO_ALL_CACHES, OF_DATA))
+        builder.call(function, [builder.bitcast(at, byte), *how])
+
+    def across(self, builder: Any, sums: list[Any]) -> Any:
+        """One vector of the sums over lanes: neighbours are added until each sum is one number."""
+        count, number = len(sums), ir.IntType(32)
+        while len(sums) > 1 or sums[0].type.count > count:
+            pairs = list(zip(sums[::2], sums[1::2], strict=True)) if len(sums) > 1 else [sums * 2]
+            width = self.lanes if len(sums) > 1 else self.lanes // 2
+            sides = [ir.Constant(ir.VectorType(number, width), [2 * j + k for j in range(width)]) for k in (0, 1)]
+            sums = [builder.fadd(*(builder.shuffle_vector(u, v, side) for side in sides)) for u, v in pairs]
+        return sums[0]
+
+    def ranks(self) -> Any:
+        """``f(rows, columns, a, lda, ahead, r, g)``: adds each row k of ``a`` times ``r[k]`` to ``g``."""
+        function, builder = self.function("ranks", [WORD] * 7)
+        if builder is None:
+            return function
+        rows, columns, a, lda, ahead, r, g = function.args
+        a, r, g = (builder.inttoptr(p, self.real.as_pointer()) for p in (a, r, g))
+        lanes, strip, ahead = WORD(self.lanes), WORD(STRIP * self.lanes), builder.mul(ahead, lda)
+        with pieces(builder, columns, strip) as strips:
+            begin = builder.mul(strips.index, strip)
+            there = least(builder, builder.sub(columns, begin), strip)
+            width = builder.udiv(builder.add(there, builder.sub(lanes, ONE)), lanes)
+            cases = [function.append_basic_block(f"width{w}") for w in range(1, STRIP + 1)]
+            after = function.append_basic_block("after")
+            choice = builder.switch(width, cases[-1])
+            for w, case in enumerate(cases[:-1], 1):
+                choice.add_case(WORD(w), case)
+            for w, case in enumerate(cases, 1):
+                builder.position_at_end(case)
+                self.strip(builder, w, rows, there, [builder.gep(p, [begin]) for p in (a, g)], lda, ahead, r)
+                builder.branch(after)
+            builder.position_at_end(after)
+        builder.ret_void()
+        return function
+
+    def strip(
+        self, builder: Any, width: int, rows: Any, there: Any, places: list[Any], lda: Any, ahead: Any, r: Any
+    ) -> None:
+        """Some vectors of the sum, over all rows."""
+        a, g = places
+        rest = builder.sub(there, WORD((width - 1) * self.lanes))
+        masks = [None] * (width - 1) + [self.mask(builder, rest)]
+        function, start = builder.function, builder.block
+        head, body, done = (function.append_basic_block(n) for n in ("head", "body", "done"))
+        before = [self.load(builder, builder.gep(g, [WORD(v * self.lanes)]), masks[v]) for v in range(width)]
+        builder.branch(head)
+        builder.position_at_end(head)
+        k = builder.phi(WORD)
+        sums = [builder.phi(self.vector) for _ in before]
+        builder.cbranch(builder.icmp_signed("<", k, rows), body, done)
+        builder.position_at_end(body)
+        line = builder.gep(a, [builder.mul(k, lda)])
+        factor = self.splat(builder, builder.load(builder.gep(r, [k])))
+        for v in range(width):
+            at = builder.gep(line, [WORD(v * self.lanes)])
+            self.prefetch(builder, builder.gep(at, [ahead]))
+            new = self.call(builder, "fmuladd", self.vector, self.load(builder, at, masks[v]), factor, sums[v])
+            sums[v].add_incoming(before[v], start)
+            sums[v].add_incoming(new, body)
+        k.add_incoming(ZERO, start)
+        k.add_incoming(builder.add(k, ONE), body)
+        builder.branch(head)
+        builder.position_at_end(done)
+        for v in range(width):
+            self.store(builder, sums[v], builder.gep(g, [WORD(v * self.lanes)]), masks[v])
+
+
+def _function(name: str, letter: str) -> Any:
+    def typer(typingctx: Any, rows: Any, columns: Any, a: Any, lda: Any, ahead: Any, x: Any, y: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            lanes = vector_bytes(context) // (4 if letter == "s" else 8)
+            builder.call(getattr(_Rows(builder.module, letter, lanes), name)(), args)
+            return context.get_dummy_value()
+
+        return types.none(*[types.int64] * 7), codegen
+
+    typer.__doc__ = getattr(_Rows, name).__doc__
+    return intrinsic(typer)
+
+
+dots_f32, dots_f64 = _function("dots", "s"), _function("dots", "d")
+ranks_f32, ranks_f64 = _function("ranks", "s"), _function("ranks", "d")

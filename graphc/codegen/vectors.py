@@ -1,0 +1,100 @@
+"""Vectors in LLVM IR that graphc writes itself: loads and stores under a mask, and functions that modules share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils
+
+from graphc.codegen.abi import PREFIX
+
+WORD = ir.IntType(64)
+ZERO, ONE = WORD(0), WORD(1)
+
+
+def vector_bytes(context: Any) -> int:
+    """Bytes of a vector register on the processor that a Numba context compiles for."""
+    has = set(context.codegen().magic_tuple()[2].split(","))
+    return 64 if "+avx512f" in has else 32 if "+avx" in has else 16
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Writes code on vectors of ``lanes`` elements of one dtype into a module."""
+
+    module: Any
+    letter: str  # "s" or "d"
+    lanes: int
+
+    @cached_property
+    def real(self) -> Any:
+        return ir.FloatType() if self.letter == "s" else ir.DoubleType()
+
+    @property
+    def bytes(self) -> int:
+        return 4 if self.letter == "s" else 8
+
+    @cached_property
+    def vector(self) -> Any:
+        return ir.VectorType(self.real, self.lanes)
+
+    def function(self, name: str, arguments: list[Any]) -> tuple[Any, Any]:
+        """A function that other modules may hold too, and a builder where its body is still to be written."""
+        kind = ir.FunctionType(ir.VoidType(), arguments)
+        function = cgutils.get_or_insert_function(self.module, kind, f"{PREFIX}_{self.letter}_{name}")
+        if not function.is_declaration:
+            return function, None
+        function.linkage = "linkonce_odr"
+        function.attributes.add("noinline")
+        return function, ir.IRBuilder(function.append_basic_block("start"))
+
+    # ---- vectors
+
+    def call(self, builder: Any, name: str, result: Any, *args: Any) -> Any:
+        """A call of LLVM's own function on vectors of this dtype."""
+        kind = ir.FunctionType(result, [a.type for a in args])
+        suffix = f"v{self.lanes}f{8 * self.bytes}"
+        name = f"llvm.{name}.{suffix}" + (".p0" if "masked" in name else "")
+        return builder.call(cgutils.get_or_insert_function(self.module, kind, name), args)
+
+    def splat(self, builder: Any, value: Any) -> Any:
+        empty = ir.Constant(ir.VectorType(value.type, self.lanes), ir.Undefined)
+        everywhere = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), None)
+        return builder.shuffle_vector(builder.insert_element(empty, value, ir.IntType(32)(0)), empty, everywhere)
+
+    def mask(self, builder: Any, count: Any) -> Any:
+        """True in the first ``count`` lanes."""
+        kind = ir.IntType(8 * self.bytes)
+        lanes = ir.Constant(ir.VectorType(kind, self.lanes), list(range(self.lanes)))
+        count = builder.trunc(count, kind) if self.bytes < 8 else count
+        return builder.icmp_signed("<", lanes, self.splat(builder, count))
+
+    def load(self, builder: Any, at: Any, mask: Any = None) -> Any:
+        """A vector from any address; lanes beside the mask are zero and not read."""
+        at = builder.bitcast(at, self.vector.as_pointer())
+        if mask is not None:
+            zero = ir.Constant(self.vector, None)
+            return self.call(builder, "masked.load", self.vector, at, ir.IntType(32)(self.bytes), mask, zero)
+        loaded = builder.load(at)
+        loaded.align = self.bytes
+        return loaded
+
+    def store(self, builder: Any, value: Any, at: Any, mask: Any = None) -> None:
+        at = builder.bitcast(at, self.vector.as_pointer())
+        if mask is not None:
+            self.call(builder, "masked.store", ir.VoidType(), value, at, ir.IntType(32)(self.bytes), mask)
+        else:
+            builder.store(value, at).align = self.bytes
+
+
+def least(builder: Any, x: Any, y: Any) -> Any:
+    """The smaller of two words."""
+    return builder.select(builder.icmp_signed("<", x, y), x, y)
+
+
+def pieces(builder: Any, count: Any, size: Any) -> Any:
+    """A loop over the pieces that make up a count, the last one perhaps smaller."""
+    return cgutils.for_range(builder, builder.udiv(builder.add(count, builder.sub(size, ONE)), size))
