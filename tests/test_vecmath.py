@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import subprocess
+import sys
 import platform
 import re
 from collections.abc import Callable
@@ -294,3 +296,22 @@ def test_coefficients_are_those_of_their_script() -> None:
         held = getattr(coefficients, name)
         assert held.single == tuple(map(script.single, script.interpolated(function, low, high, single)))
         assert held.double == tuple(map(float, script.interpolated(function, low, high, double)))
+
+
+FAST_FIRST = """
+import numpy as np
+import graphc as gx
+edges = np.array([0.0, -0.0, 0.5, -3.0, 2.0, np.inf, -np.inf, np.nan])
+a, b = (m.ravel().copy() for m in np.meshgrid(edges, edges))
+for fastmath in (True, False):
+    g = gx.Graph("powers")
+    x, y = (g.input(n, shape=("n",), dtype="float64") for n in "xy")
+    found = gx.compile([x, y], gx.pow(x, y), fastmath=fastmath, cache=False)(a, b)
+with np.errstate(all="ignore"):
+    assert np.array_equal(np.isnan(found), np.isnan(np.power(a, b)))
+"""
+
+
+def test_a_relaxed_kernel_leaves_functions_of_the_next_one_alone() -> None:
+    done = subprocess.run([sys.executable, "-c", FAST_FIRST], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -10,15 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from graphc.codegen import product
 from graphc.codegen.blocks import Blocks
-from graphc.config import settings
 from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.graph import Node
 from graphc.ir.op import Kind
 from graphc.ir.types import DType
 from graphc.schedule.access import Access, Index, is_formula, row_major
-from graphc.schedule.expand import blas_operand
 from graphc.schedule.plan import (
     Buffer,
     Combine,
@@ -114,7 +113,7 @@ class Nest:
         if isinstance(item, Loop):
             self.loop(item, depth, loads)
         elif isinstance(item, Product):
-            self.product(item, depth)
+            product.write(self, item, depth)
         elif isinstance(item, Combine):
             self.combine(item, depth)
         elif isinstance(item, Commit):
@@ -407,45 +406,7 @@ class Nest:
             + ")"
         )
 
-    # ---- products
-
-    def product(self, product: Product, depth: int) -> None:
-        node = product.node
-        dtype = node.type.dtype
-        held = len(product.batch)  # levels that are loops, or the first row
-        rows = self.size(product.rows)
-        for level, size in enumerate(product.batch):
-            whole = level > 0 or self.group is None
-            self.put(depth, f"for i{level} in range({self.size(size) if whole else 'lo, hi'}):", node.id)
-            depth += 1
-        if self.group is not None and not product.batch:
-            held, rows = 1, "hi - lo"
-            self.put(depth, "i0 = lo")
-        flags, places = [], []
-        for side, access in enumerate((product.left, product.right)):
-            found = blas_operand(self.graph, product, side)
-            assert found is not None, "a product's operands are made readable before scheduling"
-            flags.append(
-                (
-                    int(found[0]),
-                    f"max(1, {self.size(found[1])})" if isinstance(found[1], dims.Dim) else str(max(1, found[1])),
-                )
-            )
-            places.append(self.element(access, held, dtype))
-        result = self.plan.buffers[node.id]
-        at = tuple(Index(level, 0, 1) for level in range(held))
-        target = self.element_of(result, at + (Index(None),) * (len(product.batch) + 2 - held), dtype)
-        n, k = self.size(product.columns), self.size(product.inner)
-        (ta, lda), (tb, ldb) = flags
-        operands = f"{places[0]}, {lda}, {places[1]}, {ldb}"
-        if settings().blas == "tiles":
-            name = self.primitive("tile", dtype)
-            call = f"{name}({ta}, {tb}, {rows}, {n}, {k}, {operands}, 0, {target}, {n}, scratch)"
-        else:
-            name = self.primitive("gemm", dtype)
-            one, zero = self.literal(1.0, dtype), self.literal(0.0, dtype)
-            call = f"{name}({ta}, {tb}, {rows}, {n}, {k}, {one}, {operands}, {zero}, {target}, max(1, {n}))"
-        self.put(depth, call, node.id)
+    # ---- operands of calls
 
     def element(self, access: Access, batch: int, dtype: DType) -> str:
         """The address of a product operand's first element, within its batch."""

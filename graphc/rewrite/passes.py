@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import inspect
 from collections import defaultdict
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from typing import Any
 
 import numpy as np
 
 from graphc.errors import GraphcError
 from graphc.ir import dims
+from graphc.ir.dims import Size
 from graphc.ir.graph import Graph, Node, Tensor, copy_node, rebuild
 from graphc.ir.op import Attrs, Kind
 from graphc.ir.text import canonical_text
+from graphc.ir.types import Shape
 from graphc.ops.apply import cast
-from graphc.ops.shape import reshape
+from graphc.ops.shape import concat, reshape
 from graphc.rewrite.rules import ALGEBRA, RULES, STABILITY, Rule
 
 Pass = Callable[[Graph], Graph]
@@ -52,6 +54,44 @@ def _canonical(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor |
     if "commutative" in node.op.facts and operands[0].op.name == "constant" != operands[1].op.name:
         return new.append(node.op, operands[::-1], attrs, type=node.type)
     return None
+
+
+def assemble(graph: Graph) -> Graph:
+    """Parts placed among zeros and then added are one concatenation: the gradient of a tensor that is cut in pieces."""
+    return rebuild(graph, _assembled)
+
+
+def _assembled(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:
+    if node.op.name != "add" or node.type.dtype.kind != "f":
+        return None
+    shape, parts = node.type.shape, [part for t in operands for part in _placed(t, node.type.shape)]
+    for axis, whole in enumerate(shape):
+        by_start = {part.attrs["start"][axis]: part.inputs[0] for part in parts if part is not None}
+        others = {_without(axis, x.shape) for x in by_start.values()}
+        if len(by_start) < len(parts) or others != {_without(axis, shape)}:
+            continue
+        row: list[Tensor] = []
+        end: Size = 0
+        while end in by_start:
+            row.append(by_start.pop(end))
+            end = end + row[-1].shape[axis]
+        if end == whole and not by_start:
+            return concat(row, axis)
+    return None
+
+
+def _placed(tensor: Tensor, shape: Shape) -> Iterator[Tensor | None]:
+    """The placements among zeros whose sum a tensor is; None for anything else in it."""
+    if tensor.op.name == "add" and tensor.shape == shape:
+        for operand in tensor.inputs:
+            yield from _placed(operand, shape)
+    else:
+        whole = tensor.op.name == "place" and tensor.shape == shape and set(tensor.attrs["step"]) == {1}
+        yield tensor if whole and tensor.attrs["fill"] == 0 else None
+
+
+def _without(axis: int, shape: Shape) -> Shape:
+    return shape[:axis] + shape[axis + 1 :]
 
 
 def fold(graph: Graph) -> Graph:
@@ -127,6 +167,7 @@ def pipeline(without: Set[str] = frozenset()) -> tuple[tuple[str, Pass], ...]:
         ("canonicalise", canonicalise),
         ("fold", fold),
         ("cse", cse),
+        ("assemble", assemble),
         ("stabilise", kept(STABILITY)),
         ("simplify", kept(ALGEBRA)),
     )
@@ -152,4 +193,4 @@ def run(graph: Graph, on_stage: Stage | None = None, without: Set[str] = frozens
     return graph
 
 
-__all__ = ["PIPELINE", "RULES", "canonicalise", "cse", "fold", "pipeline", "rewriting", "run"]
+__all__ = ["PIPELINE", "RULES", "assemble", "canonicalise", "cse", "fold", "pipeline", "rewriting", "run"]

@@ -135,3 +135,12 @@ def row_major(shape: Shape) -> tuple[Size, ...]:
         out.append(step)
         step = dims.multiply(step, size)
     return tuple(reversed(out))
+
+
+def steps_of(index: tuple[Index, ...], shape: Shape) -> dict[int, Size]:
+    """Loop level -> elements between its steps in a C-ordered array."""
+    found: dict[int, Size] = {}
+    for ix, step in zip(index, row_major(shape), strict=True):
+        if ix.level is not None:
+            found[ix.level] = found.get(ix.level, 0) + dims.multiply(ix.step, step)
+    return found

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 
 from graphc.ir.graph import Graph, Node
 from graphc.ir.op import Kind
@@ -28,6 +29,7 @@ from graphc.schedule.access import (
 from graphc.schedule.plan import Form, Item, Loop, Product, Statement
 
 WINDOW = 8  # how many items back a statement looks for loops to share
+WIDEST = 1 << 14  # elements of an accumulator that each shard may have for itself
 MOST = 48  # statements in one nest: more would spill registers and cost compile time
 
 
@@ -116,6 +118,8 @@ class _Placer:
         for node in graph.nodes:
             for i in node.inputs:
                 self.readers[i].append(node.id)
+        self.folding = {node.id: node.inputs[0] for node in graph.nodes if self._folds(node)}  # sum -> product
+        self.folded = set(self.folding.values())
 
     def add(self, node: Node) -> None:
         if node.op.kind is Kind.LEAF or is_formula(node) or movement(self.graph, node) is not None:
@@ -123,13 +127,31 @@ class _Placer:
         if is_alias(self.graph, node):
             self.last[node.id] = self.last.get(node.inputs[0], -1)
             return
-        if node.op.kind is Kind.CONTRACTION:
-            self._append(product_of(self.graph, node))
-            self.last[node.id] = len(self.items) - 1
+        if node.op.kind is Kind.CONTRACTION or node.id in self.folding:
+            if node.id not in self.folded:
+                self._append(self._product(node))
+                self.last[node.id] = len(self.items) - 1
             return
         self.statements[node.id] = statements_of(self.graph, node)
         for statement in self.statements[node.id]:
             self._place(statement)
+
+    def _folds(self, node: Node) -> bool:
+        """True for a sum over all of the batch of a product that nothing else reads, small enough for each shard."""
+        if node.op.name != "sum":
+            return False
+        summed = self.graph.nodes[node.inputs[0]]
+        alone = len(self.readers[summed.id]) == 1 and summed.id not in {t.id for t in self.graph.outputs}
+        batch = tuple(range(summed.type.ndim - 2))
+        size = node.type.size
+        small = isinstance(size, int) and size <= WIDEST
+        return summed.op.kind is Kind.CONTRACTION and alone and node.attrs["axes"] == batch != () and small
+
+    def _product(self, node: Node) -> Product:
+        if node.id not in self.folding:
+            return product_of(self.graph, node)
+        (fold,) = statements_of(self.graph, node)
+        return replace(product_of(self.graph, self.graph.nodes[self.folding[node.id]]), node=node, fold=fold)
 
     def _append(self, item: Item) -> None:
         self.position[id(item)] = len(self.items)

@@ -147,9 +147,11 @@ def _keep(plan: Schedule) -> None:
                 shared = _common(producer.complete_in, statement.path) if together else -1
                 shallow[access.root] = min(shallow.get(access.root, len(producer.path)), shared)
     whole = {plan.aliases[i] for i in plan.aliases} | set(plan.outputs) | set(plan.updates.values())
+    products = set()
     for _, items in plan.sections():
         for item in items:
             if isinstance(item, Product):
+                products.add(item.node.id)
                 whole |= {item.node.id, item.left.root, item.right.root}
             elif isinstance(item, Combine):
                 shallow[item.fold.node.id] = -1
@@ -164,8 +166,8 @@ def _keep(plan: Schedule) -> None:
         if node.id in plan.buffers or node.id in plan.aliases or node.op.kind is Kind.LEAF:
             continue
         parts = plan.statements.get(node.id, [])
-        if not parts and node.op.kind is not Kind.CONTRACTION:
-            continue  # movements and constants
+        if not parts and node.id not in products:
+            continue  # movements, constants, products whose sum is a product
         if is_check(node):
             continue
         axes: tuple[int, ...] | None

@@ -76,7 +76,10 @@ class Loop:
 
 @dataclass(eq=False, slots=True)
 class Product:
-    """A whole (batched) matrix product. Indices run over (batch ..., row, column), inner index last of all."""
+    """A whole (batched) matrix product. Indices run over (batch ..., row, column), inner index last of all.
+
+    With a ``fold`` its result is the sum over the batch, which that statement stands for.
+    """
 
     node: Node
     left: Access
@@ -85,6 +88,7 @@ class Product:
     rows: Size
     columns: Size
     inner: Size
+    fold: Statement | None = None
 
 
 @dataclass(eq=False, slots=True)

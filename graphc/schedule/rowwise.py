@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from graphc.ir import dims
 from graphc.ir.dims import Size
-from graphc.ir.types import Shape
-from graphc.schedule.access import Access, Index, is_formula, row_major
+from graphc.schedule.access import Access, is_formula, steps_of
 from graphc.schedule.plan import Form, Loop, Schedule, Statement
 from graphc.schedule.stages import statements_in
 
@@ -70,15 +68,6 @@ def strides(plan: Schedule, access: Access) -> dict[int, Size] | None:
     if is_formula(node) or any(ix.slot is not None for ix in access.index):
         return None
     return steps_of(access.index, node.type.shape)
-
-
-def steps_of(index: tuple[Index, ...], shape: Shape) -> dict[int, Size]:
-    """Loop level -> elements between its steps in a C-ordered array."""
-    found: dict[int, Size] = {}
-    for ix, step in zip(index, row_major(shape), strict=True):
-        if ix.level is not None:
-            found[ix.level] = found.get(ix.level, 0) + dims.multiply(ix.step, step)
-    return found
 
 
 def own_number(producer: Statement | None) -> bool:

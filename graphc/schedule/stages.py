@@ -14,13 +14,13 @@ from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
 from graphc.schedule.access import Access
+from graphc.schedule.fuse import WIDEST
 from graphc.schedule.plan import Combine, Commit, Form, Group, Item, Loop, Product, Stage, Statement, memory_of
 
 # Costs are counted in multiply-adds of a matrix product, about a hundredth of a nanosecond each.
 STATEMENT, FUNCTION = 16, 48  # an operation of one instruction or so, and one that is a function
 ROWS = 128  # of a shard, where each packs an operand that all of them read
 TINY = 1 << 16  # less is not worth a shard
-WIDEST = 1 << 14  # elements of an accumulator that each shard may have for itself
 
 
 def stages(graph: Graph, items: list[Item], aliases: Mapping[int, int], in_order: bool = False) -> list[Stage]:
@@ -136,14 +136,15 @@ class _Placer:
         else:
             top, group = self._group(size, top)
         group.items.append(item)
-        partial = []
+        partial: list[Statement] = []
         if isinstance(item, Product):
-            self._made(item.node.id, top, group, 0)
+            self._made(item.node.id, top, group, 0 if item.fold is None else None)
+            partial = [item.fold] if item.fold is not None else []
         else:
             assert isinstance(item, Loop)
             partial = [f for f in item.folds if f.form is Form.REDUCE]
             for statement in statements_in(item):
-                axis = statement.kept.get(0) if statement.form in (Form.MAP, Form.REDUCE) else None
+                axis = statement.kept.get(0) if statement.form not in (Form.SCATTER, Form.CHECK) else None
                 self._made(statement.node.id, top, group, axis)
         for fold in partial:
             self._alone(Combine(fold, group), top + 1)

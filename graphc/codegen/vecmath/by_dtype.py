@@ -7,7 +7,9 @@ from typing import Any
 from numba.core import types
 from numba.extending import overload
 
-OPTIONS = {"error_model": "numpy", "forceinline": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+# Numba compiles a function once in a process, for all callers: it must not take the first one's fastmath
+OPTIONS = {"error_model": "numpy", "fastmath": False, "forceinline": True}
+OPTIONS |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 def function_by_dtype(name: str, single: Any, double: Any, other: Any = None) -> Any:

@@ -1,0 +1,87 @@
+"""The source of a matrix product: loops over the batch around a call, or one call where the batch is more rows."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from graphc.config import settings
+from graphc.ir import dims
+from graphc.ir.graph import Graph
+from graphc.schedule.access import Index, steps_of
+from graphc.schedule.expand import blas_operand
+from graphc.schedule.plan import Product
+
+if TYPE_CHECKING:
+    from graphc.codegen.nest import Nest
+
+
+def write(nest: Nest, product: Product, depth: int) -> None:
+    """Appends the product, or a shard of it: some of its rows, or some of its batch."""
+    node, fold, dtype = product.node, product.fold, product.node.type.dtype
+    merged = "inner" if fold is not None and _merges_inner(nest.graph, product) else ""
+    merged = "rows" if fold is None and _merges_rows(nest.graph, product) else merged
+    loops = len(product.batch) - bool(merged)
+    adds = fold is not None and (loops > 0 or not merged)
+    if fold is not None and adds:
+        nest.start(fold, depth)
+    for level in range(loops):
+        whole = level > 0 or nest.group is None
+        nest.put(depth, f"for i{level} in range({nest.size(product.batch[level]) if whole else 'lo, hi'}):", node.id)
+        depth += 1
+    shard = nest.group is not None and loops == 0  # the call is for a part of the outermost level
+    held = loops + shard  # levels that an address depends on
+    rows, inner = nest.size(product.rows), nest.size(product.inner)
+    if merged:
+        count = "hi - lo" if shard else nest.size(product.batch[-1])
+        rows, inner = (f"({count})*({s})" if merged == of else s for of, s in (("rows", rows), ("inner", inner)))
+    elif shard:
+        rows = "hi - lo"
+
+    flags, places = [], []
+    for side, access in enumerate((product.left, product.right)):
+        found = blas_operand(nest.graph, product, side)
+        assert found is not None, "a product's operands are made readable before scheduling"
+        transposed, leading = found
+        known = str(max(1, leading)) if isinstance(leading, int) else f"max(1, {nest.size(leading)})"
+        flags.append((int(transposed), known))
+        places.append(nest.element(access, held, dtype))
+    result = nest.plan.buffers[node.id] if fold is None else nest.home(fold)
+    assert result is not None
+    at = tuple(Index(a, 0, 1) if fold is None and a < held else Index(None) for a in range(node.type.ndim))
+    places.append(nest.element_of(result, at, dtype))
+    if shard:
+        places = [re.sub(r"\bi0\b", "lo", place) for place in places]
+    (ta, lda), (tb, ldb) = flags
+    left, right, target = places
+    n = nest.size(product.columns)
+    operands = f"{left}, {lda}, {right}, {ldb}"
+    if settings().blas == "tiles":
+        name = nest.primitive("tile", dtype)
+        call = f"{name}({ta}, {tb}, {rows}, {n}, {inner}, {operands}, {int(adds)}, {target}, {n}, scratch)"
+    else:
+        name = nest.primitive("gemm", dtype)
+        one, beta = nest.literal(1.0, dtype), nest.literal(float(adds), dtype)
+        call = f"{name}({ta}, {tb}, {rows}, {n}, {inner}, {one}, {operands}, {beta}, {target}, max(1, {n}))"
+    nest.put(depth, call, node.id)
+
+
+def _merges_rows(graph: Graph, product: Product) -> bool:
+    """True where the left operand's last batch axis goes on where its rows end, and the right one is always the same."""
+    level = len(product.batch) - 1
+    left, right = _steps(graph, product)
+    if level < 0 or product.rows == 1 or level in right or level not in left:
+        return False
+    return left[level] == dims.multiply(left.get(level + 1, 0), product.rows)
+
+
+def _merges_inner(graph: Graph, product: Product) -> bool:
+    """True where that holds of the inner size, in both operands."""
+    level = len(product.batch) - 1
+    if product.inner == 1:
+        return False
+    return all(s.get(level) == dims.multiply(s.get(level + 3, 0), product.inner) for s in _steps(graph, product))
+
+
+def _steps(graph: Graph, product: Product) -> list[dict[int, dims.Size]]:
+    return [steps_of(a.index, graph.nodes[a.root].type.shape) for a in (product.left, product.right)]
