@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import subprocess
-import sys
 import platform
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache

@@ -67,7 +67,7 @@ def write(nest: Nest, product: Product, depth: int) -> None:
 
 
 def _merges_rows(graph: Graph, product: Product) -> bool:
-    """True where the left operand's last batch axis goes on where its rows end, and the right one is always the same."""
+    """True where the left operand's last batch axis goes on where its rows end, and the right one has no such axis."""
     level = len(product.batch) - 1
     left, right = _steps(graph, product)
     if level < 0 or product.rows == 1 or level in right or level not in left:

@@ -49,11 +49,22 @@ def _canonical(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor |
         if name == "permute_dims":
             merged = {"axes": tuple(inner.attrs["axes"][a] for a in attrs["axes"])}
         return new.append(node.op, inner.inputs, merged, type=node.type)
+    if name == "reshape" and _drops_leading(operands[0], node.type.shape):  # the gradient of what was broadcast
+        summed = operands[0].node
+        return new.append(summed.op, operands[0].inputs, {**summed.attrs, "keepdims": False}, type=node.type)
     if name in ("sum", "prod", "max", "min") and all(operands[0].shape[a] == 1 for a in attrs["axes"]):
         return reshape(cast(operands[0], node.type.dtype), node.type.shape)
     if "commutative" in node.op.facts and operands[0].op.name == "constant" != operands[1].op.name:
         return new.append(node.op, operands[::-1], attrs, type=node.type)
     return None
+
+
+def _drops_leading(tensor: Tensor, shape: Shape) -> bool:
+    """True for a sum over leading axes that keeps them, and the shape without them."""
+    if tensor.op.name != "sum" or not tensor.attrs["keepdims"]:
+        return False
+    axes = tensor.attrs["axes"]
+    return axes == tuple(range(len(axes))) and shape == tensor.shape[len(axes) :]
 
 
 def assemble(graph: Graph) -> Graph:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph, Node, Tensor, rebuild
 from graphc.ir.op import Kind, lookup
 from graphc.ir.types import is_float
-from graphc.ops.shape import expand_dims, permute_dims
+from graphc.ops.shape import expand_dims, permute_dims, reshape
 from graphc.schedule.access import is_check, is_formula, movement, row_major
-from graphc.schedule.fuse import product_of
+from graphc.schedule.fuse import batch_sums, fits_shards, product_of
 from graphc.schedule.plan import Product
 
 SMALL = 8  # a product with two known sides up to this is faster as loops that fuse than as tiles
@@ -19,9 +21,37 @@ def expand(graph: Graph) -> Graph:
     """The graph that `fuse` takes: no products that BLAS should not have, and copies where memory is reshaped.
 
     Products with two small known sides, and those with a vector, become multiply and sum, which fuse with what
-    surrounds them; a data matrix that is read by ``X @ w`` and by ``X.T @ r`` is then read once.
+    surrounds them; a data matrix that is read by ``X @ w`` and by ``X.T @ r`` is then read once. A sum of products over
+    their batch that is too large for each shard to have a part of becomes one product over a longer inner size.
     """
-    return rebuild(rebuild(rebuild(graph, _loops), _copies))  # the last leaves out what the others replaced
+    for step in (_joined(graph), _loops, _copies):
+        graph = rebuild(graph, step)
+    return rebuild(graph)  # leaves out what was replaced
+
+
+def _joined(graph: Graph) -> Callable[[Graph, Node, tuple[Tensor, ...]], Tensor | None]:
+    """The visitor that joins the batch of a summed product and its inner size."""
+    summed = {id for id in batch_sums(graph) if not fits_shards(graph.nodes[id])}
+
+    def visit(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:
+        if node.id not in summed:
+            return None
+        left, right = operands[0].inputs
+        if left.shape[:-2] != right.shape[:-2]:
+            return None
+        length = dims.product(right.shape[:-1])
+        stacked = reshape(_turned(left), (length, left.shape[-2]))
+        return reshape(permute_dims(stacked, (1, 0)) @ reshape(right, (length, right.shape[-1])), node.type.shape)
+
+    return visit
+
+
+def _turned(tensor: Tensor) -> Tensor:
+    """The matrices of a tensor transposed; what they were made of where they are transposed already."""
+    axes = (*range(tensor.ndim - 2), tensor.ndim - 1, tensor.ndim - 2)
+    if tensor.op.name == "permute_dims" and tensor.node.attrs["axes"] == axes:
+        return tensor.inputs[0]
+    return permute_dims(tensor, axes)
 
 
 def _loops(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:

@@ -8,7 +8,7 @@ and an elementwise chain into one loop.
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -104,6 +104,26 @@ def product_of(graph: Graph, node: Node) -> Product:
     return Product(node, a, b, batch, shape[-2], shape[-1], left[-1])
 
 
+def batch_sums(graph: Graph) -> dict[int, int]:
+    """Sums over all of the batch of a product that nothing else reads, each with the product."""
+    uses = Counter(i for node in graph.nodes for i in set(node.inputs))
+    uses.update(t.id for t in graph.outputs)
+    found = {}
+    for node in graph.nodes:
+        if node.op.name == "sum":
+            summed = graph.nodes[node.inputs[0]]
+            batch = tuple(range(summed.type.ndim - 2))
+            whole = node.attrs["axes"] == batch != () and uses[summed.id] == 1
+            if summed.op.kind is Kind.CONTRACTION and whole:
+                found[node.id] = summed.id
+    return found
+
+
+def fits_shards(node: Node) -> bool:
+    """True for a result so small that each shard may add up one of its own."""
+    return isinstance(node.type.size, int) and node.type.size <= WIDEST
+
+
 class _Placer:
     """Grows the list of items, one node after the other."""
 
@@ -118,7 +138,8 @@ class _Placer:
         for node in graph.nodes:
             for i in node.inputs:
                 self.readers[i].append(node.id)
-        self.folding = {node.id: node.inputs[0] for node in graph.nodes if self._folds(node)}  # sum -> product
+        sums = batch_sums(graph).items()
+        self.folding = {sum: product for sum, product in sums if fits_shards(graph.nodes[sum])}
         self.folded = set(self.folding.values())
 
     def add(self, node: Node) -> None:
@@ -135,17 +156,6 @@ class _Placer:
         self.statements[node.id] = statements_of(self.graph, node)
         for statement in self.statements[node.id]:
             self._place(statement)
-
-    def _folds(self, node: Node) -> bool:
-        """True for a sum over all of the batch of a product that nothing else reads, small enough for each shard."""
-        if node.op.name != "sum":
-            return False
-        summed = self.graph.nodes[node.inputs[0]]
-        alone = len(self.readers[summed.id]) == 1 and summed.id not in {t.id for t in self.graph.outputs}
-        batch = tuple(range(summed.type.ndim - 2))
-        size = node.type.size
-        small = isinstance(size, int) and size <= WIDEST
-        return summed.op.kind is Kind.CONTRACTION and alone and node.attrs["axes"] == batch != () and small
 
     def _product(self, node: Node) -> Product:
         if node.id not in self.folding:

@@ -103,6 +103,8 @@ def _cut(graph: Graph, item: Item) -> Size | None:
     for fold in item.folds:
         if fold.form is Form.PLACE and fold.node.attrs.get("fill") is not None:
             return None
+        if fold.form is Form.PLACE:  # each shard has places of its own
+            continue
         elements = fold.node.type.size
         if isinstance(elements, int) and elements > WIDEST:
             return None

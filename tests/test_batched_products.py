@@ -1,0 +1,175 @@
+"""Products with a batch: as more rows of one product, summed over the batch, and beside pieces of a tensor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphc as gx
+
+SIZES = (0, 1, 2, 3, 9, 40)
+
+
+def layer(inputs: int, outputs: Any, length: int = 12, symbol: bool = False) -> gx.Executable:
+    """Loss and weight gradient of a layer on (batch, length, inputs)."""
+    g = gx.Graph("layer", float_dtype="float64")
+    x = g.input("x", shape=("b", length, inputs), dtype="float64")
+    w = g.input("w", shape=(inputs, "k" if symbol else outputs), dtype="float64")
+    y = x @ w
+    loss = gx.sum(y * y)
+    return gx.compile([x, w], [loss, *gx.grad(loss, [w, x])])
+
+
+def check_layer(exe: gx.Executable, inputs: int, outputs: int, length: int) -> None:
+    rng = np.random.default_rng(0)
+    for b in SIZES:
+        x, w = rng.normal(size=(b, length, inputs)), rng.normal(size=(inputs, outputs))
+        y = x @ w
+        wanted = (y * y).sum(), 2 * np.einsum("bsi,bso->io", x, y), 2 * y @ w.T
+        for got, want in zip(exe(x, w), wanted, strict=True):
+            np.testing.assert_allclose(got, want, 1e-11, 1e-11)
+
+
+def calls(exe: gx.Executable) -> list[str]:
+    return [line.strip() for line in exe.source.splitlines() if line.strip().startswith(("tile_", "gemm_"))]
+
+
+@pytest.mark.parametrize("blas", ["tiles", "openblas"])
+def test_a_batch_is_more_rows_and_a_weight_gradient_one_product(blas: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAPHC_BLAS", blas)
+    exe = layer(20, 30)
+    assert len(calls(exe)) == 3 and "for i0" not in "".join(calls(exe))
+    assert all("hi - lo" in line for line in calls(exe)), calls(exe)
+    check_layer(exe, 20, 30, 12)
+
+
+def test_a_large_weight_gradient_is_one_product_of_all_rows() -> None:
+    exe = layer(150, 200)
+    assert sum("12*n0" in line for line in calls(exe)) == 1, calls(exe)
+    check_layer(exe, 150, 200, 12)
+
+
+def test_a_weight_gradient_of_a_size_that_is_not_known() -> None:
+    check_layer(layer(20, None, symbol=True), 20, 33, 12)
+
+
+def test_rows_of_one_and_inner_sizes_of_one() -> None:
+    for length, inputs, outputs in ((1, 20, 30), (12, 1, 30), (9, 20, 9), (1, 1, 1)):
+        check_layer(layer(inputs, outputs, length), inputs, outputs, length)
+
+
+def test_a_batch_that_does_not_go_on_where_rows_end() -> None:
+    g = gx.Graph("views", float_dtype="float64")
+    x = g.input("x", shape=("b", 10, 24), dtype="float64")
+    w = g.input("w", shape=(16, 20), dtype="float64")
+    part = x[:, 1:9, 4:20]
+    y = part @ w
+    loss = gx.sum(gx.tanh(y))
+    exe = gx.compile([x, w], [loss, *gx.grad(loss, [w, x])])
+    rng = np.random.default_rng(1)
+    for b in SIZES:
+        a, v = rng.normal(size=(b, 10, 24)), rng.normal(size=(16, 20))
+        p = a[:, 1:9, 4:20]
+        back = 1 - np.tanh(p @ v) ** 2
+        full = np.zeros_like(a)
+        full[:, 1:9, 4:20] = back @ v.T
+        for got, want in zip(exe(a, v), (np.tanh(p @ v).sum(), np.einsum("bsi,bso->io", p, back), full), strict=True):
+            np.testing.assert_allclose(got, want, 1e-11, 1e-11)
+
+
+def test_two_batch_axes_are_summed_together() -> None:
+    g = gx.Graph("two", float_dtype="float64")
+    a = g.input("a", shape=("b", "h", 6, 16), dtype="float64")
+    c = g.input("c", shape=("b", "h", 6, 20), dtype="float64")
+    exe = gx.compile([a, c], gx.sum(gx.swapaxes(a, -1, -2) @ c, (0, 1)))
+    rng = np.random.default_rng(2)
+    for b, h in ((0, 3), (1, 1), (4, 5), (9, 2)):
+        x, y = rng.normal(size=(b, h, 6, 16)), rng.normal(size=(b, h, 6, 20))
+        np.testing.assert_allclose(exe(x, y), np.einsum("bhsi,bhso->io", x, y), 1e-11, 1e-11)
+
+
+def test_a_product_that_something_else_reads_is_kept() -> None:
+    g = gx.Graph("kept", float_dtype="float64")
+    a = g.input("a", shape=("b", 16, 20), dtype="float64")
+    c = g.input("c", shape=("b", 20, 24), dtype="float64")
+    made = a @ c
+    exe = gx.compile([a, c], [made, gx.sum(made, 0)])
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(5, 16, 20)), rng.normal(size=(5, 20, 24))
+    for got, want in zip(exe(x, y), (x @ y, (x @ y).sum(0)), strict=True):
+        np.testing.assert_allclose(got, want, 1e-11, 1e-11)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_bits_of_a_weight_gradient_do_not_depend_on_threads(threads: int) -> None:
+    rng = np.random.default_rng(4)
+    x, w = rng.normal(size=(64, 40, 100)), rng.normal(size=(100, 120))
+    found = []
+    for count in (1, threads):
+        g = gx.Graph("layer", float_dtype="float64")
+        a, v = (g.input(n, shape=s, dtype="float64") for n, s in (("x", ("b", 40, 100)), ("w", (100, 120))))
+        loss = gx.sum(gx.tanh(a @ v))
+        found.append(gx.compile([a, v], [loss, *gx.grad(loss, [v])], threads=count)(x, w))
+    for one, other in zip(*found, strict=True):
+        assert np.array_equal(one, other)
+
+
+# ---- pieces
+
+
+def attention(length: int, width: int) -> gx.Executable:
+    g = gx.Graph("attention", float_dtype="float64")
+    x = g.input("x", shape=("b", length, 3, width), dtype="float64")
+    parts = gx.permute_dims(x, (2, 0, 1, 3))
+    q, k, v = parts[0], parts[1], parts[2]
+    loss = gx.sum(gx.softmax(q @ gx.swapaxes(k, -1, -2)) @ v)
+    return gx.compile([x], [loss, gx.grad(loss, x)])
+
+
+def test_gradients_of_pieces_are_one_concatenation_in_the_same_pass() -> None:
+    exe = attention(16, 24)
+    kept = exe.stages["schedule"]
+    assert "concat" in kept and " place" not in kept
+    assert kept.count("shards of b") == 1, kept
+    rng, step = np.random.default_rng(5), 1e-6
+
+    def value(x: np.ndarray) -> float:
+        q, k, v = np.moveaxis(x, 2, 0)
+        s = np.exp(q @ k.swapaxes(-1, -2))
+        return float((s / s.sum(-1, keepdims=True) @ v).sum())
+
+    for b in (1, 3):
+        x = rng.normal(size=(b, 16, 3, 24)) / 4
+        loss, gradient = exe(x)
+        np.testing.assert_allclose(loss, value(x), 1e-12)
+        d = rng.normal(size=x.shape)
+        slope = (value(x + step * d) - value(x - step * d)) / (2 * step)
+        np.testing.assert_allclose((gradient * d).sum(), slope, 1e-6)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+def test_pieces_in_any_order_and_of_any_size(order: tuple[int, ...]) -> None:
+    g = gx.Graph("pieces", float_dtype="float64")
+    x = g.input("x", shape=("n", 10), dtype="float64")
+    cuts = ((0, 3), (3, 4), (4, 10))
+    pieces = [gx.exp(x[:, cuts[k][0] : cuts[k][1]] * (k + 1.0)) for k in order]
+    loss = gx.sum(gx.concat(pieces, 1) ** 2)
+    exe = gx.compile([x], gx.grad(loss, x))
+    assert " place" not in exe.stages["schedule"]
+    a = np.random.default_rng(6).normal(size=(7, 10))
+    rate = np.repeat([1.0, 2.0, 3.0], [3, 1, 6])
+    np.testing.assert_allclose(exe(a), 2 * rate * np.exp(2 * rate * a), 1e-12)
+
+
+def test_pieces_that_overlap_or_leave_a_gap_are_added() -> None:
+    g = gx.Graph("pieces", float_dtype="float64")
+    x = g.input("x", shape=("n", 10), dtype="float64")
+    loss = gx.sum(x[:, :6] ** 2) + gx.sum(x[:, 4:8] ** 3)
+    exe = gx.compile([x], gx.grad(loss, x))
+    a = np.random.default_rng(7).normal(size=(7, 10))
+    want = np.zeros_like(a)
+    want[:, :6] += 2 * a[:, :6]
+    want[:, 4:8] += 3 * a[:, 4:8] ** 2
+    np.testing.assert_allclose(exe(a), want, 1e-12)
