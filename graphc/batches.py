@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphc.binding import arrange, checked
+from graphc.codegen.collect import BYTES, WORK_BYTES, collect
 from graphc.codegen.jit import compile_source
-from graphc.crew import LEAD, gather
+from graphc.codegen.words import address_of
+from graphc.crew import LEAD, conductor, crew, gather
 from graphc.errors import InputError, InputShapeError
 from graphc.ir import dims
 from graphc.ir.state import Array, aligned_empty
+from graphc.reference import bind_sizes
 
 if TYPE_CHECKING:
     from graphc.executable import Executable
 
 CHUNK_SECONDS = 0.05  # between looks at Ctrl-C and the progress bar
+WORTH_SHARING = 1 << 17  # bytes of a batch that several threads bring together
 
 # How a chunk's rows are reached: WHOLE input, rows that follow one another, rows at positions of the order.
 WHOLE, SEQUENTIAL, GATHERED = 0, 1, 2
@@ -28,20 +32,21 @@ DRIVER = """
 from graphc.codegen.abi import call_kernel, copy_bytes, data_address
 
 
-def drive(kernel, first, last, batch, rows, order, ins, in_bytes, in_mode, in_stage, outs, out_bytes, out_mode,
-          out_stage, dims, lead, symbol, state, work, tables, trail):
+def drive(kernel, collector, head, task, desk, first, last, batch, rows, order, ins, in_bytes, in_mode, in_stage,
+          outs, out_bytes, out_mode, out_stage, dims, lead, symbol, state, work, tables, trail):
     n_in, n_out = in_mode.shape[0], out_mode.shape[0]
     for step in range(first, last):
         low = step * batch
         count = min(batch, rows - low)
+        if task[3] > 0:
+            task[1], task[2] = low, count
+            call_kernel(collector, data_address(task), 0, data_address(head) + 8 * lead, 0, desk)
         for k in range(n_in):
             if in_mode[k] == 0:
                 tables[k] = ins[k]
             elif in_mode[k] == 1:
                 tables[k] = ins[k] + (low - first * batch) * in_bytes[k]
             else:
-                for r in range(count):
-                    copy_bytes(in_stage[k] + r * in_bytes[k], ins[k] + order[low + r] * in_bytes[k], in_bytes[k])
                 tables[k] = in_stage[k]
         for k in range(n_out):
             if out_mode[k] == 0:
@@ -134,17 +139,18 @@ class _Data:
 
     def _sizes(self, count: int) -> Any:
         shapes = [(count, *a.shape[1:]) if lead else a.shape for a, lead in zip(self.arrays, self.leads, strict=True)]
-        return self.exe.plan_for(self.exe._bind(shapes))
+        return self.exe.plan_for(bind_sizes(self.exe._arguments, shapes))
 
     def _prepare(self) -> None:
         """Buffers of the driver: staging for gathered rows, tables, workspace for the larger of both batch sizes."""
         exe = self.exe
         i, a = "int64", "int64[::1]"
-        signature = f"int64({', '.join([i] * 5 + [a] * 10 + [i] * 4 + [a] * 2)})"
+        signature = f"int64({', '.join([i, i, a, a] + [i] * 5 + [a] * 10 + [i] * 4 + [a] * 2)})"
         self.drive = compile_source(DRIVER, "drive", signature).function
         self.work = aligned_empty((max(p.work_bytes for p in self.plans.values()),), np.dtype("uint8"))
         self.tables = np.zeros(len(exe._arguments) + len(exe._results), np.int64)
         self.trail = np.zeros(1, np.int64)
+        self.desk = aligned_empty((WORK_BYTES,), np.dtype("uint8"))
         self.dims = self.plan.dims.copy()
         self.symbol = exe._program.symbols.index(self.name)
         self.fixed = [
@@ -183,7 +189,7 @@ class _Data:
             return
         exe = self.exe
         held: list[Array] = []  # keeps what addresses point to alive
-        ins, in_bytes, in_mode, in_stage = [], [], [], []
+        ins, in_bytes, in_mode, in_stage, task = [], [], [], [], list[int]()
         low, high = first * self.batch, min(last * self.batch, self.rows)
         for x, t, _lead, fixed, stage in zip(
             self.arrays, exe._arguments, self.leads, self.fixed, self.stages, strict=True
@@ -205,6 +211,8 @@ class _Data:
             in_bytes.append(t.dtype.itemsize * int(np.prod(x.shape[1:], dtype=np.int64)))
             in_mode.append(mode)
             in_stage.append(0 if stage is None else stage.ctypes.data)
+            if mode == GATHERED:
+                task += [in_stage[-1], ins[-1], in_bytes[-1]]
         outs = [o.ctypes.data for o in self.outputs]
         out_bytes = [o.dtype.itemsize * int(np.prod(o.shape[1:], dtype=np.int64)) for o in self.outputs]
         out_mode = [(2 if self.shuffled else 1) if lead else 0 for lead in self.batched]
@@ -214,10 +222,14 @@ class _Data:
         ]
         if self.plan.threads > 1:
             gather(self.plan.threads)
+        shared = self.plan.threads > 1 and self.batch * sum(task[BYTES::3]) >= WORTH_SHARING
+        head = np.array([self.plan.threads, address_of(collect), crew().board if shared else 0], np.int64)
+        task = [self.order.ctypes.data, 0, 0, len(task) // 3, *task]
         with exe._lock:
             status = self.drive(
-                self.plan.kernel, first, last, self.batch, self.rows, self.order, *lists, self.dims, LEAD, self.symbol,
-                self.plan.state, self.work.ctypes.data, self.tables, self.trail,
+                self.plan.kernel, conductor() if shared else address_of(collect), head, np.array(task, np.int64),
+                self.desk.ctypes.data, first, last, self.batch, self.rows, self.order, *lists, self.dims, LEAD,
+                self.symbol, self.plan.state, self.work.ctypes.data, self.tables, self.trail,
             )  # fmt: skip
         if status:
             step = int(self.trail[0])

@@ -24,7 +24,7 @@ from graphc.codegen.kernel import Kernel, Limit, work_bytes
 from graphc.codegen.record import from_record, program_key, to_record
 from graphc.crew import WORTH, can_share, conductor, crew, gather, processors
 from graphc.entry import Desk, Entry, Face, Plan, desk_bytes
-from graphc.errors import CompileError, GraphError, InputError, InputIndexError, InputShapeError, Origin, caller
+from graphc.errors import CompileError, GraphError, InputError, InputIndexError, Origin, caller
 from graphc.ir import dims
 from graphc.ir.graph import Graph, Tensor, located
 from graphc.ir.op import FUNCTIONS
@@ -33,7 +33,7 @@ from graphc.ir.text import print_graph
 from graphc.native import NjitFunction
 from graphc.objective import Objective
 from graphc.program import Program
-from graphc.reference import check_sizes, evaluate
+from graphc.reference import bind_sizes, check_sizes, evaluate
 
 MOST_ENTRIES = 256  # shapes remembered by one executable
 STRUCTURES = {"one": words.ONE, "list": words.LIST, "dict": words.DICT, "none": words.NOTHING}
@@ -121,8 +121,10 @@ class Executable:
 
     def _excess(self, kernel: Kernel, sizes: Mapping[str, int]) -> bool:
         """Whether a kernel takes more memory than it may."""
-        bytes = work_bytes(kernel.work_bytes, kernel.scratch_bytes, sizes, self._threads_for(kernel, sizes))
-        return self.max_bytes is not None and bytes > self.max_bytes
+        if self.max_bytes is None:
+            return False
+        threads = self._threads_for(kernel, sizes)
+        return work_bytes(kernel.work_bytes, kernel.scratch_bytes, sizes, threads) > self.max_bytes
 
     def _leaner(self, kernel: Kernel, sizes: Mapping[str, int]) -> Kernel:
         """A kernel that keeps less and computes it again; CompileError where that is not enough."""
@@ -182,7 +184,7 @@ class Executable:
             args = arrange(self._arguments, args, kwargs)
         arrays = [convert(t, a) for t, a in zip(self._arguments, args, strict=True)]
         key = tuple([a.shape for a in arrays])
-        plan = self._entries[key].plan if key in self._entries else self.plan_for(self._bind(key))
+        plan = self._entries[key].plan if key in self._entries else self.plan_for(bind_sizes(self._arguments, key))
         results: list[Array] = []
         if out is not None:
             results = self._structure.unpack(out)
@@ -246,28 +248,6 @@ class Executable:
         row = f" at row {at[0]}" if len(at) == 1 else f" at {at}" if at else ""
         text = f"{node.attrs['what']} {value}{row} is not in [{low}, {high})"
         return InputIndexError(text, node=node.name, origin=node.origin)
-
-    def _bind(self, shapes: Sequence[tuple[int, ...]]) -> dict[str, int]:
-        sizes: dict[str, int] = {}
-        by: dict[str, str] = {}
-        for t, shape in zip(self._arguments, shapes, strict=True):
-            if len(shape) != t.ndim:
-                text = f"input {t.name!r}: expected {t.type}, with {t.ndim} axes, found shape {shape}"
-                raise InputShapeError(text, node=t.name, origin=t.origin)
-            for size, found in zip(t.shape, shape, strict=True):
-                name = dims.symbol_name(size)
-                if name is not None and sizes.setdefault(name, found) != found:
-                    text = (
-                        f"input {t.name!r}: {name} is {found} in shape {shape}, but {sizes[name]} in input {by[name]!r}"
-                    )
-                    raise InputShapeError(text, node=t.name, origin=t.origin)
-                if name is not None:
-                    by.setdefault(name, t.name)
-        for t, shape in zip(self._arguments, shapes, strict=True):
-            if tuple(dims.evaluate(s, sizes) for s in t.shape) != shape:
-                text = f"input {t.name!r}: expected {t.type}, found shape {shape}"
-                raise InputShapeError(text, node=t.name, origin=t.origin)
-        return sizes
 
     def plan_for(self, sizes: dict[str, int]) -> Plan:
         """What a call with these sizes needs; InputShapeError where sizes do not fit together."""

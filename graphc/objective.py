@@ -12,6 +12,7 @@ from graphc.binding import arrange, convert
 from graphc.errors import InputDTypeError, InputError, InputShapeError
 from graphc.ir import dims
 from graphc.ir.state import Array
+from graphc.reference import bind_sizes
 
 if TYPE_CHECKING:
     from graphc.executable import Executable
@@ -129,7 +130,7 @@ class Objective:
         if structure.kind == "dict" and set(structure.keys[1:]) == set(wanted):
             by_name = {p.tensor.name: p for p in self._parts}
             order = [by_name[key] for key in structure.keys[1:]]
-        sizes = self._exe._bind(self._key)
+        sizes = bind_sizes(list(self._exe.inputs.values()), self._key)
         found = [(tuple(dims.evaluate(s, sizes) for s in t.shape), t.dtype) for t in results]
         expected = [((), results[0].dtype), *((p.shape, p.tensor.dtype) for p in order)]
         if found != expected or results[0].dtype.kind != "f":

@@ -17,20 +17,25 @@ from graphc.ir.types import SizeCheck
 Sizes = dict[str, int]
 
 
-def bind_sizes(types: Sequence[tuple[str, Sequence[dims.Size]]], arrays: Sequence[Array]) -> Sizes:
-    """The values of the symbols in the declared shapes; InputShapeError where an array does not fit."""
+def bind_sizes(tensors: Sequence[Tensor], shapes: Sequence[tuple[int, ...]]) -> Sizes:
+    """The values of the symbols in the declared shapes; InputShapeError where what is given does not fit."""
     sizes: Sizes = {}
-    for (name, shape), array in zip(types, arrays, strict=True):
-        if len(shape) != array.ndim:
-            raise InputShapeError(f"input {name!r}: expected {len(shape)} axes, found shape {array.shape}", node=name)
-        for size, found in zip(shape, array.shape, strict=True):
-            symbol = dims.symbol_name(size)
-            if symbol is not None:
-                sizes.setdefault(symbol, found)
-    for (name, shape), array in zip(types, arrays, strict=True):
-        expected = tuple(dims.evaluate(s, sizes) for s in shape)
-        if expected != array.shape:
-            raise InputShapeError(f"input {name!r}: expected shape {expected}, found {array.shape}", node=name)
+    by: dict[str, str] = {}
+    for t, shape in zip(tensors, shapes, strict=True):
+        if len(shape) != t.ndim:
+            text = f"input {t.name!r}: expected {t.type}, with {t.ndim} axes, found shape {shape}"
+            raise InputShapeError(text, node=t.name, origin=t.origin)
+        for size, found in zip(t.shape, shape, strict=True):
+            name = dims.symbol_name(size)
+            if name is not None and sizes.setdefault(name, found) != found:
+                text = f"input {t.name!r}: {name} is {found} in shape {shape}, but {sizes[name]} in input {by[name]!r}"
+                raise InputShapeError(text, node=t.name, origin=t.origin)
+            if name is not None:
+                by.setdefault(name, t.name)
+    for t, shape in zip(tensors, shapes, strict=True):
+        if tuple(dims.evaluate(s, sizes) for s in t.shape) != shape:
+            text = f"input {t.name!r}: expected {t.type}, found shape {shape}"
+            raise InputShapeError(text, node=t.name, origin=t.origin)
     return sizes
 
 
@@ -56,10 +61,8 @@ def evaluate(
         raise InputError(f"no value for input {missing[0]!r}", node=missing[0])
     arrays = {n.name: np.asarray(feeds[n.name], n.type.dtype) for n in inputs}
     if sizes is None:
-        bound = {n: t for n, t in graph.inputs.items() if n in feeds}
-        sizes = bind_sizes(
-            [(n, t.shape) for n, t in bound.items()], [np.asarray(feeds[n], t.dtype) for n, t in bound.items()]
-        )
+        bound = [t for n, t in graph.inputs.items() if n in feeds]
+        sizes = bind_sizes(bound, [np.asarray(feeds[t.name], t.dtype).shape for t in bound])
     values: dict[int, Array] = {}
     with np.errstate(all="ignore"):
         for node in nodes:

@@ -184,6 +184,18 @@ def test_run_batches_is_the_loop_over_calls(dtype: str) -> None:
         np.testing.assert_array_equal(results[0][1][name], results[1][1][name])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_rows_of_a_batch_are_collected_by_several_threads(dtype: str) -> None:
+    g = gx.Graph("wide")
+    x, y = g.input("x", ("n", 4000), dtype), g.input("y", ("n",), "int64")
+    exe = gx.compile([x, y], {"sum": gx.sum(gx.tanh(gx.astype(x, "float32") / 7), 1), "y": y + 1}, threads=4)
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 9, (1000, 4000)).astype(dtype), rng.integers(0, 9, 1000)
+    found = exe.run_batches([a, b], 300, shuffle=True, seed=1)
+    np.testing.assert_allclose(found["sum"], np.tanh(a / np.float32(7)).sum(1), 1e-4)
+    np.testing.assert_array_equal(found["y"], b + 1)
+
+
 def test_run_batches_converts_drops_and_refuses() -> None:
     g = gx.Graph("batches")
     x, s = g.input("x", ("n", 2)), g.input("s", (2,))

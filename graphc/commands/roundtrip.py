@@ -20,6 +20,7 @@ from graphc.executable import Executable
 from graphc.file.store import load, save
 from graphc.ir import dims
 from graphc.ir.state import Array
+from graphc.reference import bind_sizes
 
 Results = list[Array]  # outputs, then the state that is updated
 CLOSE = {"float32": 1e-4, "float64": 1e-9}  # what ONNX Runtime may differ by, of the largest element, 1 at least
@@ -128,7 +129,7 @@ def _c(exe: Any, given: Results, directory: Path) -> Results:
     exe.export_c(directory / "c", name="model")
     (file,) = [p for p in (directory / "c").iterdir() if p.suffix in (".so", ".dylib", ".dll")]
     library = ctypes.CDLL(str(file))
-    plan = exe.plan_for(exe._bind([a.shape for a in given]))
+    plan = exe.plan_for(bind_sizes(exe.program.arguments, [a.shape for a in given]))
     sizes = [ctypes.c_int64(plan.sizes[name]) for name in exe.program.symbols]
     made = [np.empty(s, t.dtype) for s, t in zip(plan.shapes, exe.program.results, strict=True)]
     library.model_workspace_bytes.restype = ctypes.c_int64

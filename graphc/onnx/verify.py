@@ -98,7 +98,7 @@ def distance(a: Array, b: Array) -> float:
 
 
 def _sizes(program: Program, arrays: Sequence[Array]) -> dict[str, int]:
-    return bind_sizes([(t.name, t.shape) for t in program.arguments], arrays)
+    return bind_sizes(program.arguments, [a.shape for a in arrays])
 
 
 def _feeds(program: Program, state: Mapping[str, Array], given: Any) -> Iterator[list[Array]]:
