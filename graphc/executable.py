@@ -301,7 +301,7 @@ class Executable:
 
     # ---- inside other compiled code
 
-    @cached_property
+    @property
     def address(self) -> int:
         """The kernel's address, ``int64 f(void **in, void **out, const int64_t *dims, void **state, void *work)``.
 
@@ -316,7 +316,7 @@ class Executable:
         """The table of state that the kernel at `address` takes."""
         return self.bound.state_address
 
-    @cached_property
+    @property
     def cfunc(self) -> Any:
         """The kernel at `address` as a ctypes function of five integers."""
         return ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 5)(self.address)
