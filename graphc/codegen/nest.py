@@ -147,8 +147,8 @@ class Nest:
             return False
         operands = [access.index for s in inside for access in s.operands]
         targets = [s.target for s in inside if s not in loop.folds]
-        last = {index[-1].level for index in (*operands, *targets) if index}
-        return level in last and level - 1 not in last
+        moving = [index for index in (*operands, *targets) if any(ix.level == level for ix in index)]
+        return bool(moving) and all(index[-1].level == level for index in moving)
 
     def start(self, fold: Statement, depth: int) -> None:
         """The identity of a reduction, in its scalar or all over its accumulator."""
