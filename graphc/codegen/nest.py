@@ -35,7 +35,7 @@ from graphc.schedule.stages import is_function, statements_in
 
 SHORT = {"float32": "f32", "float64": "f64", "int32": "i32", "int64": "i64", "uint8": "u8", "bool": "bool"}
 LETTERS = "abcdefgh"
-FEW = 7  # steps of an inner loop: up to here LLVM takes several rows at a time without gathers
+FEW = {4: 8, 8: 7}  # bytes of an element -> steps of an inner loop that LLVM takes for several rows without gathers
 UNROLLED = 128  # steps of an inner loop that LLVM may unroll
 
 
@@ -143,7 +143,8 @@ class Nest:
     def runs_along(loop: Loop, level: int) -> bool:
         """True for a short loop along memory, which LLVM would unroll, to gather and scatter across the loop around."""
         inside = list(statements_in(loop))
-        if not isinstance(loop.size, int) or not FEW < loop.size <= UNROLLED or any(map(is_function, inside)):
+        few = FEW.get(inside[0].node.type.dtype.itemsize, 0) if inside else 0
+        if not isinstance(loop.size, int) or not few < loop.size <= UNROLLED or any(map(is_function, inside)):
             return False
         operands = [access.index for s in inside for access in s.operands]
         targets = [s.target for s in inside if s not in loop.folds]
