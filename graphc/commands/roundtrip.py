@@ -15,15 +15,14 @@ import numpy as np
 
 from graphc.binding import arrange, convert
 from graphc.commands.words import arrays, chosen, listed, printable
-from graphc.errors import CompileError, ExportError, InputError, InputIndexError, InputShapeError
+from graphc.errors import CompileError, ExportError, InputError
 from graphc.executable import Executable
 from graphc.file.store import load, save
-from graphc.ir import dims
 from graphc.ir.state import Array
+from graphc.onnx.verify import TOLERANCE, made_up, session
 from graphc.reference import bind_sizes
 
 Results = list[Array]  # outputs, then the state that is updated
-CLOSE = {"float32": 1e-4, "float64": 1e-9}  # what ONNX Runtime may differ by, of the largest element, 1 at least
 
 
 def roundtrip(options: Any) -> int:
@@ -47,23 +46,14 @@ def roundtrip(options: Any) -> int:
 
 
 def _given(exe: Executable, options: Any) -> Results:
-    """Arrays from the command line, or made up: floats between 0.1 and 0.9, integers 0 or 1, 0 where 1 is too much."""
+    """Arrays from the command line, or made up."""
     inputs = list(exe.inputs.values())
     if options.arrays:
         mine = [word for word in options.arrays if word.startswith(tuple(f"{n}=" for n in exe.inputs))]
         return [convert(t, a) for t, a in zip(inputs, arrange(inputs, (), arrays(exe, mine)), strict=True)]
-    sizes = dict.fromkeys(exe.program.symbols, options.size)
-    rng, made = np.random.default_rng(0), []
-    for t in inputs:
-        shape = tuple(dims.evaluate(s, sizes) for s in t.shape)
-        values = rng.uniform(0.1, 0.9, shape) if t.dtype.kind == "f" else rng.integers(0, 2, shape)
-        made.append(np.asarray(values).astype(t.dtype))
-    try:
-        exe(*made)
-    except InputIndexError:
-        made = [a if a.dtype.kind == "f" else np.zeros_like(a) for a in made]
-    except InputShapeError as error:
-        raise InputError(f"{error.message}; choose another --size, or pass arrays") from None
+    made = made_up(exe.program, exe.graph.state.storage, dict.fromkeys(exe.program.symbols, options.size))
+    if made is None:
+        raise InputError(f"inputs of size {options.size} do not fit together; choose another --size, or pass arrays")
     return made
 
 
@@ -81,7 +71,7 @@ def _compare(way: str, exe: Executable, given: Results) -> tuple[str, bool]:
         return "the same bits", True
     apart = [_distance(a, b) for a, b in zip(found, expected, strict=True)]
     ulps, share = max(u for u, _ in apart), max(s for _, s in apart)
-    most = [CLOSE.get(b.dtype.name, 0.0) for b in expected]
+    most = [TOLERANCE.get(b.dtype.name, 0.0) for b in expected]
     close = way == "onnx" and all(s <= m for (_, s), m in zip(apart, most, strict=True))
     return f"{'' if close else 'DIFFERS: '}{ulps:.0f} ulp, {share:.1e} of the largest element", close
 
@@ -172,14 +162,11 @@ def _onnx(exe: Any, given: Results, directory: Path) -> Results:
         runtime = import_module("onnxruntime")
     except ImportError:
         raise ExportError('ONNX Runtime is missing: pip install "graphc[onnx]"') from None
-    options = runtime.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC  # others lose float64
     try:
-        session = runtime.InferenceSession(str(directory / "model.onnx"), options, providers=["CPUExecutionProvider"])
+        running = session(runtime, str(directory / "model.onnx"), double=True)
     except Exception as error:  # the runtime has no base class of its errors
         raise ExportError(f"ONNX Runtime refuses the model: {error}") from None
-    made: Sequence[Any] = session.run(None, dict(zip([i.name for i in session.get_inputs()], given, strict=True)))
+    made: Sequence[Any] = running.run(None, dict(zip([i.name for i in running.get_inputs()], given, strict=True)))
     return [np.asarray(a) for a in made]
 
 

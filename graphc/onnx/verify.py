@@ -42,8 +42,11 @@ def check(built: Built, data: bytes, program: Program, state: Mapping[str, Array
         compare(built, running, program, state, arrays)
 
 
-def session(runtime: Any, data: bytes, double: bool) -> Any:
-    """ONNX Runtime on the CPU. Its further optimisations put float64 factors into float32 attributes."""
+def session(runtime: Any, data: bytes | str, double: bool) -> Any:
+    """A model's bytes or path in ONNX Runtime on the CPU.
+
+    With ``double`` its further optimisations are off: they put float64 factors into float32 attributes.
+    """
     options = runtime.SessionOptions()
     options.log_severity_level = 4
     if double:
@@ -114,7 +117,7 @@ def _feeds(program: Program, state: Mapping[str, Array], given: Any) -> Iterator
     choices = [{name: 3 + k for k, name in enumerate(symbols)}, *(dict.fromkeys(symbols, n) for n in TRIED)]
     fitting = 0
     for sizes in choices:
-        arrays = _made_up(program, state, sizes)
+        arrays = made_up(program, state, sizes)
         if arrays is not None and fitting < 2:
             fitting += 1
             yield arrays
@@ -124,7 +127,7 @@ def _feeds(program: Program, state: Mapping[str, Array], given: Any) -> Iterator
         raise ExportError("no made-up inputs fit this program; pass verify=[arrays], as in a call, or verify=False")
 
 
-def _made_up(program: Program, state: Mapping[str, Array], sizes: dict[str, int]) -> list[Array] | None:
+def made_up(program: Program, state: Mapping[str, Array], sizes: dict[str, int]) -> list[Array] | None:
     """Arrays of these sizes that the program takes: floats between 0.1 and 0.9, integers 0 or 1, else 0."""
     try:
         for node in program.source.nodes:
@@ -148,4 +151,4 @@ def _made_up(program: Program, state: Mapping[str, Array], sizes: dict[str, int]
     return None
 
 
-__all__ = ["check", "compare", "distance", "session"]
+__all__ = ["TOLERANCE", "check", "compare", "distance", "made_up", "session"]
