@@ -128,8 +128,7 @@ class Nest:
         span = self.size(loop.size) if whole else "lo, hi"
         if depth > 1 and self.runs_along(loop, depth - 1):
             span = f"unknown({span})"
-        blocks = Blocks(self, loop)
-        if depth == 1 and blocks.gain:
+        if depth == 1 and (blocks := Blocks(self, loop)).gain:
             blocks.write(f"0, {span}" if whole else span, loads)
         else:
             self.put(depth, f"for i{depth - 1} in range({span}):")

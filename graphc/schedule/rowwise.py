@@ -49,6 +49,8 @@ def row_products(plan: Schedule, outer: Loop, inner: Loop) -> Iterator[RowProduc
             continue
         if sum(a.root == source for s in statements_in(outer) for a in s.operands) > 1:
             continue
+        if {plan.graph.nodes[a.root].type.dtype for a in times.operands} != {fold.node.type.dtype}:
+            continue
         for matrix, vector in (times.operands, times.operands[::-1]):
             steps = strides(plan, matrix)
             if steps is None or matrix.root in made or set(steps) != {0, 1} or steps[1] != 1:
