@@ -7,12 +7,13 @@ lowered in one walk and optimised once; any other goes Numba's own way.
 from __future__ import annotations
 
 import ast
+from functools import cache
 from typing import Any
 
 import llvmlite.binding as ll
 from llvmlite import ir
+from numba.core import types
 from numba.core.bytecode import FunctionIdentity
-from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder, _LowerResult
 from numba.core.compiler_machinery import AnalysisPass, LoweringPass, PassManager, register_pass
 from numba.core.environment import Environment
@@ -24,30 +25,40 @@ from numba.core.untyped_passes import ExtractByteCode
 from graphc.codegen.lower import Lowering, Typed, Unlowered
 
 
-class _Library(JITCodeLibrary):  # type: ignore[misc]
-    """Machine code of a kernel, optimised once. Nothing in it counts references, unless Python calls it."""
+class _Once:
+    """What a library of Numba's does otherwise for a kernel: it is optimised once.
+
+    Twice would give other vectors, and so another order of sums. Nothing in it counts references, unless Python calls
+    it.
+    """
 
     counts = False
 
-    def add_linking_library(self, library: Any) -> None:
+    def add_linking_library(self: Any, library: Any) -> None:
         if self.counts or library is not rtsys.library:
-            super().add_linking_library(library)
+            super().add_linking_library(library)  # type: ignore[misc]
 
-    def _optimize_functions(self, ll_module: Any) -> None:
+    def _optimize_functions(self: Any, ll_module: Any) -> None:
         ll_module.data_layout = self._codegen._data_layout
 
-    def _optimize_final_module(self) -> None:
+    def _optimize_final_module(self: Any) -> None:
         builder = self._codegen._pass_builder()
         builder.getModulePassManager().run(self._final_module, builder)
 
-    def serialize_using_object_code(self) -> Any:
+    def serialize_using_object_code(self: Any) -> Any:
         """Numba keeps the code as LLVM's too, for callers that inline it. Who calls by address needs names alone."""
         if self.counts:
-            return super().serialize_using_object_code()
+            return super().serialize_using_object_code()  # type: ignore[misc]
         self._ensure_finalized()
         names = [f.name for f in self._final_module.functions if not f.is_declaration]
         text = "".join(f'define void @"{name}"() {{ ret void }}\n' for name in names)
         return self.name, "object", (self._get_compiled_object(), ll.parse_assembly(text).as_bitcode())
+
+
+@cache
+def _library(kind: type) -> Any:
+    """Numba's class of libraries, for this process or for an object file, but optimised once."""
+    return type("Library", (_Once, kind), {})
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
@@ -64,7 +75,8 @@ class _LowerKernel(LoweringPass):  # type: ignore[misc]
         tree = getattr(identity.func, "tree", None)
         if tree is None or state.return_type is None:
             raise Unlowered("no syntax tree, or no type of the result")
-        library = _Library(target.codegen(), identity.func_qualname)
+        codegen = target.codegen()
+        library = _library(codegen._library_class)(codegen, identity.func_qualname)
         library.enable_object_caching()
         library.counts = not flags.no_cpython_wrapper
         described = PythonFunctionDescriptor(
@@ -86,8 +98,10 @@ class _LowerKernel(LoweringPass):  # type: ignore[misc]
             environment = Environment.from_fndesc(described)
             if not flags.no_cpython_wrapper:
                 target.create_cpython_wrapper(library, described, environment, helper, flags.release_gil)
-        entry = target.get_executable(library, described, environment)
-        target.insert_user_function(entry, described, [library])
+        entry = None
+        if not flags.no_compile:
+            entry = target.get_executable(library, described, environment)
+            target.insert_user_function(entry, described, [library])
         state.library = library
         state.cr = _LowerResult(described, helper, cfunc=entry, env=environment)
         return True
@@ -132,11 +146,15 @@ def _c_form(target: Any, module: Any, function: Any, described: Any) -> None:
     """The same function in C's calling convention; kernels raise nothing."""
     convention = target.call_conv
     arguments = [target.get_value_type(kind) for kind in described.argtypes]
-    kind = ir.FunctionType(target.get_value_type(described.restype), arguments)
+    empty = described.restype == types.none
+    kind = ir.FunctionType(ir.VoidType() if empty else target.get_value_type(described.restype), arguments)
     form = ir.Function(module, kind, described.llvm_cfunc_wrapper_name)
     builder = ir.IRBuilder(form.append_basic_block("entry"))
     _, result = convention.call_function(builder, function, described.restype, described.argtypes, form.args)
-    builder.ret(result)
+    if empty:
+        builder.ret_void()
+    else:
+        builder.ret(result)
 
 
 class Compiler(CompilerBase):  # type: ignore[misc]
