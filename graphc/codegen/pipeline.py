@@ -1,13 +1,16 @@
 """Numba's compiler with a short way for kernels.
 
-`Compiler` is a pipeline for ``numba.njit(pipeline_class=...)``: a function that `codegen.lower` knows all forms of is
-lowered in one walk and optimised once; any other goes Numba's own way.
+`Short` is a pipeline for ``numba.njit(pipeline_class=...)``: a function that `codegen.lower` knows all forms of is
+lowered in one walk and optimised once. For any other, `Compiler` goes Numba's own way.
 """
 
 from __future__ import annotations
 
 import ast
+import inspect
+import textwrap
 from functools import cache
+from types import CodeType
 from typing import Any
 
 import llvmlite.binding as ll
@@ -63,7 +66,7 @@ def _library(kind: type) -> Any:
 
 @register_pass(mutates_CFG=True, analysis_only=False)
 class _LowerKernel(LoweringPass):  # type: ignore[misc]
-    """From the syntax tree of a function, its attribute ``tree``, to machine code."""
+    """From the syntax tree of a function, its attribute ``tree`` or else what its file says, to machine code."""
 
     _name = "graphc_lower_kernel"
 
@@ -72,9 +75,9 @@ class _LowerKernel(LoweringPass):  # type: ignore[misc]
 
     def run_pass(self, state: Any) -> bool:
         identity, target, flags = state.func_id, state.targetctx, state.flags
-        tree = getattr(identity.func, "tree", None)
-        if tree is None or state.return_type is None:
-            raise Unlowered("no syntax tree, or no type of the result")
+        if state.return_type is None:
+            raise Unlowered("no type of the result")
+        tree = getattr(identity.func, "tree", None) or tree_of(identity.func)
         codegen = target.codegen()
         library = _library(codegen._library_class)(codegen, identity.func_qualname)
         library.enable_object_caching()
@@ -107,19 +110,14 @@ class _LowerKernel(LoweringPass):  # type: ignore[misc]
         return True
 
 
-@register_pass(mutates_CFG=False, analysis_only=True)
-class _BeginAnew(AnalysisPass):  # type: ignore[misc]
-    """Numba's own way begins. It takes what the short way raised for an error of typing, which it is not."""
-
-    _name = "graphc_begin_anew"
-
-    def __init__(self) -> None:
-        AnalysisPass.__init__(self)
-
-    def run_pass(self, state: Any) -> bool:
-        state.status.fail_reason = None
-        ExtractByteCode().run_pass(state)
-        return False
+def tree_of(function: Any) -> ast.FunctionDef:
+    """The syntax tree of a function; OSError where its file is not there, or no longer what was imported."""
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    (code,) = (c for c in compile(ast.Module([tree], []), "", "exec").co_consts if isinstance(c, CodeType))
+    if (code.co_code, code.co_consts) != (function.__code__.co_code, function.__code__.co_consts):
+        raise OSError(f"{function.__code__.co_filename} has changed since it was imported")
+    assert isinstance(tree, ast.FunctionDef)
+    return tree
 
 
 def _body(state: Any, tree: ast.FunctionDef, function: Any, described: Any) -> Any:
@@ -157,8 +155,8 @@ def _c_form(target: Any, module: Any, function: Any, described: Any) -> None:
         builder.ret(result)
 
 
-class Compiler(CompilerBase):  # type: ignore[misc]
-    """The short way, and Numba's own where that does not know a form."""
+class Short(CompilerBase):  # type: ignore[misc]
+    """The short way; `Unlowered` where it does not know a form."""
 
     def compile_extra(self, func: Any) -> Any:
         """As Numba's, without a look at the bytecode, which the short way has no need of."""
@@ -171,8 +169,30 @@ class Compiler(CompilerBase):  # type: ignore[misc]
         short.add_pass(_LowerKernel, "lower a kernel")
         short.add_pass(NoPythonBackend, "hand over the result")
         short.finalize()
+        return [short]
+
+
+@register_pass(mutates_CFG=False, analysis_only=True)
+class _BeginAnew(AnalysisPass):  # type: ignore[misc]
+    """Numba's own way begins. It takes what the short way raised for an error of typing, which it is not."""
+
+    _name = "graphc_begin_anew"
+
+    def __init__(self) -> None:
+        AnalysisPass.__init__(self)
+
+    def run_pass(self, state: Any) -> bool:
+        state.status.fail_reason = None
+        ExtractByteCode().run_pass(state)
+        return False
+
+
+class Compiler(Short):
+    """The short way, and Numba's own where that does not know a form."""
+
+    def define_pipelines(self) -> list[Any]:
         usual = PassManager("nopython")
         usual.add_pass(_BeginAnew, "begin anew")
         usual.passes.extend(DefaultPassBuilder.define_nopython_pipeline(self.state).passes)
         usual.finalize()
-        return [short, usual]
+        return [*super().define_pipelines(), usual]

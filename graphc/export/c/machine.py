@@ -1,8 +1,8 @@
 """From kernels to one object file: each function is compiled for the processor asked for, LLVM links and emits.
 
-Every function is a module of its own, lowered and optimised as it is in process, and the modules are joined only afterwards, so on
-the same processor the code computes the same bits. What Numba adds for Python falls away when all but the kernels'
-entries is made internal.
+Every function is a module of its own, lowered and optimised as it is in process, and the modules are joined only
+afterwards, so on the same processor the code computes the same bits. What Numba adds for Python falls away when all but
+the kernels' entries is made internal.
 """
 
 from __future__ import annotations
@@ -106,7 +106,9 @@ class _Linker:
         cpu_target.options.parse_as_flags(flags, {"nopython": True} | numba_options(fastmath))
         flags.no_cpython_wrapper = flags.no_compile = True
         args, result = sigutils.normalize_signature(signature)
-        made = compile_extra(cpu_target.typing_context, self.context, function, args, result, flags, {}, pipeline_class=Compiler)
+        made = compile_extra(
+            cpu_target.typing_context, self.context, function, args, result, flags, {}, pipeline_class=Compiler
+        )
         module = ll.parse_bitcode(made.library.emit_bitcode())
         module.get_function(made.fndesc.llvm_cfunc_wrapper_name).name = symbol
         self.modules.append(module)
