@@ -67,6 +67,13 @@ class RandomGraph:
         return "\n".join(lines)
 
 
+def gradient_of_a_product() -> gx.Executable:
+    """A small graph whose result tells in which order LLVM has multiplied and added."""
+    g = gx.Graph("product", float_dtype="float64")
+    x, y = g.input("x", ("n",), "float64"), g.input("y", (), "float64")
+    return gx.compile([x, y], gx.grad(gx.prod(y * x), [x, y]))
+
+
 UNARY = [
     "gx.tanh({0})",
     "gx.exp(-{0} * {0})",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from c_library import STRICT, CLibrary, assert_same_bits, classifier, compiler, flat, guarded, run
-from random_graphs import SIZES, random_graph
+from random_graphs import SIZES, gradient_of_a_product, random_graph
 from test_cli import write_images
 from test_examples import EXAMPLES
 from test_examples import example as example_module
@@ -314,6 +314,17 @@ def test_random_graphs(seeds: range, cpu: str, tmp_path: Path) -> None:
     for seed in seeds:
         for dtype in ("float64", "float32")[: len(seeds)]:
             assert check_random_graph(seed, dtype, cpu, tmp_path / f"{dtype}{seed}") >= 1
+
+
+def test_sums_have_the_order_of_the_executable(tmp_path: Path) -> None:
+    """LLVM may reorder them, and does where it optimises a loop otherwise."""
+    compiler()
+    exe = gradient_of_a_product()
+    exe.export_c(tmp_path / "p", name="p")
+    library = CLibrary(tmp_path / "p", "p")
+    for n in range(1, 40):
+        arrays = np.random.default_rng(n).uniform(0.3, 1.7, n), np.array(0.7)
+        assert_same_bits(library.call(exe, "", *arrays), flat(exe(*arrays)), f"n = {n}")
 
 
 def runs_here(cpu: str) -> bool:

@@ -21,7 +21,7 @@ import pytest
 from data import make_golden
 from example_networks import EXAMPLES, LONG, executables_of, feeds
 from killing import killed_at_random
-from random_graphs import SIZES, random_graph
+from random_graphs import SIZES, gradient_of_a_product, random_graph
 from test_file import same
 from test_file_refusals import hostile_names
 
@@ -153,6 +153,28 @@ def test_every_network_of_the_examples(name: str, tmp_path: Path, monkeypatch: p
             arrays = feeds(exe, size)
             same_results(run(*arrays), exe(*arrays))
         same_state(module, exe.graph)
+
+
+def test_sums_have_the_order_of_the_executable(tmp_path: Path) -> None:
+    """LLVM may reorder them, and does where it optimises a loop otherwise."""
+    exe = gradient_of_a_product()
+    run, _ = exported(exe, tmp_path / "p.py")
+    for n in range(1, 40):
+        x = np.random.default_rng(n).uniform(0.3, 1.7, n)
+        same_results(run(x, 0.7), exe(x, 0.7))
+
+
+def test_a_file_that_changed_before_the_first_call_is_not_taken_for_the_module(tmp_path: Path) -> None:
+    """The kernel is compiled from the text of the file."""
+    g = gx.Graph("g", float_dtype="float64")
+    x = g.input("x", ("n",), "float64")
+    run, _ = exported(gx.compile([x], x + 2.0), tmp_path / "c.py")
+    gx.compile([x], x + 3.0).export_python(tmp_path / "c.py")
+    with pytest.raises(OSError, match=r"c\.py has changed since it was imported"):
+        run(np.ones(3))
+    (tmp_path / "c.py").unlink()
+    with pytest.raises(OSError):
+        run(np.ones(3))
 
 
 def test_relaxed_arithmetic_is_relaxed_there_too(tmp_path: Path) -> None:
@@ -452,7 +474,7 @@ def test_the_prelude_is_short_and_fixed() -> None:
     g = gx.Graph("g")
     x = g.input("x", ("n",))
     small, other = (module_source(gx.compile([x], out)) for out in (x + 1.0, gx.tanh(x)))
-    assert small.count("\n") < 500
+    assert small.count("\n") < 1000
     texts = [dict(_definitions(s)) for s in (small, other)]
     common = set(texts[0]) & set(texts[1]) - {"kernel", "sizes", "g"}
     assert len(common) > 10 and all(texts[0][n] == texts[1][n] for n in common)

@@ -1,18 +1,22 @@
 """Numba's compiler with a short way for kernels.
 
-`Compiler` is a pipeline for ``numba.njit(pipeline_class=...)``: a function that `codegen.lower` knows all forms of is
-lowered in one walk and optimised once; any other goes Numba's own way.
+`Short` is a pipeline for ``numba.njit(pipeline_class=...)``: a function that `codegen.lower` knows all forms of is
+lowered in one walk and optimised once. For any other, `Compiler` goes Numba's own way.
 """
 
 from __future__ import annotations
 
 import ast
+import inspect
+import textwrap
+from functools import cache
+from types import CodeType
 from typing import Any
 
 import llvmlite.binding as ll
 from llvmlite import ir
+from numba.core import types
 from numba.core.bytecode import FunctionIdentity
-from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder, _LowerResult
 from numba.core.compiler_machinery import AnalysisPass, LoweringPass, PassManager, register_pass
 from numba.core.environment import Environment
@@ -24,35 +28,45 @@ from numba.core.untyped_passes import ExtractByteCode
 from graphc.codegen.lower import Lowering, Typed, Unlowered
 
 
-class _Library(JITCodeLibrary):  # type: ignore[misc]
-    """Machine code of a kernel, optimised once. Nothing in it counts references, unless Python calls it."""
+class _Once:
+    """What a library of Numba's does otherwise for a kernel: it is optimised once.
+
+    Twice would give other vectors, and so another order of sums. Nothing in it counts references, unless Python calls
+    it.
+    """
 
     counts = False
 
-    def add_linking_library(self, library: Any) -> None:
+    def add_linking_library(self: Any, library: Any) -> None:
         if self.counts or library is not rtsys.library:
-            super().add_linking_library(library)
+            super().add_linking_library(library)  # type: ignore[misc]
 
-    def _optimize_functions(self, ll_module: Any) -> None:
+    def _optimize_functions(self: Any, ll_module: Any) -> None:
         ll_module.data_layout = self._codegen._data_layout
 
-    def _optimize_final_module(self) -> None:
+    def _optimize_final_module(self: Any) -> None:
         builder = self._codegen._pass_builder()
         builder.getModulePassManager().run(self._final_module, builder)
 
-    def serialize_using_object_code(self) -> Any:
+    def serialize_using_object_code(self: Any) -> Any:
         """Numba keeps the code as LLVM's too, for callers that inline it. Who calls by address needs names alone."""
         if self.counts:
-            return super().serialize_using_object_code()
+            return super().serialize_using_object_code()  # type: ignore[misc]
         self._ensure_finalized()
         names = [f.name for f in self._final_module.functions if not f.is_declaration]
         text = "".join(f'define void @"{name}"() {{ ret void }}\n' for name in names)
         return self.name, "object", (self._get_compiled_object(), ll.parse_assembly(text).as_bitcode())
 
 
+@cache
+def _library(kind: type) -> Any:
+    """Numba's class of libraries, for this process or for an object file, but optimised once."""
+    return type("Library", (_Once, kind), {})
+
+
 @register_pass(mutates_CFG=True, analysis_only=False)
 class _LowerKernel(LoweringPass):  # type: ignore[misc]
-    """From the syntax tree of a function, its attribute ``tree``, to machine code."""
+    """From the syntax tree of a function, its attribute ``tree`` or else what its file says, to machine code."""
 
     _name = "graphc_lower_kernel"
 
@@ -61,10 +75,11 @@ class _LowerKernel(LoweringPass):  # type: ignore[misc]
 
     def run_pass(self, state: Any) -> bool:
         identity, target, flags = state.func_id, state.targetctx, state.flags
-        tree = getattr(identity.func, "tree", None)
-        if tree is None or state.return_type is None:
-            raise Unlowered("no syntax tree, or no type of the result")
-        library = _Library(target.codegen(), identity.func_qualname)
+        if state.return_type is None:
+            raise Unlowered("no type of the result")
+        tree = getattr(identity.func, "tree", None) or tree_of(identity.func)
+        codegen = target.codegen()
+        library = _library(codegen._library_class)(codegen, identity.func_qualname)
         library.enable_object_caching()
         library.counts = not flags.no_cpython_wrapper
         described = PythonFunctionDescriptor(
@@ -86,26 +101,23 @@ class _LowerKernel(LoweringPass):  # type: ignore[misc]
             environment = Environment.from_fndesc(described)
             if not flags.no_cpython_wrapper:
                 target.create_cpython_wrapper(library, described, environment, helper, flags.release_gil)
-        entry = target.get_executable(library, described, environment)
-        target.insert_user_function(entry, described, [library])
+        entry = None
+        if not flags.no_compile:
+            entry = target.get_executable(library, described, environment)
+            target.insert_user_function(entry, described, [library])
         state.library = library
         state.cr = _LowerResult(described, helper, cfunc=entry, env=environment)
         return True
 
 
-@register_pass(mutates_CFG=False, analysis_only=True)
-class _BeginAnew(AnalysisPass):  # type: ignore[misc]
-    """Numba's own way begins. It takes what the short way raised for an error of typing, which it is not."""
-
-    _name = "graphc_begin_anew"
-
-    def __init__(self) -> None:
-        AnalysisPass.__init__(self)
-
-    def run_pass(self, state: Any) -> bool:
-        state.status.fail_reason = None
-        ExtractByteCode().run_pass(state)
-        return False
+def tree_of(function: Any) -> ast.FunctionDef:
+    """The syntax tree of a function; OSError where its file is not there, or no longer what was imported."""
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    (code,) = (c for c in compile(ast.Module([tree], []), "", "exec").co_consts if isinstance(c, CodeType))
+    if (code.co_code, code.co_consts) != (function.__code__.co_code, function.__code__.co_consts):
+        raise OSError(f"{function.__code__.co_filename} has changed since it was imported")
+    assert isinstance(tree, ast.FunctionDef)
+    return tree
 
 
 def _body(state: Any, tree: ast.FunctionDef, function: Any, described: Any) -> Any:
@@ -132,15 +144,19 @@ def _c_form(target: Any, module: Any, function: Any, described: Any) -> None:
     """The same function in C's calling convention; kernels raise nothing."""
     convention = target.call_conv
     arguments = [target.get_value_type(kind) for kind in described.argtypes]
-    kind = ir.FunctionType(target.get_value_type(described.restype), arguments)
+    empty = described.restype == types.none
+    kind = ir.FunctionType(ir.VoidType() if empty else target.get_value_type(described.restype), arguments)
     form = ir.Function(module, kind, described.llvm_cfunc_wrapper_name)
     builder = ir.IRBuilder(form.append_basic_block("entry"))
     _, result = convention.call_function(builder, function, described.restype, described.argtypes, form.args)
-    builder.ret(result)
+    if empty:
+        builder.ret_void()
+    else:
+        builder.ret(result)
 
 
-class Compiler(CompilerBase):  # type: ignore[misc]
-    """The short way, and Numba's own where that does not know a form."""
+class Short(CompilerBase):  # type: ignore[misc]
+    """The short way; `Unlowered` where it does not know a form."""
 
     def compile_extra(self, func: Any) -> Any:
         """As Numba's, without a look at the bytecode, which the short way has no need of."""
@@ -153,8 +169,30 @@ class Compiler(CompilerBase):  # type: ignore[misc]
         short.add_pass(_LowerKernel, "lower a kernel")
         short.add_pass(NoPythonBackend, "hand over the result")
         short.finalize()
+        return [short]
+
+
+@register_pass(mutates_CFG=False, analysis_only=True)
+class _BeginAnew(AnalysisPass):  # type: ignore[misc]
+    """Numba's own way begins. It takes what the short way raised for an error of typing, which it is not."""
+
+    _name = "graphc_begin_anew"
+
+    def __init__(self) -> None:
+        AnalysisPass.__init__(self)
+
+    def run_pass(self, state: Any) -> bool:
+        state.status.fail_reason = None
+        ExtractByteCode().run_pass(state)
+        return False
+
+
+class Compiler(Short):
+    """The short way, and Numba's own where that does not know a form."""
+
+    def define_pipelines(self) -> list[Any]:
         usual = PassManager("nopython")
         usual.add_pass(_BeginAnew, "begin anew")
         usual.passes.extend(DefaultPassBuilder.define_nopython_pipeline(self.state).passes)
         usual.finalize()
-        return [short, usual]
+        return [*super().define_pipelines(), usual]

@@ -6,11 +6,9 @@ one another, Numba's intrinsics, C functions declared by `c_function`, and by `c
 
 from __future__ import annotations
 
-import ast
 import inspect
 import pickle
 import sys
-import textwrap
 from functools import cache
 from types import FunctionType
 from typing import Any
@@ -22,6 +20,7 @@ from numba.core.registry import cpu_target
 
 from graphc.codegen.jit import entry_file, read_whole, write_whole
 from graphc.codegen.lower import Lowering, Typed
+from graphc.codegen.pipeline import tree_of
 
 WORD = ir.IntType(64)
 
@@ -59,8 +58,7 @@ class _Words(Lowering):
     """One function of a module, and those that it calls."""
 
     def __init__(self, module: Any, made: dict[FunctionType, Any], function: FunctionType, name: str) -> None:
-        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
-        assert isinstance(tree, ast.FunctionDef)
+        tree = tree_of(function)
         self.module, self.made = module, made
         made[function] = self.code = ir.Function(module, ir.FunctionType(WORD, [WORD] * len(tree.args.args)), name)
         builder = ir.IRBuilder(self.code.append_basic_block("entry"))

@@ -17,6 +17,7 @@ import numba
 import numpy as np
 
 from graphc.binding import fits
+from graphc.codegen.pipeline import Short
 from graphc.ir.state import Array, aligned_empty
 
 MOST_SPARE = 4  # workspaces kept for calls side by side
@@ -101,10 +102,9 @@ class Function:
     fastmath: bool = False
 
     def compile(self, cache: bool) -> Any:
-        """Numba's C callback of it. Numba keeps it on disk where ``cache`` is true."""
-        made = numba.cfunc(self.signature, cache=cache, error_model="numpy", boundscheck=False, fastmath=self.fastmath)(
-            self.body
-        )
+        """Numba's C callback of it, lowered the short way. Numba keeps it on disk where ``cache`` is true."""
+        options = {"error_model": "numpy", "boundscheck": False, "fastmath": self.fastmath}
+        made = numba.cfunc(self.signature, cache=cache, pipeline_class=Short, **options)(self.body)
         if self.symbol:
             ll.add_symbol(self.symbol, made.address)
         return made

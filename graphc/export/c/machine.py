@@ -1,8 +1,8 @@
-"""From kernels to one object file: Numba compiles each function for the processor asked for, LLVM links and emits.
+"""From kernels to one object file: each function is compiled for the processor asked for, LLVM links and emits.
 
-Every function is a module of its own, optimised as it is in process, and the modules are joined only afterwards, so on
-the same processor the code computes the same bits. What Numba adds for Python falls away when all but the kernels'
-entries is made internal.
+Every function is a module of its own, lowered and optimised as it is in process, and the modules are joined only
+afterwards, so on the same processor the code computes the same bits. What Numba adds for Python falls away when all but
+the kernels' entries is made internal.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import llvmlite.binding as ll
-from llvmlite import ir
-from numba.core import sigutils, types
+from numba.core import sigutils
 from numba.core.codegen import AOTCPUCodegen
 from numba.core.compiler import Flags, compile_extra
 from numba.core.compiler_lock import global_compiler_lock
@@ -23,6 +22,7 @@ from graphc.codegen import tiles
 from graphc.codegen.abi import PART_SIGNATURE, part_symbol
 from graphc.codegen.jit import define, numba_options
 from graphc.codegen.kernel import SIGNATURE, Kernel
+from graphc.codegen.pipeline import Compiler
 from graphc.errors import ExportError
 
 LEVELS = {  # x86-64 psABI, micro-architecture levels; of their features, those that decide how code is generated
@@ -67,7 +67,7 @@ class Entry:
 def emit_object(name: str, entries: Mapping[str, Entry], cpu: str) -> bytes:
     """An object file with a function ``int64 symbol(in, out, sizes, state, work)`` for each symbol of ``entries``.
 
-    The five arguments are pointers, as in `Kernel`. ExportError where code would need Python to run.
+    The five arguments are addresses, as in `Kernel`. ExportError where code would need Python to run.
     """
     with global_compiler_lock:
         codegen = _Codegen(cpu)
@@ -84,7 +84,6 @@ class _Linker:
     def __init__(self, context: Any, name: str) -> None:
         self.context, self.name = context, name
         self.codegen = context.codegen()
-        self.doors = self.codegen._create_empty_module(name)  # C forms of Numba's functions
         self.modules: list[Any] = []
         self.known: set[str] = set()
 
@@ -95,41 +94,27 @@ class _Linker:
                 self.add(product, text, "product", tiles.SIGNATURE, False)
         for source in kernel.parts:
             self.add(part_symbol(source), source, "nest", PART_SIGNATURE, fast)
-        self.add(symbol, kernel.source, "kernel", SIGNATURE, fast, pointers=True)
+        self.add(symbol, kernel.source, "kernel", SIGNATURE, fast)
 
-    def add(self, symbol: str, source: str, entry: str, signature: str, fastmath: bool, pointers: bool = False) -> None:
-        """Compiles a function and gives it a C form called ``symbol``, once."""
+    def add(self, symbol: str, source: str, entry: str, signature: str, fastmath: bool) -> None:
+        """Compiles a function, whose C form is called ``symbol``, once."""
         if symbol in self.known:
             return
         self.known.add(symbol)
         function = define(f"graphc_export_{len(self.known)}", source)[entry]
         flags = Flags()
         cpu_target.options.parse_as_flags(flags, {"nopython": True} | numba_options(fastmath))
-        flags.no_cpython_wrapper = flags.no_cfunc_wrapper = flags.no_compile = True
+        flags.no_cpython_wrapper = flags.no_compile = True
         args, result = sigutils.normalize_signature(signature)
-        made = compile_extra(cpu_target.typing_context, self.context, function, args, result, flags, {})
-        self.modules.append(ll.parse_bitcode(made.library.emit_bitcode()))
-        self._door(symbol, made, pointers)
-
-    def _door(self, symbol: str, made: Any, pointers: bool) -> None:
-        """``symbol`` calls Numba's function, which returns its value through a pointer; it raises nothing."""
-        word = ir.IntType(64)
-        convention, (result, args) = self.context.call_conv, (made.signature.return_type, made.signature.args)
-        callee = ir.Function(self.doors, convention.get_function_type(result, args), made.fndesc.llvm_func_name)
-        kind = ir.IntType(8).as_pointer() if pointers else word
-        returned = ir.VoidType() if result == types.none else self.context.get_value_type(result)
-        door = ir.Function(self.doors, ir.FunctionType(returned, [kind] * len(args)), symbol)
-        builder = ir.IRBuilder(door.append_basic_block())
-        given = [builder.ptrtoint(a, word) if pointers else a for a in door.args]
-        places = [builder.alloca(a.type.pointee) for a in callee.args[:2]]
-        builder.call(callee, [*places, *given])
-        if isinstance(returned, ir.VoidType):
-            builder.ret_void()
-        else:
-            builder.ret(builder.load(places[0]))
+        made = compile_extra(
+            cpu_target.typing_context, self.context, function, args, result, flags, {}, pipeline_class=Compiler
+        )
+        module = ll.parse_bitcode(made.library.emit_bitcode())
+        module.get_function(made.fndesc.llvm_cfunc_wrapper_name).name = symbol
+        self.modules.append(module)
 
     def emit(self, entries: frozenset[str]) -> bytes:
-        whole = ll.parse_assembly(str(self.doors))
+        whole = ll.parse_assembly(str(self.codegen._create_empty_module(self.name)))
         whole.data_layout = self.codegen._data_layout
         libm = ll.parse_assembly(LIBM)
         libm.triple, libm.data_layout = whole.triple, whole.data_layout
