@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import mmap
 import os
 import shutil
@@ -130,6 +131,14 @@ def flat(outputs: Any) -> list[np.ndarray]:
 def assert_same_bits(found: list[np.ndarray], expected: list[np.ndarray], what: str = "") -> None:
     for a, b in zip(found, expected, strict=True):
         assert a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == np.ascontiguousarray(b).tobytes(), what
+
+
+def whole(target: Path) -> None:
+    """Every file that was written is there, as it was written."""
+    lines = (target / "SHA256SUMS").read_text().splitlines()
+    assert {line[66:] for line in lines} | {"SHA256SUMS"} == set(os.listdir(target)) and len(lines) > 1
+    for line in lines:
+        assert hashlib.sha256((target / line[66:]).read_bytes()).hexdigest() == line[:64]
 
 
 def objects_of(*executables: gx.Executable) -> tuple[Library, bytes]:

@@ -11,12 +11,16 @@ import os, random, signal, sys, time
 import numpy as np, graphc as gx
 
 path, seed, count, pause = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+elements = int(sys.argv[5])
 g = gx.Graph("big")
-w = g.parameter("w", np.zeros(400_000, np.float32))
+w = g.parameter("w", np.zeros(elements, np.float32))
 x = g.input("x", ())
 exe = gx.compile([x], x + gx.sum(w), backend="numpy")
 KEEPING
 keep()
+began = time.perf_counter()
+keep()
+pause = max(pause, 2 * (time.perf_counter() - began))
 r, kept = random.Random(seed), 0
 for _ in range(count):
     hear, tell = os.pipe()
@@ -24,13 +28,14 @@ for _ in range(count):
     if not child:
         while True:
             kept += 1
-            g.state["w"] = np.full(400_000, kept, np.float32)
+            g.state["w"] = np.full(elements, kept, np.float32)
             keep()
             os.write(tell, b"x")
     os.close(tell)
     time.sleep(r.uniform(0, pause))
     os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status), "it ended before it was killed"
     done = kept
     while os.read(hear, 1):
         done += 1
@@ -42,13 +47,16 @@ print(int(kept), len(drafts))
 """
 
 
-def killed_at_random(keeping: str, path: Path, seed: int, count: int, pause: float = 0.1) -> None:
+def killed_at_random(
+    keeping: str, path: Path, seed: int, count: int, pause: float = 0.1, elements: int = 400_000
+) -> None:
     """``keeping`` defines ``keep()``, which writes ``exe`` to ``path``, and ``kept_there()``, the array w in the file.
 
-    Each process lives for at most ``pause`` seconds.
+    Each process lives for at most ``pause`` seconds, or twice what a write takes. The array has so many ``elements``.
     """
-    command = [sys.executable, "-c", KILLER.replace("KEEPING", keeping), *map(str, (path, seed, count, pause))]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    given = map(str, (path, seed, count, pause, elements))
+    command = [sys.executable, "-c", KILLER.replace("KEEPING", keeping), *given]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr[-2000:]
     saved, cut = map(int, done.stdout.split())
     assert saved > 0 and cut <= count  # writes went through, however busy the machine

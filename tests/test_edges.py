@@ -119,6 +119,12 @@ def moves(g: gx.Graph) -> Any:
     return [x], laid + cut + slopes
 
 
+def numbers_in_other_shapes(g: gx.Graph) -> Any:
+    x = g.input("x", ("n", "m"), "float64")
+    one = gx.reshape(g.constant(2.0), ("n", "m"))  # legal where both are 1 when called
+    return [x], [x + one, gx.sum(one), gx.reshape(one, ("m",)), gx.concat([one, x])]
+
+
 def normal(*shape: int) -> np.ndarray:
     return np.random.default_rng(7).normal(size=shape)
 
@@ -140,6 +146,7 @@ CASES: dict[str, tuple[Build, list[Any]]] = {
     "rows of -inf": (rows, [np.array([[1.0, 2, -np.inf, 0], [-np.inf] * 4])]),
     "random numbers": (draws, []),
     "moves": (moves, [normal(6)]),
+    "numbers in other shapes": (numbers_in_other_shapes, [normal(1, 1)]),
 }  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import subprocess
@@ -13,7 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from c_library import STRICT, CLibrary, classifier, compiler, objects_of, run
+from c_library import STRICT, CLibrary, classifier, compiler, objects_of, run, whole
+from killing import killed_at_random
 from random_graphs import random_graph
 from test_file_refusals import hostile_names
 
@@ -166,14 +166,6 @@ def test_an_export_is_replaced_whole_and_nothing_else_is(tmp_path: Path) -> None
         train.export_c(tmp_path / "no" / "where")
 
 
-def whole(target: Path) -> None:
-    """Every file that was written is there, as it was written."""
-    lines = (target / "SHA256SUMS").read_text().splitlines()
-    assert {line[66:] for line in lines} | {"SHA256SUMS"} == set(os.listdir(target)) and len(lines) > 1
-    for line in lines:
-        assert hashlib.sha256((target / line[66:]).read_bytes()).hexdigest() == line[:64]
-
-
 @pytest.mark.parametrize("kills", [6, pytest.param(200, marks=pytest.mark.nightly)])
 def test_a_kill_leaves_the_old_export_or_the_new_one(tmp_path: Path, kills: int) -> None:
     target, rng, seen = tmp_path / "model", np.random.default_rng(0), set()
@@ -197,6 +189,29 @@ for version in itertools.count():
     with replaced(sys.argv[1]) as draft:
         for k in range(6):
             pathlib.Path(draft, f"file{k}").write_bytes(f"{sys.argv[2]} {version} {k}".encode() * 5000)
+"""
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(200, marks=pytest.mark.nightly)])
+def test_a_kill_during_a_whole_export_leaves_the_old_or_the_new_one(tmp_path: Path, kills: int) -> None:
+    compiler()
+    killed_at_random(EXPORTING, tmp_path / "model", 0, kills, elements=1000)
+
+
+EXPORTING = f"""
+import pathlib, shutil, tempfile
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from c_library import CLibrary, whole
+
+def keep():
+    exe.export_c(path)
+
+def kept_there():
+    whole(pathlib.Path(path))
+    with tempfile.TemporaryDirectory() as folder:  # a library is loaded once from each path
+        shutil.copy(path + "/libmodel.so", folder)
+        library = CLibrary(pathlib.Path(folder))
+    return library.array(0).copy()
 """
 
 

@@ -74,9 +74,11 @@ def flat(result: Any) -> list[Any]:
     return result if isinstance(result, list) else [result]
 
 
-@pytest.mark.parametrize("count", [20, pytest.param(300, marks=pytest.mark.slow)])
-def test_legal_mutants_run_like_the_interpreter(count: int, tmp_path: Path) -> None:
-    command = [sys.executable, __file__, "3", str(count), str(tmp_path / "m.gx")]
+@pytest.mark.parametrize(
+    ("seed", "count"), [(3, 20), *(pytest.param(s, 300, marks=pytest.mark.slow) for s in (3, 4, 5, 6))]
+)
+def test_legal_mutants_run_like_the_interpreter(seed: int, count: int, tmp_path: Path) -> None:
+    command = [sys.executable, __file__, str(seed), str(count), str(tmp_path / "m.gx")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)  # apart, should one crash
     assert done.returncode == 0, done.stderr[-2000:]
     ran, wrong = json.loads(done.stdout)

@@ -114,7 +114,9 @@ def movement(graph: Graph, node: Node) -> IndexMap | None:
 
 
 def is_formula(node: Node) -> bool:
-    """True for a value that its index alone gives (iota, sizes): computed where it is read, never stored."""
+    """True for a value that its index alone gives (iota, sizes, a number): written where it is read, never stored."""
+    if node.op.name == "constant":
+        return node.type.shape == ()
     return node.op.kind is Kind.GENERATOR and not node.inputs
 
 

@@ -15,7 +15,7 @@ from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
 from graphc.ir.op import Kind
-from graphc.schedule.access import Access, is_alias, is_check
+from graphc.schedule.access import Access, is_alias, is_check, is_formula
 from graphc.schedule.fuse import fuse
 from graphc.schedule.plan import (
     Buffer,
@@ -120,10 +120,10 @@ def _leaves(plan: Schedule) -> None:
     names = [n.name for n in nodes if n.op.name in ("parameter", "variable") and n.id not in argument]
     names += [name for name in plan.updates if name not in names]
     plan.state = tuple(names)
-    plan.constants = tuple(n.id for n in nodes if n.op.name == "constant" and n.type.shape != ())
+    plan.constants = tuple(n.id for n in nodes if n.op.name == "constant" and not is_formula(n))
     number = {name: k for k, name in enumerate(names)}
     for node in nodes:
-        if node.op.kind is not Kind.LEAF or (node.op.name == "constant" and node.type.shape == ()):
+        if node.op.kind is not Kind.LEAF or is_formula(node):
             continue
         if node.id in argument:
             place = ("input", argument[node.id])
