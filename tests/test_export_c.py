@@ -15,11 +15,10 @@ import numpy as np
 import pytest
 from c_library import STRICT, CLibrary, assert_same_bits, classifier, compiler, flat, guarded, run
 from random_graphs import SIZES, gradient_of_a_product, random_graph
-from rounding import assert_as_near_as_float32
+from rounding import assert_as_near_as_rounding
 from test_cli import write_images
 from test_examples import EXAMPLES
 from test_examples import example as example_module
-from test_random_graphs import _condition
 
 import graphc as gx
 from graphc.demo.data import fashion_mnist
@@ -276,7 +275,7 @@ def _arrays(graph: Any, sizes: dict[str, int]) -> list[np.ndarray]:
 def check_random_graph(seed: int, dtype: str, cpu: str, folder: Path) -> tuple[int, list[float]]:
     """Compares the library with the executable, or for another processor with the interpreter, for several sizes.
 
-    How many of the sizes fit together, and bounds of float32 results.
+    How many of the sizes fit together, and how tight the bounds were.
     """
     graph = random_graph(seed, dtype)
     inputs, outputs = graph.build()
@@ -296,15 +295,8 @@ def check_random_graph(seed: int, dtype: str, cpu: str, folder: Path) -> tuple[i
         found = library.call(exe, "", *arrays)
         if cpu == "native":
             assert_same_bits(found, expected, f"seed {seed}, {sizes}")
-            continue
-        if dtype == "float32":
-            bounds += assert_as_near_as_float32(graph, arrays, found)
-            continue
-        feeds = {t.name: a for t, a in zip(inputs, arrays, strict=True)}
-        exact = evaluate(outputs, feeds)
-        for a, b, slack in zip(found, exact, _condition(outputs, feeds, exact, dtype), strict=True):
-            near = np.abs(a - b) <= 1e-12 * np.max(np.abs(b), initial=0.0) + 4 * slack + np.finfo(dtype).eps
-            assert np.all(near | (a == b) | (np.isnan(a) & np.isnan(b))), f"seed {seed}, {sizes}: {a} {b}"
+        else:
+            bounds += assert_as_near_as_rounding(graph, arrays, found)
     shutil.rmtree(folder)
     return ran, bounds
 
@@ -321,7 +313,7 @@ def test_random_graphs(seeds: range, cpu: str, tmp_path: Path) -> None:
             ran, more = check_random_graph(seed, dtype, cpu, tmp_path / f"{dtype}{seed}")
             assert ran >= 1
             bounds += more
-    assert np.quantile(bounds or [0.0], 0.9) < 1e-5  # what cancels or overflows in float32 is the exception
+    assert np.quantile(bounds or [0.0], 0.9) < 100  # where an ulp means much more, values cancel or overflow
 
 
 def test_the_bound_of_float32_finds_a_small_error() -> None:
@@ -330,9 +322,9 @@ def test_the_bound_of_float32_finds_a_small_error() -> None:
         inputs, outputs = graph.build()
         arrays = _arrays(graph, OTHER_SIZES[-1])
         found = evaluate(outputs, {t.name: a for t, a in zip(inputs, arrays, strict=True)})
-        assert_as_near_as_float32(graph, arrays, found)
+        assert_as_near_as_rounding(graph, arrays, found)
         with pytest.raises(AssertionError, match="output 0 of seed"):
-            assert_as_near_as_float32(graph, arrays, [found[0] * np.float32(1 + 2e-5), *found[1:]])
+            assert_as_near_as_rounding(graph, arrays, [found[0] * np.float32(1 + 2e-5), *found[1:]])
 
 
 def test_sums_have_the_order_of_the_executable(tmp_path: Path) -> None:
