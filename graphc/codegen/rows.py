@@ -16,14 +16,13 @@ from dataclasses import replace
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import types
 from numba.extending import intrinsic
 
-from graphc.codegen.vectors import ONE, WORD, ZERO, Vectors, least, pieces, vector_bytes
+from graphc.codegen.vectors import ONE, WORD, ZERO, Vectors, least, pieces, prefetch, vector_bytes
 
 ROWS = 8  # inner products at a time, at most
 STRIP = 8  # vectors of a sum that stay in registers
-FOR_READING, INTO_ALL_CACHES, OF_DATA = 0, 3, 1  # how LLVM's prefetch is asked
 
 
 class _Rows(Vectors):
@@ -59,7 +58,7 @@ class _Rows(Vectors):
             column = mul(k, lanes)
             added = self.step(builder, lines, x, column, sums, None)
             for line in lines:
-                self.prefetch(builder, at(line, [add(column, ahead)]))
+                prefetch(builder, at(line, [add(column, ahead)]))
             for phi, before, following in zip((k, *sums), (ZERO, *[zero] * tall), (add(k, ONE), *added), strict=True):
                 phi.add_incoming(before, start)
                 phi.add_incoming(following, body)
@@ -78,13 +77,6 @@ class _Rows(Vectors):
         factor = self.load(builder, builder.gep(x, [column]), mask)
         loaded = [self.load(builder, builder.gep(line, [column]), mask) for line in lines]
         return [self.call(builder, "fmuladd", self.vector, v, factor, s) for v, s in zip(loaded, sums, strict=True)]
-
-    def prefetch(self, builder: Any, at: Any) -> None:
-        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-        function = cgutils.get_or_insert_function(self.module, kind, "llvm.prefetch.p0")
-        how = (number(x) for x in (FOR_READING, INTO_ALL_CACHES, OF_DATA))
-        builder.call(function, [builder.bitcast(at, byte), *how])
 
     def across(self, builder: Any, sums: list[Any]) -> Any:
         """One vector of the sums over lanes: neighbours are added until each sum is one number."""
@@ -141,7 +133,7 @@ class _Rows(Vectors):
         factor = self.splat(builder, builder.load(builder.gep(r, [k])))
         for v in range(width):
             at = builder.gep(line, [WORD(v * self.lanes)])
-            self.prefetch(builder, builder.gep(at, [ahead]))
+            prefetch(builder, builder.gep(at, [ahead]))
             new = self.call(builder, "fmuladd", self.vector, self.load(builder, at, masks[v]), factor, sums[v])
             sums[v].add_incoming(before[v], start)
             sums[v].add_incoming(new, body)

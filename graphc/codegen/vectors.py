@@ -90,6 +90,19 @@ class Vectors:
             builder.store(value, at).align = self.bytes
 
 
+FOR_READING, INTO_ALL_CACHES, OF_DATA = 0, 3, 1  # how LLVM's prefetch is asked
+LINE = 64  # bytes of a cache line
+
+
+def prefetch(builder: Any, at: Any) -> None:
+    """Asks for the cache line at a pointer, which may lead anywhere."""
+    byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    how = (number(x) for x in (FOR_READING, INTO_ALL_CACHES, OF_DATA))
+    builder.call(function, [builder.bitcast(at, byte), *how])
+
+
 def least(builder: Any, x: Any, y: Any) -> Any:
     """The smaller of two words."""
     return builder.select(builder.icmp_signed("<", x, y), x, y)
