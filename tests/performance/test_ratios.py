@@ -71,6 +71,37 @@ def test_a_row_softmax_costs_less_than_three_passes() -> None:
     assert ratio(lambda: exe(a), by_hand) < 0.9
 
 
+def test_least_squares_reads_its_matrix_once() -> None:
+    g = gx.Graph("least squares", float_dtype="float64")
+    x, y, w = (g.input(k, shape=s, dtype="float64") for k, s in (("x", ("n", 50)), ("y", ("n",)), ("w", (50,))))
+    r = x @ w - y
+    loss = gx.sum(r * r)
+    exe = gx.compile([x, y, w], [loss, *gx.grad(loss, [w])], threads=1)
+    rng = np.random.default_rng(0)
+    a, b, c = rng.normal(size=(100_000, 50)), rng.normal(size=100_000), rng.normal(size=50)
+
+    def by_hand() -> list[Any]:
+        r = a @ c - b
+        return [r @ r, 2 * (a.T @ r)]
+
+    np.testing.assert_allclose(exe(a, b, c)[1], by_hand()[1], rtol=1e-10)
+    assert ratio(lambda: exe(a, b, c), by_hand, repeat=2) < 0.8
+
+
+@pytest.mark.parametrize("width", [32, 48])
+def test_short_rows_are_not_gathered(width: int) -> None:
+    g = gx.Graph("centred")
+    x = g.input("x", shape=("n", width))
+    exe = gx.compile([x], x - gx.mean(x, 1, keepdims=True), threads=1)
+    a = np.random.default_rng(0).normal(size=(240_000 // width, width)).astype(np.float32)
+
+    def by_hand() -> np.ndarray:
+        return a - a.mean(1, keepdims=True)
+
+    np.testing.assert_allclose(exe(a), by_hand(), atol=1e-5)
+    assert ratio(lambda: exe(a), by_hand) < 0.7
+
+
 def test_one_call(benchmark: Any) -> None:
     pytest.importorskip("pytest_benchmark")
     calls = peers(arrays())
