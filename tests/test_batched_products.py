@@ -173,3 +173,22 @@ def test_pieces_that_overlap_or_leave_a_gap_are_added() -> None:
     want[:, :6] += 2 * a[:, :6]
     want[:, 4:8] += 3 * a[:, 4:8] ** 2
     np.testing.assert_allclose(exe(a), want, 1e-12)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_who_reads_along_an_axis_waits_for_all_parts(turned: bool) -> None:
+    """One part is made along the other axis, in a group of its own."""
+    g = gx.Graph("parts", float_dtype="float64")
+    x, y = (g.input(n, shape=(k, "n"), dtype="float64") for n, k in (("x", 5), ("y", 1)))
+    parts = [gx.exp(y), gx.exp(x)] if turned else [gx.exp(x), gx.exp(y)]
+    both = gx.concat(parts, 0)
+    exe = gx.compile([x, y], [both, gx.sum(gx.tanh(gx.permute_dims(both, (1, 0))), 1)], threads=4)
+    schedule = exe.stages["schedule"]
+    assert schedule.index("tanh") > schedule.index("stage 1") > max(schedule.rindex("concat"), schedule.rindex("exp"))
+    rng = np.random.default_rng(8)
+    a, b = rng.normal(size=(5, 100_000)), rng.normal(size=(1, 100_000))
+    want = np.exp(np.concatenate([b, a] if turned else [a, b]))
+    for _ in range(5):
+        found = exe(a, b)
+        np.testing.assert_allclose(found[0], want, 1e-12)
+        np.testing.assert_allclose(found[1], np.tanh(want).sum(0), 1e-12)

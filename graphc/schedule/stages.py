@@ -14,7 +14,7 @@ from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
 from graphc.schedule.access import Access
-from graphc.schedule.fuse import WIDEST
+from graphc.schedule.fuse import WIDEST, statements_of
 from graphc.schedule.plan import Combine, Commit, Form, Group, Item, Loop, Product, Stage, Statement, memory_of
 
 # Costs are counted in multiply-adds of a matrix product, about a hundredth of a nanosecond each.
@@ -146,8 +146,7 @@ class _Placer:
             assert isinstance(item, Loop)
             partial = [f for f in item.folds if f.form is Form.REDUCE]
             for statement in statements_in(item):
-                axis = statement.kept.get(0) if statement.form not in (Form.SCATTER, Form.CHECK) else None
-                self._made(statement.node.id, top, group, axis)
+                self._made(statement.node.id, top, group, self._row_axis(statement))
         for fold in partial:
             self._alone(Combine(fold, group), top + 1)
 
@@ -196,6 +195,16 @@ class _Placer:
         self._stage(k).alone.append(item)
         for node in made_by(item):
             self._made(node, k, None, None)
+
+    def _row_axis(self, statement: Statement) -> int | None:
+        """The axis of the result that the outermost loop runs along; of an assembly, that of all its parts."""
+        parts = [statement]
+        if statement.form is Form.PLACE:
+            parts = statements_of(self.graph, statement.node)
+        rows = {(part.kept.get(0), part.sizes[:1]) for part in parts}
+        if len(rows) > 1 or statement.form in (Form.SCATTER, Form.CHECK):
+            return None
+        return statement.kept.get(0)
 
     def _made(self, node: int, k: int, group: Group | None, axis: int | None) -> None:
         """Notes where a node is made; of several places (the operands of a concat) the last."""
