@@ -148,3 +148,20 @@ def test_constants_fold_but_do_not_grow() -> None:
     folded = run(extract(g, [x], [y], "error"))
     assert max(n.value.size for n in folded.nodes if n.value is not None) == 1
     assert gx.compile([x], y)(np.ones(3, np.float32)).tolist() == [2000001.0] * 3
+
+
+def test_long_sums_go_through_all_passes() -> None:
+    """As of an unrolled recurrence: neither the depth of the sum nor the number of pieces may matter."""
+    g = gx.Graph("long")
+    x = g.input("x", ("n",))
+    y = x
+    for _ in range(2000):
+        y = y + x
+    np.testing.assert_allclose(gx.compile([x], y, backend="numpy")(np.ones(3, np.float32)), 2001)
+    g = gx.Graph("pieces")
+    x = g.input("x", ("b", 1200))
+    loss = x[:, 0] * 0.0
+    for k in range(1200):
+        loss = loss + x[:, k] ** 2 * (k / 2400)
+    exe = gx.compile([x], gx.grad(gx.sum(loss), x), backend="numpy")
+    np.testing.assert_allclose(exe(np.ones((2, 1200), np.float32))[1], np.arange(1200) / 1200, 1e-6)

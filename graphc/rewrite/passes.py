@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -69,15 +69,38 @@ def _drops_leading(tensor: Tensor, shape: Shape) -> bool:
 
 def assemble(graph: Graph) -> Graph:
     """Parts placed among zeros and then added are one concatenation: the gradient of a tensor that is cut in pieces."""
-    return rebuild(graph, _assembled)
+    covered: dict[int, Size] = {}  # placement among zeros, or sum of such -> how many elements they cover
+
+    def visit(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:
+        if node.op.name == "place":
+            made = copy_node(new, node, operands)
+            if set(node.attrs["step"]) == {1} and node.attrs["fill"] == 0 and node.type.dtype.kind == "f":
+                covered[made.id] = operands[0].node.type.size
+            return made
+        parts = [covered.get(t.id) for t in operands]
+        if node.op.name != "add" or None in parts or {t.shape for t in operands} != {node.type.shape}:
+            return None
+        size = dims.total(part for part in parts if part is not None)
+        joined = _joined(operands) if size == node.type.size else None
+        if joined is None:
+            joined = copy_node(new, node, operands)
+            covered[joined.id] = size
+        return joined
+
+    return rebuild(graph, visit)
 
 
-def _assembled(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:
-    if node.op.name != "add" or node.type.dtype.kind != "f":
-        return None
-    shape, parts = node.type.shape, [part for t in operands for part in _placed(t, node.type.shape)]
+def _joined(operands: tuple[Tensor, ...]) -> Tensor | None:
+    """The concatenation that a sum of placements is; None where they leave gaps, overlap or lie in two directions."""
+    shape, parts, waiting = operands[0].shape, list[Tensor](), list(operands)
+    while waiting:
+        tensor = waiting.pop()
+        if tensor.op.name == "add":
+            waiting += tensor.inputs
+        else:
+            parts.append(tensor)
     for axis, whole in enumerate(shape):
-        by_start = {part.attrs["start"][axis]: part.inputs[0] for part in parts if part is not None}
+        by_start = {part.attrs["start"][axis]: part.inputs[0] for part in parts}
         others = {_without(axis, x.shape) for x in by_start.values()}
         if len(by_start) < len(parts) or others != {_without(axis, shape)}:
             continue
@@ -89,16 +112,6 @@ def _assembled(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor |
         if end == whole and not by_start:
             return concat(row, axis)
     return None
-
-
-def _placed(tensor: Tensor, shape: Shape) -> Iterator[Tensor | None]:
-    """The placements among zeros whose sum a tensor is; None for anything else in it."""
-    if tensor.op.name == "add" and tensor.shape == shape:
-        for operand in tensor.inputs:
-            yield from _placed(operand, shape)
-    else:
-        whole = tensor.op.name == "place" and tensor.shape == shape and set(tensor.attrs["step"]) == {1}
-        yield tensor if whole and tensor.attrs["fill"] == 0 else None
 
 
 def _without(axis: int, shape: Shape) -> Shape:
