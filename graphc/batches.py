@@ -30,6 +30,7 @@ WHOLE, SEQUENTIAL, GATHERED = 0, 1, 2
 
 DRIVER = """
 from graphc.codegen.abi import call_kernel, copy_bytes, data_address
+from graphc.codegen.collect import COUNT, FIRST, INPUTS
 
 
 def drive(kernel, collector, head, task, desk, first, last, batch, rows, order, ins, in_bytes, in_mode, in_stage,
@@ -38,8 +39,9 @@ def drive(kernel, collector, head, task, desk, first, last, batch, rows, order, 
     for step in range(first, last):
         low = step * batch
         count = min(batch, rows - low)
-        if task[3] > 0:
-            task[1], task[2] = low, count
+        if task[INPUTS] > 0:
+            task[FIRST] = low
+            task[COUNT] = count
             call_kernel(collector, data_address(task), 0, data_address(head) + 8 * lead, 0, desk)
         for k in range(n_in):
             if in_mode[k] == 0:
@@ -223,11 +225,12 @@ class _Data:
         if self.plan.threads > 1:
             gather(self.plan.threads)
         shared = self.plan.threads > 1 and self.batch * sum(task[BYTES::3]) >= WORTH_SHARING
-        head = np.array([self.plan.threads, address_of(collect), crew().board if shared else 0], np.int64)
+        alone = address_of(collect) if task else 0
+        head = np.array([self.plan.threads, alone, crew().board if shared else 0], np.int64)
         task = [self.order.ctypes.data, 0, 0, len(task) // 3, *task]
         with exe._lock:
             status = self.drive(
-                self.plan.kernel, conductor() if shared else address_of(collect), head, np.array(task, np.int64),
+                self.plan.kernel, conductor() if shared else alone, head, np.array(task, np.int64),
                 self.desk.ctypes.data, first, last, self.batch, self.rows, self.order, *lists, self.dims, LEAD,
                 self.symbol, self.plan.state, self.work.ctypes.data, self.tables, self.trail,
             )  # fmt: skip
