@@ -22,7 +22,7 @@ def write(nest: Nest, product: Product, depth: int) -> None:
     merged = "inner" if fold is not None and _merges_inner(nest.graph, product) else ""
     merged = "rows" if fold is None and _merges_rows(nest.graph, product) else merged
     loops = len(product.batch) - bool(merged)
-    adds = fold is not None and (loops > 0 or not merged)
+    adds = fold is not None and loops > 0
     if fold is not None and adds:
         nest.start(fold, depth)
     for level in range(loops):

@@ -139,6 +139,14 @@ def row_major(shape: Shape) -> tuple[Size, ...]:
     return tuple(reversed(out))
 
 
+def strides(graph: Graph, access: Access) -> dict[int, Size] | None:
+    """Loop level -> elements between its steps, for an operand in memory; None where a formula or data gives it."""
+    node = graph.nodes[access.root]
+    if is_formula(node) or any(ix.slot is not None for ix in access.index):
+        return None
+    return steps_of(access.index, node.type.shape)
+
+
 def steps_of(index: tuple[Index, ...], shape: Shape) -> dict[int, Size]:
     """Loop level -> elements between its steps in a C-ordered array."""
     found: dict[int, Size] = {}

@@ -10,7 +10,7 @@ from graphc.ir.graph import Graph, Node, Tensor, rebuild
 from graphc.ir.op import Kind, lookup
 from graphc.ir.types import is_float
 from graphc.ops.shape import expand_dims, permute_dims, reshape
-from graphc.schedule.access import is_check, is_formula, movement, row_major
+from graphc.schedule.access import is_check, is_formula, movement, strides
 from graphc.schedule.fuse import batch_sums, fits_shards, product_of
 from graphc.schedule.plan import Product
 
@@ -126,19 +126,12 @@ def outputs_apart(graph: Graph) -> Graph:
 
 def blas_operand(graph: Graph, product: Product, side: int) -> tuple[bool, Size] | None:
     """(transposed, leading dimension) of a product's operand as it lies in memory; None where BLAS cannot read it."""
-    access = (product.left, product.right)[side]
-    if is_formula(graph.nodes[access.root]):
+    by_level = strides(graph, (product.left, product.right)[side])
+    if by_level is None:
         return None
-    steps = row_major(graph.nodes[access.root].type.shape)
     level = len(product.batch)
     first, second = (level, level + 2) if side == 0 else (level + 2, level + 1)  # (row, inner) or (inner, column)
     sizes = {level: product.rows, level + 1: product.columns, level + 2: product.inner}
-    by_level: dict[int, Size] = {}
-    for index, step in zip(access.index, steps, strict=True):
-        if index.slot is not None:
-            return None
-        if index.level is not None:
-            by_level[index.level] = by_level.get(index.level, 0) + index.step * step
     outer, inner = by_level.get(first, 0), by_level.get(second, 0)
     if sizes[second] == 1 or inner == 1:
         return _leading(outer, sizes[first], sizes[second], False)

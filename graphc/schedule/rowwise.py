@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from graphc.ir.dims import Size
-from graphc.schedule.access import Access, is_formula, steps_of
+from graphc.schedule.access import Access, steps_of, strides
 from graphc.schedule.plan import Form, Loop, Schedule, Statement
 from graphc.schedule.stages import statements_in
 
@@ -52,24 +52,16 @@ def row_products(plan: Schedule, outer: Loop, inner: Loop) -> Iterator[RowProduc
         if {plan.graph.nodes[a.root].type.dtype for a in times.operands} != {fold.node.type.dtype}:
             continue
         for matrix, vector in (times.operands, times.operands[::-1]):
-            steps = strides(plan, matrix)
+            steps = strides(plan.graph, matrix)
             if steps is None or matrix.root in made or set(steps) != {0, 1} or steps[1] != 1:
                 continue
-            across = strides(plan, vector)
+            across = strides(plan.graph, vector)
             if fold.open_depth == 1 and vector.root not in made and across == {1: 1}:
                 yield RowProduct("dots", times, fold, matrix, vector, steps[0])
                 break
             if fold.open_depth == 0 and (own_number(made.get(vector.root)) or across == {0: 1}) and along == {1: 1}:
                 yield RowProduct("ranks", times, fold, matrix, vector, steps[0])
                 break
-
-
-def strides(plan: Schedule, access: Access) -> dict[int, Size] | None:
-    """Loop level -> elements between its steps, for an operand in memory; None where data gives an index."""
-    node = plan.graph.nodes[access.root]
-    if is_formula(node) or any(ix.slot is not None for ix in access.index):
-        return None
-    return steps_of(access.index, node.type.shape)
 
 
 def own_number(producer: Statement | None) -> bool:

@@ -119,6 +119,9 @@ class _Placer:
         self.stages: list[Stage] = [Stage()]
         self.home: dict[int, tuple[int, Group | None]] = {}  # node -> where it is made
         self.axis: dict[int, int | None] = {}  # node -> axis of its result that its group cuts
+        self.together: dict[
+            int, int | None
+        ] = {}  # assembly -> axis that the outermost loops of all its parts run along
 
     def add(self, item: Item) -> None:
         size = _cut(self.graph, item)
@@ -198,13 +201,15 @@ class _Placer:
 
     def _row_axis(self, statement: Statement) -> int | None:
         """The axis of the result that the outermost loop runs along; of an assembly, that of all its parts."""
-        parts = [statement]
-        if statement.form is Form.PLACE:
-            parts = statements_of(self.graph, statement.node)
-        rows = {(part.kept.get(0), part.sizes[:1]) for part in parts}
-        if len(rows) > 1 or statement.form in (Form.SCATTER, Form.CHECK):
+        if statement.form in (Form.SCATTER, Form.CHECK):
             return None
-        return statement.kept.get(0)
+        if statement.form is not Form.PLACE:
+            return statement.kept.get(0)
+        node = statement.node
+        if node.id not in self.together:
+            rows = {(part.kept.get(0), part.sizes[:1]) for part in statements_of(self.graph, node)}
+            self.together[node.id] = rows.pop()[0] if len(rows) == 1 else None
+        return self.together[node.id]
 
     def _made(self, node: int, k: int, group: Group | None, axis: int | None) -> None:
         """Notes where a node is made; of several places (the operands of a concat) the last."""
