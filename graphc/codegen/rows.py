@@ -19,7 +19,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from graphc.codegen.vectors import ONE, WORD, ZERO, Vectors, least, pieces, prefetch, vector_bytes
+from graphc.codegen.vectors import ONE, WORD, Vectors, folded, least, pieces, prefetch, vector_bytes
 
 ROWS = 8  # inner products at a time, at most
 STRIP = 8  # vectors of a sum that stay in registers
@@ -45,25 +45,15 @@ class _Rows(Vectors):
             there = least(builder, sub(rows, first), WORD(tall))
             last = sub(there, ONE)  # stands for the rows that are missing
             lines = [at(a, [mul(add(first, least(builder, WORD(r), last)), lda)]) for r in range(tall)]
-            start, head, body, done = (
-                builder.block,
-                *(function.append_basic_block(n) for n in ("head", "body", "done")),
-            )
-            builder.branch(head)
-            builder.position_at_end(head)
-            k = builder.phi(WORD)
-            sums = [builder.phi(self.vector) for _ in lines]
-            builder.cbranch(builder.icmp_unsigned("<", k, whole), body, done)
-            builder.position_at_end(body)
-            column = mul(k, lanes)
-            added = self.step(builder, lines, x, column, sums, None)
-            for line in lines:
-                prefetch(builder, at(line, [add(column, ahead)]))
-            for phi, before, following in zip((k, *sums), (ZERO, *[zero] * tall), (add(k, ONE), *added), strict=True):
-                phi.add_incoming(before, start)
-                phi.add_incoming(following, body)
-            builder.branch(head)
-            builder.position_at_end(done)
+
+            def further(k: Any, sums: list[Any], lines: list[Any] = lines) -> list[Any]:
+                column = mul(k, lanes)
+                added = self.step(builder, lines, x, column, sums, None)
+                for line in lines:
+                    prefetch(builder, at(line, [add(column, ahead)]))
+                return added
+
+            sums = folded(builder, whole, [zero] * tall, further)
             found = self.across(
                 builder, self.step(builder, lines, x, mul(whole, lanes), sums, self.mask(builder, rest))
             )
@@ -120,27 +110,20 @@ class _Rows(Vectors):
         a, g = places
         rest = builder.sub(there, WORD((width - 1) * self.lanes))
         masks = [None] * (width - 1) + [self.mask(builder, rest)]
-        function, start = builder.function, builder.block
-        head, body, done = (function.append_basic_block(n) for n in ("head", "body", "done"))
         before = [self.load(builder, builder.gep(g, [WORD(v * self.lanes)]), masks[v]) for v in range(width)]
-        builder.branch(head)
-        builder.position_at_end(head)
-        k = builder.phi(WORD)
-        sums = [builder.phi(self.vector) for _ in before]
-        builder.cbranch(builder.icmp_signed("<", k, rows), body, done)
-        builder.position_at_end(body)
-        line = builder.gep(a, [builder.mul(k, lda)])
-        factor = self.splat(builder, builder.load(builder.gep(r, [k])))
-        for v in range(width):
-            at = builder.gep(line, [WORD(v * self.lanes)])
-            prefetch(builder, builder.gep(at, [ahead]))
-            new = self.call(builder, "fmuladd", self.vector, self.load(builder, at, masks[v]), factor, sums[v])
-            sums[v].add_incoming(before[v], start)
-            sums[v].add_incoming(new, body)
-        k.add_incoming(ZERO, start)
-        k.add_incoming(builder.add(k, ONE), body)
-        builder.branch(head)
-        builder.position_at_end(done)
+
+        def further(k: Any, sums: list[Any]) -> list[Any]:
+            line, added = builder.gep(a, [builder.mul(k, lda)]), []
+            factor = self.splat(builder, builder.load(builder.gep(r, [k])))
+            for v in range(width):
+                at = builder.gep(line, [WORD(v * self.lanes)])
+                prefetch(builder, builder.gep(at, [ahead]))
+                added.append(
+                    self.call(builder, "fmuladd", self.vector, self.load(builder, at, masks[v]), factor, sums[v])
+                )
+            return added
+
+        sums = folded(builder, rows, before, further)
         for v in range(width):
             self.store(builder, sums[v], builder.gep(g, [WORD(v * self.lanes)]), masks[v])
 

@@ -23,7 +23,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from graphc.codegen.abi import PREFIX
-from graphc.codegen.vectors import ONE, WORD, ZERO, Vectors, least, pieces, vector_bytes
+from graphc.codegen.vectors import ONE, WORD, ZERO, Vectors, folded, least, pieces, vector_bytes
 
 SYMBOL = f"{PREFIX}_product_"
 DEPTH = 256  # rows of a block of the right operand
@@ -70,28 +70,22 @@ class _Product(Vectors):
         row = [least(builder, WORD(r), last) for r in range(rows)]
         left = [builder.gep(a, [builder.mul(r, row_step)]) for r in row]
         result = [builder.gep(c, [builder.mul(r, ldc)]) for r in row]
-        start, head, body, done = builder.block, *(function.append_basic_block(n) for n in ("head", "body", "done"))
-        builder.branch(head)
-        builder.position_at_end(head)
-        index, at, panel = builder.phi(WORD), builder.phi(WORD), builder.phi(pointer)
-        sums = [[builder.phi(self.vector) for _ in range(width)] for _ in range(rows)]
-        builder.cbranch(builder.icmp_signed("<", index, depth), body, done)
-        builder.position_at_end(body)
-        right = [self.load(builder, builder.gep(panel, [WORD(v * self.lanes)])) for v in range(width)]
-        for r in range(rows):
-            factor = self.splat(builder, builder.load(builder.gep(left[r], [at])))
-            for v in range(width):
-                new = self.call(builder, "fmuladd", self.vector, factor, right[v], sums[r][v])
-                sums[r][v].add_incoming(new, body)
-                sums[r][v].add_incoming(ir.Constant(self.vector, None), start)
-        for phi, first, step in ((index, ZERO, ONE), (at, ZERO, inner_step)):
-            phi.add_incoming(first, start)
-            phi.add_incoming(builder.add(phi, step), body)
-        panel.add_incoming(b, start)
-        panel.add_incoming(builder.gep(panel, [WORD(width * self.lanes)]), body)
-        builder.branch(head)
 
-        builder.position_at_end(done)
+        def deeper(index: Any, values: list[Any]) -> list[Any]:
+            at, panel, *sums = values
+            right = [self.load(builder, builder.gep(panel, [WORD(v * self.lanes)])) for v in range(width)]
+            new = []
+            for r in range(rows):
+                factor = self.splat(builder, builder.load(builder.gep(left[r], [at])))
+                held = sums[r * width : (r + 1) * width]
+                new += [
+                    self.call(builder, "fmuladd", self.vector, factor, *pair) for pair in zip(right, held, strict=True)
+                ]
+            return [builder.add(at, inner_step), builder.gep(panel, [WORD(width * self.lanes)]), *new]
+
+        zero = ir.Constant(self.vector, None)
+        _, _, *found = folded(builder, depth, [ZERO, b, *[zero] * (rows * width)], deeper)
+        sums, done = [found[r * width : (r + 1) * width] for r in range(rows)], builder.block
         inside = [None] * (width - 1) + [self.mask(builder, builder.sub(columns, WORD((width - 1) * self.lanes)))]
         places = [[builder.gep(result[r], [WORD(v * self.lanes)]) for v in range(width)] for r in range(rows)]
         with builder.if_then(add):  # all is read before anything is stored, for a row may stand for several

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -111,3 +112,24 @@ def least(builder: Any, x: Any, y: Any) -> Any:
 def pieces(builder: Any, count: Any, size: Any) -> Any:
     """A loop over the pieces that make up a count, the last one perhaps smaller."""
     return cgutils.for_range(builder, builder.udiv(builder.add(count, builder.sub(size, ONE)), size))
+
+
+def folded(
+    builder: Any, count: Any, first: Sequence[Any], step: Callable[[Any, list[Any]], Sequence[Any]]
+) -> list[Any]:
+    """What ``step(index, values)`` makes of the ``first`` values when it gives the next ones ``count`` times."""
+    start, function = builder.block, builder.function
+    head, body, done = (function.append_basic_block(name) for name in ("head", "body", "done"))
+    builder.branch(head)
+    builder.position_at_end(head)
+    before = [ZERO, *first]
+    phis = [builder.phi(value.type) for value in before]
+    builder.cbranch(builder.icmp_signed("<", phis[0], count), body, done)
+    builder.position_at_end(body)
+    following = [builder.add(phis[0], ONE), *step(phis[0], phis[1:])]
+    for phi, value, new in zip(phis, before, following, strict=True):
+        phi.add_incoming(value, start)
+        phi.add_incoming(new, builder.block)
+    builder.branch(head)
+    builder.position_at_end(done)
+    return phis[1:]
