@@ -6,13 +6,14 @@ finds what the first has brought. Both ask for rows further ahead as they go: th
 or twice through the same, and processors do not foresee that. The code is written as LLVM IR: the compiler itself
 would take one row at a time, with an addition across lanes for each, and would load and store the sum for every row.
 
-An inner product is a sum in each lane, in ascending order, then over the lanes in a tree; ``ranks`` adds row after row.
-So a row's result does not depend on where in a block it lies.
+An inner product is a sum in each of as many lanes as LANES bytes hold, in ascending order, then over the lanes in a
+tree; ``ranks`` adds row after row. So a row's result depends neither on where in a block it lies nor on the width of
+a processor's vectors.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any
 
 from llvmlite import ir
@@ -21,12 +22,16 @@ from numba.extending import intrinsic
 
 from graphc.codegen.vectors import ONE, WORD, Vectors, folded, least, pieces, prefetch, vector_bytes
 
-ROWS = 8  # inner products at a time, at most
+LANES = 64  # bytes of the partial sums of an inner product
+ROWS = 8  # inner products at a time, where one register holds such sums
 STRIP = 8  # vectors of a sum that stay in registers
 
 
+@dataclass(frozen=True)
 class _Rows(Vectors):
-    """Writes both functions."""
+    """Writes both functions, with so many inner products at a time."""
+
+    tall: int
 
     def dots(self) -> Any:
         """``f(rows, columns, a, lda, ahead, x, y)``: ``y[k]`` is the inner product of row k of ``a`` and ``x``."""
@@ -36,7 +41,7 @@ class _Rows(Vectors):
         rows, columns, a, lda, ahead, x, y = function.args
         add, sub, mul, at, pointer = builder.add, builder.sub, builder.mul, builder.gep, self.real.as_pointer()
         a, x, y = (builder.inttoptr(p, pointer) for p in (a, x, y))
-        lanes, tall = WORD(self.lanes), min(self.lanes, ROWS)
+        lanes, tall = WORD(self.lanes), self.tall
         whole = builder.udiv(columns, lanes)
         rest = sub(columns, mul(whole, lanes))
         zero, ahead = ir.Constant(self.vector, None), mul(ahead, lda)
@@ -57,7 +62,7 @@ class _Rows(Vectors):
             found = self.across(
                 builder, self.step(builder, lines, x, mul(whole, lanes), sums, self.mask(builder, rest))
             )
-            narrow = replace(self, lanes=tall)
+            narrow = Vectors(self.module, self.letter, tall)
             narrow.store(builder, found, at(y, [first]), narrow.mask(builder, there))
         builder.ret_void()
         return function
@@ -73,7 +78,7 @@ class _Rows(Vectors):
         count, number = len(sums), ir.IntType(32)
         while len(sums) > 1 or sums[0].type.count > count:
             pairs = list(zip(sums[::2], sums[1::2], strict=True)) if len(sums) > 1 else [sums * 2]
-            width = self.lanes if len(sums) > 1 else self.lanes // 2
+            width = sums[0].type.count // (1 if len(sums) > 1 else 2)
             sides = [ir.Constant(ir.VectorType(number, width), [2 * j + k for j in range(width)]) for k in (0, 1)]
             sums = [builder.fadd(*(builder.shuffle_vector(u, v, side) for side in sides)) for u, v in pairs]
         return sums[0]
@@ -131,8 +136,9 @@ class _Rows(Vectors):
 def _function(name: str, letter: str) -> Any:
     def typer(typingctx: Any, rows: Any, columns: Any, a: Any, lda: Any, ahead: Any, x: Any, y: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            lanes = vector_bytes(context) // (4 if letter == "s" else 8)
-            builder.call(getattr(_Rows(builder.module, letter, lanes), name)(), args)
+            register, size = vector_bytes(context), 4 if letter == "s" else 8
+            lanes = (LANES if name == "dots" else register) // size
+            builder.call(getattr(_Rows(builder.module, letter, lanes, ROWS * register // LANES), name)(), args)
             return context.get_dummy_value()
 
         return types.none(*[types.int64] * 7), codegen

@@ -44,9 +44,10 @@ def export_c(
     and stores updates in a state that its caller owns and that all functions share; ``NAME_init`` fills it with the
     values at export. Symbolic sizes are arguments.
 
-    ``cpu`` is the processor to make code for: "native" is this one, with the bits that the executable computes here;
-    "x86-64", "x86-64-v2", "x86-64-v3" and "x86-64-v4" are the levels of the x86-64 psABI. Code runs on one thread and
-    holds graphc's own products and functions. It needs a C compiler, ``$CC`` or cc, gcc or clang.
+    ``cpu`` is the processor to make code for: "native" is this one; "x86-64", "x86-64-v2", "x86-64-v3" and "x86-64-v4"
+    are the levels of the x86-64 psABI. Results are the bits that the executable computes here, for levels below v3
+    what rounding without fused multiply-adds leaves of them. Code runs on one thread and holds graphc's own products
+    and functions. It needs a C compiler, ``$CC`` or cc, gcc or clang.
 
     An earlier export in ``directory`` is replaced in one step. Raises GraphError where there is nothing to export or
     the executables are of two graphs, ExportError for a name, processor or directory that will not do, or without a

@@ -1,8 +1,10 @@
 """From kernels to one object file: each function is compiled for the processor asked for, LLVM links and emits.
 
-Every function is a module of its own, lowered and optimised as it is in process, and the modules are joined only
-afterwards, so on the same processor the code computes the same bits. What Numba adds for Python falls away when all but
-the kernels' entries is made internal.
+Every function is a module of its own, lowered and optimised as it is in process: LLVM decides on vectors, and so on the
+order of sums, for this processor, whatever the code is for. What it chose is then written in instructions of the
+processor asked for, a wide vector as several narrow ones, so the code computes the same bits on every processor that
+has fused multiply-adds as this one has. The modules are joined afterwards. What Numba adds for Python falls away when
+all but the kernels' entries is made internal.
 """
 
 from __future__ import annotations
@@ -51,9 +53,14 @@ class _Codegen(AOTCPUCodegen):  # type: ignore[misc]
     def __init__(self, cpu: str) -> None:
         self._cpu = cpu
         super().__init__("graphc", "host" if cpu == "native" else cpu)
+        self._here = None if cpu == "native" else _Codegen("native")
 
     def _customize_tm_features(self) -> str:
         return str(self._get_host_cpu_features()) if self._cpu == "native" else LEVELS[self._cpu]
+
+    def _pass_builder(self, **options: Any) -> Any:
+        """LLVM's passes, which know this processor's vectors."""
+        return super()._pass_builder(**options) if self._here is None else self._here._pass_builder(**options)
 
 
 @dataclass(frozen=True, slots=True)
