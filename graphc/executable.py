@@ -422,11 +422,13 @@ class Executable:
         """
         FUNCTIONS["export_onnx"](self, path, verify=verify)
 
-    def export_c(self, directory: str | os.PathLike[str], name: str = "model", cpu: str = "native") -> None:
+    def export_c(
+        self, directory: str | os.PathLike[str], name: str = "model", cpu: str = "native", blas: str = "tiles"
+    ) -> None:
         """Writes this executable alone as a C library: `graphc.export_c` with functions ``NAME_call`` and so on."""
         from graphc.export.c.library import write
 
-        write(directory, name, cpu, {name: self})
+        write(directory, name, cpu, blas, {name: self})
 
     # ---- looks
 

@@ -144,7 +144,7 @@ def whole(target: Path) -> None:
 def objects_of(*executables: gx.Executable) -> tuple[Library, bytes]:
     library = Library("model", {f"model_e{k}": exe for k, exe in enumerate(executables)}, "native")
     entries = {kernel_symbol(f): Entry(f.kernel, False) for f in library.functions}
-    return library, emit_object("model", entries, "native")
+    return library, emit_object("model", entries, "native", {})
 
 
 def run(*command: Any, **options: Any) -> str:

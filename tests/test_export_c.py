@@ -263,15 +263,92 @@ def test_kernels_touch_nothing_beside_their_buffers(
             assert_same_bits(found, flat(exe(*arrays)), f"seed {seed}")
 
 
+# ---- a BLAS that the user links
+
+BLAS = """\
+#include <stdlib.h>
+#define GEMM(name, real) \\
+    void name(const char *ta, const char *tb, const int *m, const int *n, const int *k, const real *alpha, \\
+              const real *a, const int *lda, const real *b, const int *ldb, const real *beta, real *c, \\
+              const int *ldc) { \\
+        int left = *ta == 'T' ? *k : *m, right = *tb == 'T' ? *n : *k; \\
+        if (*lda < (left > 1 ? left : 1) || *ldb < (right > 1 ? right : 1) || *ldc < (*m > 1 ? *m : 1)) abort(); \\
+        calls++; \\
+        for (int i = 0; i < *m; i++) \\
+            for (int j = 0; j < *n; j++) { \\
+                real sum = 0; \\
+                for (int p = 0; p < *k; p++) \\
+                    sum += (*ta == 'T' ? a[p + (long)i * *lda] : a[i + (long)p * *lda]) \\
+                         * (*tb == 'T' ? b[j + (long)p * *ldb] : b[p + (long)j * *ldb]); \\
+                real *at = c + i + (long)j * *ldc; \\
+                *at = *alpha * sum + (*beta == 0 ? 0 : *beta * *at); \\
+            } \\
+    }
+int calls;
+GEMM(sgemm_, float)
+GEMM(dgemm_, double)
+"""  # columns are in one piece, as in Fortran; wrong distances end the process
+
+
+def linked(folder: Path, name: str, exe: gx.Executable) -> CLibrary:
+    """An executable's library with the BLAS above."""
+    exe.export_c(folder / "c", name=name, blas="linked")
+    (folder / "blas.c").write_text(BLAS)
+    shared, whole = folder / f"lib{name}.so", ["-Wl,--whole-archive", folder / "c" / f"lib{name}.a"]
+    options = ["-std=c99", "-O2", "-fPIC", "-shared", *STRICT]
+    run(compiler(), *options, folder / "blas.c", *whole, "-Wl,--no-whole-archive", "-lm", "-o", shared)
+    return CLibrary(folder, name)
+
+
+def assert_near(found: list[np.ndarray], expected: list[np.ndarray], what: str = "") -> None:
+    """Within 1e-5 or 1e-12 of the largest element of each output."""
+    for mine, right in zip(found, expected, strict=True):
+        largest = np.max(np.abs(right), where=np.isfinite(right), initial=0.0)
+        most = (1e-5 if right.dtype == np.float32 else 1e-12) * largest
+        np.testing.assert_allclose(mine, right, rtol=0, atol=most, err_msg=what)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_products_of_the_blas_that_is_linked(dtype: str, tmp_path: Path) -> None:
+    g = gx.Graph("products")
+    a, b = g.input("a", shape=("m", "k"), dtype=dtype), g.input("b", shape=("k", "n"), dtype=dtype)
+    many, row = g.input("many", shape=("m", 3, "k"), dtype=dtype), g.input("row", shape=(1, "k"), dtype=dtype)
+    y = a @ b
+    loss = gx.sum(gx.tanh(y)) + gx.sum(many @ b) + gx.sum(gx.broadcast_to(row, (a.shape[0], a.shape[1])) @ b)
+    exe = gx.compile([a, b, many, row], [y, y.T @ a, loss, *gx.grad(loss, [a, b, many, row])], threads=1)
+    library = linked(tmp_path, "products", exe)
+    rng = np.random.default_rng(5)
+    for m, k, n in ((40, 50, 60), (1, 70, 30), (30, 1, 40), (40, 60, 1), (1, 1, 1), (0, 4, 3), (4, 0, 3), (3, 4, 0)):
+        shapes = (m, k), (k, n), (m, 3, k), (1, k)
+        arrays = [rng.normal(size=shape).astype(dtype) for shape in shapes]
+        assert_near(library.call(exe, "", *arrays), flat(exe(*arrays)), f"{m}, {k}, {n}")
+    assert ctypes.c_int.in_dll(library.lib, "calls").value > 20
+
+
+def test_the_library_leaves_the_blas_to_its_user(tmp_path: Path) -> None:
+    cc = compiler()
+    train, infer = classifier()
+    gx.export_c(tmp_path / "c", blas="linked", train=train, infer=infer)
+    if shutil.which("nm"):
+        needed = re.findall(r" U ([^@\s]+)", run("nm", "-D", "-u", tmp_path / "c" / "libmodel.so"))
+        assert "sgemm_" in needed and "dgemm_" not in needed
+    assert "find_package(BLAS REQUIRED)" in (tmp_path / "c" / "CMakeLists.txt").read_text()
+    (tmp_path / "blas.c").write_text(BLAS)
+    run(cc, "-std=c99", *STRICT, "-c", tmp_path / "blas.c", "-o", tmp_path / "blas.o")
+    files = [tmp_path / "c" / "main.c", tmp_path / "c" / "libmodel.a", tmp_path / "blas.o"]
+    run(cc, "-std=c99", *STRICT, *files, "-lm", "-o", tmp_path / "main")
+    losses = [float(v) for v in re.findall(r"model_train \d+: (\S+)", run(tmp_path / "main", env={}))]
+    assert len(losses) == 10 and losses[-1] < 0.7 * losses[0]
+    with pytest.raises(gx.ExportError, match="blas must be one of tiles, linked, found 'mkl'"):
+        gx.export_c(tmp_path / "d", blas="mkl", train=train)
+
+
 # ---- random graphs
 
 
 def _arrays(graph: Any, sizes: dict[str, int]) -> list[np.ndarray]:
     rng = np.random.default_rng(graph.seed)
     return [rng.uniform(0.3, 1.7, [sizes.get(s, s) for s in shape]).astype(graph.dtype) for shape in graph.shapes]
-
-
-NEAR = {"float32": 1e-5, "float64": 1e-12}  # of an output's largest element, where multiply-adds round twice
 
 
 def check_random_graph(seed: int, dtype: str, cpu: str, folder: Path) -> int:
@@ -291,12 +368,7 @@ def check_random_graph(seed: int, dtype: str, cpu: str, folder: Path) -> int:
             continue
         ran += 1
         found = library.call(exe, "", *arrays)
-        if cpu in FUSED:
-            assert_same_bits(found, expected, f"seed {seed}, {sizes}")
-            continue
-        for mine, right in zip(found, expected, strict=True):
-            largest = np.max(np.abs(right), where=np.isfinite(right), initial=0.0)
-            np.testing.assert_allclose(mine, right, rtol=0, atol=NEAR[dtype] * largest, err_msg=f"seed {seed}, {sizes}")
+        (assert_same_bits if cpu in FUSED else assert_near)(found, expected, f"seed {seed}, {sizes}")
     shutil.rmtree(folder)
     return ran
 

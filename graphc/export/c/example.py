@@ -17,6 +17,11 @@ from graphc.ir.dims import Size
 TRIED = (32, 8, 4, 3, 2, 1)  # sizes of the example's data, until some fit together
 MOST_TRIES = 5000
 STEPS = 100
+LINKED = [
+    "Matrix products are `sgemm_` and `dgemm_` of the BLAS that you link, any one with 32-bit integers. How many",
+    "threads it takes is its own setting. `-lblas` below stands for yours.",
+    "",
+]
 NUMBER = [
     "static uint32_t seed = 1;",
     "",
@@ -143,20 +148,22 @@ def _as_size(value: Any) -> Size:
 def cmake(library: Library) -> str:
     """The text of CMakeLists.txt."""
     name = library.name
+    find, blas = ("\nfind_package(BLAS REQUIRED)\n", ";${BLAS_LIBRARIES}") if library.products else ("", "")
     return f"""\
 cmake_minimum_required(VERSION 3.13)
 project({name} C)
-
+{find}
 add_library({name} STATIC IMPORTED GLOBAL)
 set_target_properties({name} PROPERTIES
   IMPORTED_LOCATION "${{CMAKE_CURRENT_SOURCE_DIR}}/lib{name}.a"
   INTERFACE_INCLUDE_DIRECTORIES "${{CMAKE_CURRENT_SOURCE_DIR}}"
-  INTERFACE_LINK_LIBRARIES m)
+  INTERFACE_LINK_LIBRARIES "m{blas}")
 
 add_library({name}_shared SHARED IMPORTED GLOBAL)
 set_target_properties({name}_shared PROPERTIES
   IMPORTED_LOCATION "${{CMAKE_CURRENT_SOURCE_DIR}}/lib{name}.so"
-  INTERFACE_INCLUDE_DIRECTORIES "${{CMAKE_CURRENT_SOURCE_DIR}}")
+  INTERFACE_INCLUDE_DIRECTORIES "${{CMAKE_CURRENT_SOURCE_DIR}}"
+  INTERFACE_LINK_LIBRARIES "m{blas}")
 
 add_executable({name}_main main.c)
 target_link_libraries({name}_main PRIVATE {name})
@@ -166,6 +173,7 @@ target_link_libraries({name}_main PRIVATE {name})
 def readme(library: Library) -> str:
     """The text of README.md."""
     name = library.name
+    blas = " -lblas" if library.products else ""
     lines = [
         f"# {name}",
         "",
@@ -174,8 +182,9 @@ def readme(library: Library) -> str:
         "It needs the C library and libm. It keeps nothing between calls: state, arrays and work are yours, so calls",
         "with states and work of their own may run side by side.",
         "",
-        "    cc main.c libNAME.a -lm -o main && ./main".replace("NAME", name),
-        f"    cc main.c -L. -l{name} -Wl,-rpath,'$ORIGIN' -o main && ./main",
+        *(LINKED if library.products else []),
+        f"    cc main.c lib{name}.a{blas} -lm -o main && ./main",
+        f"    cc main.c -L. -l{name}{blas} -Wl,-rpath,'$ORIGIN' -o main && ./main",
         "    cmake -S . -B ../build && cmake --build ../build",
         "",
         f"`{name}.h` describes every function. Arrays are C-ordered. Outputs must not overlap inputs or state.",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from graphc.codegen import tiles
 from graphc.codegen.kernel import Kernel
 from graphc.ir import dims
 from graphc.ir.dims import Size
@@ -114,9 +115,9 @@ class Function:
 class Library:
     """All functions of an export, the state that they share, and the bytes of its first values and of constants."""
 
-    def __init__(self, name: str, executables: Mapping[str, Executable], cpu: str) -> None:
+    def __init__(self, name: str, executables: Mapping[str, Executable], cpu: str, blas: str = "tiles") -> None:
         """``executables`` are told by the beginning of their functions' names."""
-        self.name, self.cpu = name, cpu
+        self.name, self.cpu, self.blas = name, cpu, blas
         self.functions = [Function(prefix, exe, exe.program.kernel(serial=True)) for prefix, exe in executables.items()]
         self.graph = next(iter(executables.values())).graph
         used = {name for f in self.functions for name in f.kernel.state_names}
@@ -129,6 +130,13 @@ class Library:
         self.offsets = offsets([*values, *constants])
         self.state_bytes = self.offsets[len(values)]
         self.data = image([*values, *constants], self.offsets)
+
+    @cached_property
+    def products(self) -> dict[str, str]:
+        """Functions of this library that call a BLAS for kernels, by what kernels call them."""
+        sources = [source for f in self.functions for source in (f.kernel.source, *f.kernel.parts)]
+        called = sorted({symbol for source in sources for symbol in tiles.products(source)})
+        return {s: f"{self.name}_product_{s[-1]}" for s in called} if self.blas == "linked" else {}
 
     def constants_of(self, function: Function) -> list[int]:
         """Where the constants of a function begin in the data."""

@@ -31,11 +31,17 @@ HEADERS = (
     "stdbool stddef stdint stdio stdlib stdnoreturn string tgmath threads time uchar wchar wctype"
 )
 TAKEN = frozenset([*HEADERS.split(), "main", "c", "m"])  # files of these names would stand before the system's
+BLAS = ("tiles", "linked")
 OPTIONS = ("-std=c99", "-O2", "-fPIC", "-fvisibility=hidden")
 
 
 def export_c(
-    directory: str | os.PathLike[str], /, name: str = "model", cpu: str = "native", **executables: Executable
+    directory: str | os.PathLike[str],
+    /,
+    name: str = "model",
+    cpu: str = "native",
+    blas: str = "tiles",
+    **executables: Executable,
 ) -> None:
     """Writes executables of one graph as a C library that needs neither Python nor graphc.
 
@@ -46,12 +52,15 @@ def export_c(
 
     ``cpu`` is the processor to make code for: "native" is this one; "x86-64", "x86-64-v2", "x86-64-v3" and "x86-64-v4"
     are the levels of the x86-64 psABI. Results are the bits that the executable computes here, for levels below v3
-    what rounding without fused multiply-adds leaves of them. Code runs on one thread and holds graphc's own products
-    and functions. It needs a C compiler, ``$CC`` or cc, gcc or clang.
+    what rounding without fused multiply-adds leaves of them. Code runs on one thread and holds graphc's own functions.
+    It needs a C compiler, ``$CC`` or cc, gcc or clang.
+
+    ``blas="tiles"`` puts graphc's own matrix products inside. With "linked" the library calls ``sgemm_`` and
+    ``dgemm_`` of the BLAS that it is linked with, any one with 32-bit integers.
 
     An earlier export in ``directory`` is replaced in one step. Raises GraphError where there is nothing to export or
-    the executables are of two graphs, ExportError for a name, processor or directory that will not do, or without a
-    compiler.
+    the executables are of two graphs, ExportError for a name, processor, BLAS or directory that will not do, or
+    without a compiler.
 
     >>> import numpy as np, graphc as gx
     >>> g = gx.Graph("line")
@@ -67,16 +76,18 @@ def export_c(
     for key in executables:
         if not NAME.fullmatch(key):
             raise ExportError(f"export_c: {key[:80]!r} cannot begin the name of a C function", origin=caller())
-    write(directory, name, cpu, {f"{name}_{key}": exe for key, exe in executables.items()})
+    write(directory, name, cpu, blas, {f"{name}_{key}": exe for key, exe in executables.items()})
 
 
-def write(directory: str | os.PathLike[str], name: str, cpu: str, executables: Mapping[str, Executable]) -> None:
+def write(
+    directory: str | os.PathLike[str], name: str, cpu: str, blas: str, executables: Mapping[str, Executable]
+) -> None:
     """The same for executables by what their functions' names begin with."""
-    _check(name, cpu)
+    _check(name, cpu, blas)
     compiler = _tool("CC", "cc", "gcc", "clang"), _tool("AR", "ar")
-    library = Library(name, executables, cpu)
+    library = Library(name, executables, cpu, blas)
     entries = {kernel_symbol(f): Entry(f.kernel, f.exe.fastmath) for f in library.functions}
-    objects = emit_object(name, entries, cpu)
+    objects = emit_object(name, entries, cpu, library.products)
     with replaced(directory) as draft:
         folder = Path(draft)
         (folder / f"{name}.h").write_text(header(library))
@@ -86,12 +97,14 @@ def write(directory: str | os.PathLike[str], name: str, cpu: str, executables: M
         (folder / "README.md").write_text(readme(library))
 
 
-def _check(name: str, cpu: str) -> None:
+def _check(name: str, cpu: str, blas: str) -> None:
     if not isinstance(name, str) or not NAME.fullmatch(name) or name in TAKEN:
         text = "letters, digits and underscores, at most 40, that is no system file's"
         raise ExportError(f"export_c: name must be a C identifier of {text}, found {str(name)[:80]!r}", origin=caller())
     if cpu not in processors():
         raise ExportError(f"export_c: cpu must be one of {', '.join(processors())}, found {cpu!r}", origin=caller())
+    if blas not in BLAS:
+        raise ExportError(f"export_c: blas must be one of {', '.join(BLAS)}, found {blas!r}", origin=caller())
     if not sys.platform.startswith("linux"):
         raise ExportError(f"export_c: libraries are made on Linux, this is {sys.platform}", origin=caller())
     if settings().blas != "tiles":

@@ -71,15 +71,16 @@ class Entry:
     fastmath: bool
 
 
-def emit_object(name: str, entries: Mapping[str, Entry], cpu: str) -> bytes:
+def emit_object(name: str, entries: Mapping[str, Entry], cpu: str, products: Mapping[str, str]) -> bytes:
     """An object file with a function ``int64 symbol(in, out, sizes, state, work)`` for each symbol of ``entries``.
 
-    The five arguments are addresses, as in `Kernel`. ExportError where code would need Python to run.
+    The five arguments are addresses, as in `Kernel`. ``products`` are products that others define: how kernels call
+    them, and what they are called there. ExportError where code would need Python to run.
     """
     with global_compiler_lock:
         codegen = _Codegen(cpu)
         context = cpu_target.target_context.subtarget(_internal_codegen=codegen, aot_mode=True, cached_internal_func={})
-        linker = _Linker(context, name)
+        linker = _Linker(context, name, products)
         for symbol, entry in entries.items():
             linker.add_kernel(symbol, entry)
         return linker.emit(frozenset(entries))
@@ -88,11 +89,11 @@ def emit_object(name: str, entries: Mapping[str, Entry], cpu: str) -> bytes:
 class _Linker:
     """Joins modules, and the functions by whose symbols they call each other."""
 
-    def __init__(self, context: Any, name: str) -> None:
-        self.context, self.name = context, name
+    def __init__(self, context: Any, name: str, products: Mapping[str, str]) -> None:
+        self.context, self.name, self.products = context, name, products
         self.codegen = context.codegen()
         self.modules: list[Any] = []
-        self.known: set[str] = set()
+        self.known = set(products)
 
     def add_kernel(self, symbol: str, entry: Entry) -> None:
         kernel, fast = entry.kernel, entry.fastmath
@@ -132,6 +133,9 @@ class _Linker:
                 value.linkage = "internal"
             elif value.name in entries:
                 value.visibility = "hidden"
+        for function in whole.functions:
+            if function.name in self.products:
+                function.name = self.products[function.name]
         whole.verify()
         passes, builder = (
             ll.create_new_module_pass_manager(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graphc.export.c.header import call, name_functions, size_parameters
 from graphc.export.c.layout import Function, Library
-from graphc.export.c.text import ARITHMETIC, encoded, literal, size_text
+from graphc.export.c.text import ARITHMETIC, PRODUCTS, encoded, literal, size_text
 from graphc.ir.state import ALIGNMENT
 from graphc.ir.types import SizeCheck
 
@@ -14,6 +14,7 @@ def source(library: Library) -> str:
     name = library.name
     lines = [
         f'#include "{name}.h"',
+        *(["#include <limits.h>"] if library.products else []),
         "#include <string.h>",
         "",
         "typedef int64_t kernel(const void *const *, void *const *, const int64_t *, const void *const *, void *);",
@@ -33,6 +34,9 @@ def source(library: Library) -> str:
     ]
     if any(f.sizes for f in library.functions):
         lines += [ARITHMETIC]
+    lines += [PRODUCTS] if library.products else []
+    for product in library.products.values():
+        lines.append(f"PRODUCT({product}, {'float, sgemm_' if product.endswith('s') else 'double, dgemm_'})")
     first = 1 + len(library.state)
     for function in library.functions:
         lines += _function(library, function, first)

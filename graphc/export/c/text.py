@@ -28,6 +28,41 @@ static inline int64_t broadcast(int64_t a, int64_t b) { return a == 1 ? b : a; }
 static inline int64_t not_one(int64_t a) { return a != 1; }
 """
 
+# Products of a BLAS, called as `codegen.tiles` is. The row-major C = op(A) op(B) is the column-major C' = op(B)' op(A)'
+# (Dongarra and others, A Set of Level 3 Basic Linear Algebra Subprograms, ACM TOMS 16, 1990). What does not fit its
+# integers, or has rows that overlap, is multiplied in plain loops.
+PRODUCTS = """\
+static int fits(int64_t rows, int64_t columns, int64_t *distance) {
+    if (rows <= 1) *distance = columns > 1 ? columns : 1;
+    return rows <= INT_MAX && columns <= INT_MAX && columns <= *distance && 1 <= *distance && *distance <= INT_MAX;
+}
+#define PRODUCT(name, real, gemm)                                                                                   \\
+    extern void gemm(const char *, const char *, const int *, const int *, const int *, const real *, const real *, \\
+                     const int *, const real *, const int *, const real *, real *, const int *);                    \\
+    void name(int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t,    \\
+              int64_t, int64_t);                                                                                    \\
+    void name(int64_t ta, int64_t tb, int64_t m, int64_t n, int64_t k, int64_t left, int64_t lda, int64_t right,    \\
+              int64_t ldb, int64_t adds, int64_t result, int64_t ldc, int64_t scratch) {                            \\
+        const real *a = (const real *)(intptr_t)left, *b = (const real *)(intptr_t)right;                           \\
+        real *c = (real *)(intptr_t)result;                                                                         \\
+        (void)scratch;                                                                                              \\
+        if (m <= 0 || n <= 0) return;                                                                               \\
+        if (fits(ta ? k : m, ta ? m : k, &lda) & fits(tb ? n : k, tb ? k : n, &ldb) & fits(m, n, &ldc)) {           \\
+            const int rows = (int)m, columns = (int)n, depth = (int)k, la = (int)lda, lb = (int)ldb, lc = (int)ldc; \\
+            const real one = 1, beta = adds ? 1 : 0;                                                                \\
+            gemm(tb ? "T" : "N", ta ? "T" : "N", &columns, &rows, &depth, &one, b, &lb, a, &la, &beta, c, &lc);     \\
+            return;                                                                                                 \\
+        }                                                                                                           \\
+        for (int64_t i = 0; i < m; i++)                                                                             \\
+            for (int64_t j = 0; j < n; j++) {                                                                       \\
+                real sum = adds ? c[i * ldc + j] : 0;                                                               \\
+                for (int64_t p = 0; p < k; p++)                                                                     \\
+                    sum += a[ta ? p * lda + i : i * lda + p] * b[tb ? j * ldb + p : p * ldb + j];                   \\
+                c[i * ldc + j] = sum;                                                                               \\
+            }                                                                                                       \\
+    }
+"""
+
 
 def size_text(size: Size) -> str:
     """A C expression for a size in n0, n1 ..., made of the functions of ARITHMETIC."""
