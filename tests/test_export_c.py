@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from c_library import STRICT, CLibrary, assert_same_bits, classifier, compiler, flat, guarded, run
+from example_networks import PARAMETERS, executables_of, feeds
 from random_graphs import SIZES, gradient_of_a_product, random_graph
 from test_cli import write_images
 from test_examples import EXAMPLES
@@ -341,6 +342,25 @@ def test_the_library_leaves_the_blas_to_its_user(tmp_path: Path) -> None:
     assert len(losses) == 10 and losses[-1] < 0.7 * losses[0]
     with pytest.raises(gx.ExportError, match="blas must be one of tiles, linked, found 'mkl'"):
         gx.export_c(tmp_path / "d", blas="mkl", train=train)
+
+
+# ---- examples
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_every_network_of_the_examples(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that an example compiles of a graph is one library with one state, which ends as the graph's does."""
+    compiler()
+    for k, made in enumerate(executables_of(name, tmp_path, monkeypatch).values()):
+        executables = {key.replace(" ", "_"): exe for key, exe in made.items()}
+        gx.export_c(tmp_path / f"c{k}", **executables)
+        library = CLibrary(tmp_path / f"c{k}")
+        for size in (4, 1, 7, 300):
+            for key, exe in executables.items():
+                arrays = feeds(exe, size)
+                assert_same_bits(library.call(exe, f"{key}_", *arrays), flat(exe(*arrays)), f"{key}, {size}")
+        for place, held in enumerate(library.names("state_name") if library.state else []):
+            assert library.array(place).tobytes() == exe.graph.state[held].tobytes(), held
 
 
 # ---- random graphs

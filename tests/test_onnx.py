@@ -226,10 +226,15 @@ def test_two_hundred_random_graphs(block: int) -> None:
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_every_network_of_the_examples(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Results and next states, at several batch sizes."""
+    """Results and next states, at several batch sizes; or the operators that ONNX Runtime lacks, named beforehand."""
     for executables in executables_of(name, tmp_path, monkeypatch).values():
         for exe in executables.values():
             built = build_of(exe)
+            if built.missing:
+                assert name == "activations" and set().union(*built.missing.values()) == {"Erf"}
+                with pytest.raises(gx.ExportError, match="Erf"):
+                    exe.export_onnx(tmp_path / "e.onnx")
+                continue
             model = session_of(built)
             for size in (4, 1, 7):
                 before = {s: exe.graph.state[s] for s in exe.program.updates}
