@@ -35,8 +35,9 @@ from graphc.executable import Executable
 from graphc.export.c.library import export_c
 from graphc.file.store import load, save
 from graphc.grad import grad
-from graphc.ir.graph import Graph, Tensor
+from graphc.ir.graph import Graph
 from graphc.ir.interchange import from_networkx
+from graphc.ir.tensor import Tensor
 from graphc.onnx import from_onnx
 from graphc.ops import random
 from graphc.ops.activation import (
@@ -52,6 +53,7 @@ from graphc.ops.activation import (
     silu,
     softsign,
 )
+from graphc.ops.assembly import concat, flip, pad, repeat, roll, split, stack, tile
 from graphc.ops.elementwise import (
     abs,
     add,
@@ -168,23 +170,15 @@ from graphc.ops.reduce import (
 )
 from graphc.ops.shape import (
     broadcast_to,
-    concat,
     expand_dims,
-    flip,
     matrix_transpose,
     moveaxis,
     ones_like,
-    pad,
     permute_dims,
     ravel,
-    repeat,
     reshape,
-    roll,
-    split,
     squeeze,
-    stack,
     swapaxes,
-    tile,
     zeros_like,
 )
 from graphc.ops.softmax import batch_norm, layer_norm, log_softmax, logsumexp, rms_norm, softmax

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import InputDTypeError, InputError, InputShapeError
-from graphc.ir.graph import Tensor
 from graphc.ir.state import Array
+from graphc.ir.tensor import Tensor
 from graphc.ir.types import DType
 
 

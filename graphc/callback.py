@@ -21,7 +21,7 @@ from graphc.ir import dims
 
 if TYPE_CHECKING:
     from graphc.executable import Executable
-    from graphc.ir.graph import Tensor
+    from graphc.ir.tensor import Tensor
 
 C_TYPES: dict[str, Any] = {
     "double": types.float64,

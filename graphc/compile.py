@@ -11,8 +11,9 @@ import numpy as np
 from graphc.errors import CompileError, DTypeError, GraphError, ShapeError, caller
 from graphc.executable import Executable
 from graphc.ir import dims
-from graphc.ir.graph import Graph, Tensor, copy_node, located, topological
+from graphc.ir.graph import Graph, copy_node, located, topological
 from graphc.ir.op import lookup
+from graphc.ir.tensor import Tensor
 from graphc.program import Program, Structure
 
 

@@ -26,9 +26,10 @@ from graphc.crew import WORTH, can_share, conductor, crew, gather, processors
 from graphc.entry import Desk, Entry, Face, Plan, desk_bytes
 from graphc.errors import CompileError, GraphError, InputError, InputIndexError, Origin, caller
 from graphc.ir import dims
-from graphc.ir.graph import Graph, Tensor, located
+from graphc.ir.graph import Graph, located
 from graphc.ir.op import FUNCTIONS
 from graphc.ir.state import Array
+from graphc.ir.tensor import Tensor
 from graphc.ir.text import print_graph
 from graphc.native import NjitFunction
 from graphc.objective import Objective

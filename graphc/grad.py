@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Any, overload
 
 from graphc.errors import GradientError, ShapeError, caller
-from graphc.ir.graph import Graph, Node, Tensor, located, topological
+from graphc.ir.graph import Graph, located, topological
+from graphc.ir.tensor import Node, Tensor
 from graphc.ir.types import is_float
 from graphc.ops.apply import cast, graph_of, tensor
 from graphc.ops.shape import sum_to, zeros_like

@@ -16,7 +16,7 @@ from graphc.reference import bind_sizes
 
 if TYPE_CHECKING:
     from graphc.executable import Executable
-    from graphc.ir.graph import Tensor
+    from graphc.ir.tensor import Tensor
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ import numpy as np
 
 from graphc.errors import GraphError, caller
 from graphc.grad import grad
-from graphc.ir.graph import Graph, Tensor, located
+from graphc.ir.graph import Graph, located
+from graphc.ir.tensor import Tensor
 from graphc.ops.elementwise import minimum, multiply, where
 from graphc.ops.functions import cos, expm1, floor, pow, sqrt
 from graphc.ops.functions import exp as _exp

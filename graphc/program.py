@@ -10,7 +10,8 @@ from typing import Any
 from graphc.codegen.kernel import Kernel, Limit, build
 from graphc.errors import CompileError, InputError
 from graphc.ir import dims
-from graphc.ir.graph import Graph, Tensor
+from graphc.ir.graph import Graph
+from graphc.ir.tensor import Tensor
 from graphc.rewrite.passes import run
 
 

@@ -9,9 +9,10 @@ import numpy as np
 
 from graphc.errors import GraphcError, InputError, InputShapeError
 from graphc.ir import dims
-from graphc.ir.graph import Graph, Node, Tensor, topological
+from graphc.ir.graph import Graph, topological
 from graphc.ir.op import Kind
 from graphc.ir.state import Array
+from graphc.ir.tensor import Node, Tensor
 from graphc.ir.types import SizeCheck
 
 Sizes = dict[str, int]

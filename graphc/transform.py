@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from graphc.errors import DTypeError, GraphError, ShapeError, caller
-from graphc.ir.graph import Graph, Tensor, located, topological
+from graphc.ir.graph import Graph, located, topological
+from graphc.ir.tensor import Tensor
 from graphc.ops.apply import graph_of
 
 

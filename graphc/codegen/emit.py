@@ -24,8 +24,9 @@ from graphc.codegen.nest import SHORT, Line, Nest, shard_count
 from graphc.config import settings
 from graphc.ir import dims
 from graphc.ir.dims import Size
-from graphc.ir.graph import Graph, Node
+from graphc.ir.graph import Graph
 from graphc.ir.state import Array
+from graphc.ir.tensor import Node
 from graphc.schedule.memory import PART, nests
 from graphc.schedule.plan import Group, Item, Product, Schedule, Stage
 

@@ -14,8 +14,8 @@ from graphc.codegen import product
 from graphc.codegen.blocks import Blocks
 from graphc.ir import dims
 from graphc.ir.dims import Size
-from graphc.ir.graph import Node
 from graphc.ir.op import Kind
+from graphc.ir.tensor import Node
 from graphc.ir.types import DType
 from graphc.schedule.access import Access, Index, is_formula, row_major
 from graphc.schedule.plan import (

@@ -15,7 +15,7 @@ from graphc.commands.words import arrays, chosen, listed, printable, summary
 from graphc.errors import InputError
 from graphc.executable import Executable
 from graphc.file.store import load, save
-from graphc.ir.graph import Tensor
+from graphc.ir.tensor import Tensor
 from graphc.program import Program
 
 SAVEZ = ("file", "allow_pickle")  # parameters of np.savez

@@ -29,8 +29,9 @@ from graphc.export import words
 from graphc.export.flat import Flat, flatten
 from graphc.ir import dims
 from graphc.ir.dims import Size
-from graphc.ir.graph import Graph, Node, Tensor
+from graphc.ir.graph import Graph
 from graphc.ir.state import Array
+from graphc.ir.tensor import Node, Tensor
 from graphc.ir.types import SizeCheck
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import numpy as np
 from graphc.codegen.emit import clean
 from graphc.config import __version__
 from graphc.errors import ExportError, caller
-from graphc.ir.graph import Tensor
+from graphc.ir.tensor import Tensor
 
 if TYPE_CHECKING:
     from graphc.executable import Executable

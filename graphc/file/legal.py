@@ -10,8 +10,9 @@ import numpy as np
 
 from graphc.errors import GraphcError, GraphFileError
 from graphc.ir.dims import Size
-from graphc.ir.graph import Graph, Node
+from graphc.ir.graph import Graph
 from graphc.ir.op import Kind
+from graphc.ir.tensor import Node
 from graphc.ir.verify import verify
 
 FARTHEST = 50  # nodes that a proof may follow

@@ -9,7 +9,8 @@ from graphc.compile import assemble, check_updates, one_graph
 from graphc.errors import GraphFileError
 from graphc.file import strict
 from graphc.file.strict import show
-from graphc.ir.graph import Graph, Tensor, topological
+from graphc.ir.graph import Graph, topological
+from graphc.ir.tensor import Tensor
 from graphc.program import Program, Structure
 
 PROGRAM = {"inputs": list, "outputs": dict, "updates": list}

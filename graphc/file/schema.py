@@ -17,10 +17,11 @@ from graphc.file import legal, strict
 from graphc.file.strict import show
 from graphc.file.tensors import Declared
 from graphc.ir import dims
-from graphc.ir.graph import Graph, Node, Tensor
+from graphc.ir.graph import Graph
 from graphc.ir.op import Kind, Op, lookup
 from graphc.ir.sizes import parse
 from graphc.ir.state import Array
+from graphc.ir.tensor import Node, Tensor
 from graphc.ir.types import DTYPES, Shape, TensorType
 
 MOST_NODES = 50_000

@@ -14,9 +14,10 @@ import numpy as np
 from graphc.errors import GraphcError, GraphError, ShapeError, caller
 from graphc.ir import dims
 from graphc.ir.dims import Size
-from graphc.ir.graph import Graph, Tensor
+from graphc.ir.graph import Graph
 from graphc.ir.op import Kind, Op, lookup
 from graphc.ir.sizes import parse
+from graphc.ir.tensor import Tensor
 from graphc.ir.types import Shape, TensorType, dtype_of
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from graphc.ir.graph import Graph, Node
+from graphc.ir.graph import Graph
 from graphc.ir.op import FUNCTIONS
+from graphc.ir.tensor import Node
 
 
 def print_graph(graph: Graph) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from graphc.errors import GraphcError, GraphError
-from graphc.ir.graph import Graph, Node
+from graphc.ir.graph import Graph
 from graphc.ir.op import OPS, Kind
+from graphc.ir.tensor import Node
 
 
 def verify(graph: Graph) -> None:

@@ -13,9 +13,9 @@ from typing import Any
 from graphc.config import __version__
 from graphc.errors import ExportError
 from graphc.ir import dims
-from graphc.ir.graph import Node
 from graphc.ir.op import Kind
 from graphc.ir.state import Array
+from graphc.ir.tensor import Node
 from graphc.ir.types import FLOAT64, TensorType
 from graphc.onnx.elementwise import Site
 from graphc.onnx.model import Model, Value

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphc.ir.graph import Node
 from graphc.ir.op import Attrs
+from graphc.ir.tensor import Node
 from graphc.ir.types import BOOL, INT64, UINT8, TensorType, dtype_of, is_float
 from graphc.onnx.model import Model, Value
 

@@ -2,6 +2,7 @@
 
 from graphc.ops import (  # noqa: F401
     activation,
+    assembly,
     elementwise,
     functions,
     index,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from graphc.ir.graph import Tensor
+from graphc.ir.tensor import Tensor
 from graphc.ops.apply import public
 from graphc.ops.elementwise import abs, clip, greater, where
 from graphc.ops.functions import erf, expm1, relu, sigmoid, softplus, tanh

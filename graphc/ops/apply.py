@@ -11,8 +11,9 @@ import numpy as np
 from graphc.errors import DTypeError, GraphError, caller
 from graphc.ir import dims
 from graphc.ir.dims import Size
-from graphc.ir.graph import Graph, Tensor, located
+from graphc.ir.graph import Graph, located
 from graphc.ir.op import FUNCTIONS, lookup
+from graphc.ir.tensor import Tensor
 from graphc.ir.types import DType, is_float, promote
 
 Operand = Any  # Tensor, array, list or number

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import DTypeError, InputIndexError
-from graphc.ir.graph import Tensor
 from graphc.ir.op import Attrs, Kind, Op, register
+from graphc.ir.tensor import Tensor
 from graphc.ir.types import DType, TensorType, broadcast_checks, broadcast_shapes, dtype_of, is_float
 from graphc.ops.apply import Operand, apply, cast, common_dtype, graph_of, promoted, public, tensor
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import DTypeError
-from graphc.ir.graph import Tensor
+from graphc.ir.tensor import Tensor
 from graphc.ir.types import is_float
 from graphc.ops.apply import Operand, apply, cast, is_scalar, promoted, public
 from graphc.ops.elementwise import elementwise, equal, greater, logical_and, where

@@ -10,8 +10,8 @@ import numpy as np
 from graphc.errors import DTypeError, ShapeError
 from graphc.ir import dims
 from graphc.ir.dims import Size
-from graphc.ir.graph import Tensor
 from graphc.ir.op import Attrs, Kind, Op, register
+from graphc.ir.tensor import Tensor
 from graphc.ir.types import TensorType, dtype_of, is_integer, normalize_axis
 from graphc.ops.apply import Operand, apply, cast, public, size_node, tensor
 from graphc.ops.elementwise import add, checked_index, equal, less, where

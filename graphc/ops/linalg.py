@@ -9,8 +9,8 @@ import numpy as np
 from graphc.errors import DTypeError, ShapeError
 from graphc.ir import dims
 from graphc.ir.dims import Size
-from graphc.ir.graph import Tensor
 from graphc.ir.op import Attrs, Kind, Op, register
+from graphc.ir.tensor import Tensor
 from graphc.ir.types import SizeCheck, TensorType, broadcast_checks, broadcast_shapes, normalize_axis
 from graphc.ops.apply import Operand, apply, promoted, public
 from graphc.ops.elementwise import equal, where

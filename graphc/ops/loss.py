@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import DTypeError, ShapeError
-from graphc.ir.graph import Tensor
+from graphc.ir.tensor import Tensor
 from graphc.ir.types import is_float, is_integer
 from graphc.ops.apply import Operand, cast, promoted, public, size_node
 from graphc.ops.elementwise import abs, checked_index, equal, less, maximum, where

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import DTypeError, ShapeError
-from graphc.ir.graph import Tensor
 from graphc.ir.op import Attrs, Kind, Op, register
+from graphc.ir.tensor import Tensor
 from graphc.ir.types import TensorType, dtype_of, is_float
 from graphc.ops import counter_rng
 from graphc.ops.apply import apply, cast, public

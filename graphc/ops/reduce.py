@@ -9,8 +9,8 @@ import numpy as np
 
 from graphc.errors import DTypeError, ShapeError
 from graphc.ir import dims
-from graphc.ir.graph import Tensor
 from graphc.ir.op import Attrs, Kind, Op, register
+from graphc.ir.tensor import Tensor
 from graphc.ir.types import DType, SizeCheck, TensorType, is_float, normalize_axes, normalize_axis, shape_text
 from graphc.ops.apply import apply, cast, public, size_node
 from graphc.ops.shape import broadcast_to, expand_dims, iota, permute_dims, reshape

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphc.ir.graph import Tensor
+from graphc.ir.tensor import Tensor
 from graphc.ir.types import is_float, normalize_axes
 from graphc.ops.apply import Operand, cast, public
 from graphc.ops.elementwise import equal, isfinite, stop_gradient, where

@@ -12,12 +12,14 @@ import numpy as np
 from graphc.errors import GraphcError
 from graphc.ir import dims
 from graphc.ir.dims import Size
-from graphc.ir.graph import Graph, Node, Tensor, copy_node, rebuild
+from graphc.ir.graph import Graph, copy_node, rebuild
 from graphc.ir.op import Attrs, Kind
+from graphc.ir.tensor import Node, Tensor
 from graphc.ir.text import canonical_text
 from graphc.ir.types import Shape
 from graphc.ops.apply import cast
-from graphc.ops.shape import concat, reshape
+from graphc.ops.assembly import concat
+from graphc.ops.shape import reshape
 from graphc.rewrite.rules import ALGEBRA, RULES, STABILITY, Rule
 
 Pass = Callable[[Graph], Graph]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.ir.graph import Tensor
+from graphc.ir.tensor import Tensor
 
 Binding = dict[str, Tensor]
 

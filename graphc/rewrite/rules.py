@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import frexp
 
-from graphc.ir.graph import Tensor
+from graphc.ir.tensor import Tensor
 from graphc.ops import functions as f
 from graphc.ops.softmax import logsumexp
 from graphc.rewrite.pattern import Binding, Pattern, constant_value, op, variable

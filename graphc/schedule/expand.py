@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from graphc.ir import dims
 from graphc.ir.dims import Size
-from graphc.ir.graph import Graph, Node, Tensor, rebuild
+from graphc.ir.graph import Graph, rebuild
 from graphc.ir.op import Kind, lookup
+from graphc.ir.tensor import Node, Tensor
 from graphc.ir.types import is_float
 from graphc.ops.shape import expand_dims, permute_dims, reshape
 from graphc.schedule.access import is_check, is_formula, movement, strides

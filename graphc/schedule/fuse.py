@@ -12,8 +12,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 
-from graphc.ir.graph import Graph, Node
+from graphc.ir.graph import Graph
 from graphc.ir.op import Kind
+from graphc.ir.tensor import Node
 from graphc.schedule.access import (
     ZERO,
     Access,

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from graphc.ir.dims import Size
-from graphc.ir.graph import Graph, Node
+from graphc.ir.graph import Graph
+from graphc.ir.tensor import Node
 from graphc.schedule.access import Access, Index
 
 

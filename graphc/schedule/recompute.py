@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from graphc.ir import dims
-from graphc.ir.graph import Graph, Node, Tensor, copy_node, rebuild
+from graphc.ir.graph import Graph, copy_node, rebuild
 from graphc.ir.op import Kind
+from graphc.ir.tensor import Node, Tensor
 from graphc.schedule.plan import Product, Schedule, memory_of
 from graphc.schedule.stages import made_by, statements_in
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import reduce
 
-from graphc.ir.graph import Tensor
+from graphc.ir.tensor import Tensor
 from graphc.ir.types import dtype_of, is_float
 from graphc.onnx import wire
 from graphc.onnx.reading.held import Reading

@@ -11,13 +11,15 @@ from graphc.errors import GraphFileError, UnsupportedOpError
 from graphc.file.strict import show
 from graphc.ir import dims
 from graphc.ir.dims import Size
-from graphc.ir.graph import Graph, Tensor
+from graphc.ir.graph import Graph
 from graphc.ir.state import Array
+from graphc.ir.tensor import Tensor
 from graphc.ir.types import INT64, DType, is_float
 from graphc.onnx import wire
 from graphc.onnx.extra import need
 from graphc.ops.apply import cast, size_node
-from graphc.ops.shape import concat, reshape
+from graphc.ops.assembly import concat
+from graphc.ops.shape import reshape
 
 LONGEST = 64  # sizes in a vector that is followed
 Sizes = tuple[Size, ...]

@@ -9,13 +9,13 @@ import numpy as np
 
 from graphc.ir import dims
 from graphc.ir.dims import Size
-from graphc.ir.graph import Tensor
+from graphc.ir.tensor import Tensor
 from graphc.ir.types import INT64, normalize_axes
 from graphc.onnx.reading.elementwise import Reader
 from graphc.onnx.reading.held import Reading
+from graphc.ops import assembly, index, reduce, shape
 from graphc.ops import elementwise as e
 from graphc.ops import functions as f
-from graphc.ops import index, reduce, shape
 from graphc.ops.apply import apply, cast
 from graphc.ops.softmax import logsumexp
 
@@ -89,7 +89,7 @@ def expand(at: Reading) -> Tensor:
 
 def concat(at: Reading) -> Tensor:
     parts = at.tensors()
-    return shape.concat(parts, at.axis(0, parts[0].ndim))
+    return assembly.concat(parts, at.axis(0, parts[0].ndim))
 
 
 def split(at: Reading) -> list[Tensor]:
@@ -98,13 +98,13 @@ def split(at: Reading) -> list[Tensor]:
     if parts is None:
         size = x.shape[axis]
         if not isinstance(size, int):
-            return shape.split(x, count, axis)  # type: ignore[return-value]
+            return assembly.split(x, count, axis)  # type: ignore[return-value]
         wide = -(-size // count)
         parts = tuple(max(0, min(wide, size - k * wide)) for k in range(count))
     if len(parts) != count:
         at.fail(f"{len(parts)} parts for {count} outputs")
     ends = np.cumsum(np.array(parts, object))
-    return shape.split(x, [int(k) for k in ends[:-1]], axis)  # type: ignore[return-value]
+    return assembly.split(x, [int(k) for k in ends[:-1]], axis)  # type: ignore[return-value]
 
 
 def slice_(at: Reading) -> Tensor:
@@ -142,7 +142,7 @@ def pad(at: Reading) -> Tensor:
     after = {a: widths[len(axes) + k] for k, a in enumerate(axes)}
     pairs = [(before.get(a, 0), after.get(a, 0)) for a in range(x.ndim)]
     if mode != "constant":
-        return shape.pad(x, pairs, mode)
+        return assembly.pad(x, pairs, mode)
     value = at.number(2) if at.has(2) else at.attribute("value", 0.0)
     if value is None:
         at.refuse("a value that is computed is not read")
@@ -153,7 +153,7 @@ def pad(at: Reading) -> Tensor:
 
 
 def tile(at: Reading) -> Tensor:
-    return shape.tile(at.tensor(), at.integers(1))
+    return assembly.tile(at.tensor(), at.integers(1))
 
 
 # ---- indices

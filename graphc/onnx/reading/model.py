@@ -11,10 +11,11 @@ from graphc.errors import GraphcError, GraphFileError, ShapeError, UnsupportedOp
 from graphc.file import schema
 from graphc.file.strict import show
 from graphc.ir.dims import Size
-from graphc.ir.graph import Graph, Tensor
+from graphc.ir.graph import Graph
 from graphc.ir.op import Kind
 from graphc.ir.sizes import parse
 from graphc.ir.state import Array
+from graphc.ir.tensor import Tensor
 from graphc.ir.types import BOOL, DTYPES, INT64
 from graphc.onnx import wire
 from graphc.onnx.reading.elementwise import ELEMENTWISE, Reader

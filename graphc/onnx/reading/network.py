@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from graphc.ir.graph import Tensor
+from graphc.ir.tensor import Tensor
 from graphc.onnx.reading.elementwise import Reader
 from graphc.onnx.reading.held import Reading, free
 from graphc.onnx.reading.layout import array_feature

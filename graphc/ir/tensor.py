@@ -1,0 +1,268 @@
+"""Nodes, the frozen truth of a graph, and tensors, which stand for them where a graph is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from graphc.errors import Origin
+from graphc.ir import dims
+from graphc.ir.op import FUNCTIONS, Attrs, Op
+from graphc.ir.state import Array
+from graphc.ir.types import DType, Shape, TensorType
+
+if TYPE_CHECKING:
+    from graphc.ir.graph import Graph
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """One operation applied to operands; the frozen truth behind a Tensor.
+
+    ``value`` is a leaf's array (a constant's value, the first value of state), ``forward`` the name of the node that
+    a gradient node was derived from.
+    """
+
+    id: int
+    op: Op
+    inputs: tuple[int, ...]
+    attrs: Attrs
+    type: TensorType
+    name: str
+    origin: Origin
+    value: Array | None = None
+    forward: str | None = None
+
+
+class Tensor:
+    """A value in a graph. Arithmetic, comparison, indexing and methods append nodes to the same graph.
+
+    A tensor has no value before an executable runs, so ``bool``, ``len``, iteration and array conversion raise.
+    """
+
+    __slots__ = ("__weakref__", "graph", "id")
+    __array_ufunc__ = None  # NumPy arrays leave operators to the tensor
+
+    def __init__(self, graph: Graph, id: int) -> None:
+        self.graph, self.id = graph, id
+
+    @property
+    def node(self) -> Node:
+        return self.graph.nodes[self.id]
+
+    @property
+    def op(self) -> Op:
+        return self.node.op
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """The operands, in slot order."""
+        return tuple(self.graph.tensors[i] for i in self.node.inputs)
+
+    @property
+    def attrs(self) -> Attrs:
+        return self.node.attrs
+
+    @property
+    def name(self) -> str:
+        return self.node.name
+
+    @property
+    def type(self) -> TensorType:
+        return self.node.type
+
+    @property
+    def shape(self) -> Shape:
+        return self.node.type.shape
+
+    @property
+    def dtype(self) -> DType:
+        return self.node.type.dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.node.type.shape)
+
+    @property
+    def size(self) -> dims.Size:
+        return self.node.type.size
+
+    @property
+    def origin(self) -> Origin:
+        """The user's line that made this tensor."""
+        return self.node.origin
+
+    def named(self, name: str) -> Tensor:
+        """This value under a name of the user's; ``g[name]`` finds it. GraphError where the name is taken."""
+        return self.graph.rename(self, name)
+
+    def __repr__(self) -> str:
+        return f"<Tensor {self.name}: {self.type}>"
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError(
+            f"{self!r} has no truth value before it runs; use gx.where, or compare arrays that exe(...) returns"
+        )
+
+    def __iter__(self) -> NoReturn:
+        raise TypeError(f"{self!r} cannot be iterated; index it, t[0], or use gx.split")
+
+    def __len__(self) -> NoReturn:
+        raise TypeError(f"{self!r} has no len; its sizes are t.shape")
+
+    def _no_number(self) -> NoReturn:
+        raise TypeError(f"{self!r} has no number before it runs; compile it and call the executable")
+
+    def __int__(self) -> int:
+        self._no_number()
+
+    def __float__(self) -> float:
+        self._no_number()
+
+    def __index__(self) -> int:
+        self._no_number()
+
+    def __array__(self, *_: Any, **__: Any) -> Array:
+        raise TypeError(
+            f"{self!r} is not an array; use functions of graphc (gx.exp, not np.exp), or compile it and call"
+        )
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    # operators: each is the function of its name in the op tables
+    def __add__(self, other: Any) -> Tensor:
+        return _call("add", self, other)
+
+    def __radd__(self, other: Any) -> Tensor:
+        return _call("add", other, self)
+
+    def __sub__(self, other: Any) -> Tensor:
+        return _call("subtract", self, other)
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return _call("subtract", other, self)
+
+    def __mul__(self, other: Any) -> Tensor:
+        return _call("multiply", self, other)
+
+    def __rmul__(self, other: Any) -> Tensor:
+        return _call("multiply", other, self)
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return _call("divide", self, other)
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return _call("divide", other, self)
+
+    def __floordiv__(self, other: Any) -> Tensor:
+        return _call("floor_divide", self, other)
+
+    def __rfloordiv__(self, other: Any) -> Tensor:
+        return _call("floor_divide", other, self)
+
+    def __mod__(self, other: Any) -> Tensor:
+        return _call("remainder", self, other)
+
+    def __rmod__(self, other: Any) -> Tensor:
+        return _call("remainder", other, self)
+
+    def __pow__(self, other: Any) -> Tensor:
+        return _call("pow", self, other)
+
+    def __rpow__(self, other: Any) -> Tensor:
+        return _call("pow", other, self)
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return _call("matmul", self, other)
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return _call("matmul", other, self)
+
+    def __and__(self, other: Any) -> Tensor:
+        return _call("logical_and", self, other)
+
+    def __rand__(self, other: Any) -> Tensor:
+        return _call("logical_and", other, self)
+
+    def __or__(self, other: Any) -> Tensor:
+        return _call("logical_or", self, other)
+
+    def __ror__(self, other: Any) -> Tensor:
+        return _call("logical_or", other, self)
+
+    def __xor__(self, other: Any) -> Tensor:
+        return _call("logical_xor", self, other)
+
+    def __rxor__(self, other: Any) -> Tensor:
+        return _call("logical_xor", other, self)
+
+    def __invert__(self) -> Tensor:
+        return _call("logical_not", self)
+
+    def __neg__(self) -> Tensor:
+        return _call("neg", self)
+
+    def __pos__(self) -> Tensor:
+        return _call("positive", self)
+
+    def __abs__(self) -> Tensor:
+        return _call("abs", self)
+
+    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
+        return _call("equal", self, other)
+
+    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
+        return _call("not_equal", self, other)
+
+    def __lt__(self, other: Any) -> Tensor:
+        return _call("less", self, other)
+
+    def __le__(self, other: Any) -> Tensor:
+        return _call("less_equal", self, other)
+
+    def __gt__(self, other: Any) -> Tensor:
+        return _call("greater", self, other)
+
+    def __ge__(self, other: Any) -> Tensor:
+        return _call("greater_equal", self, other)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return _call("getitem", self, index)
+
+    @property
+    def T(self) -> Tensor:
+        """All axes reversed."""
+        return _call("permute_dims", self, tuple(reversed(range(self.ndim))))
+
+    @property
+    def mT(self) -> Tensor:
+        """The last two axes swapped."""
+        return _call("matrix_transpose", self)
+
+    def reshape(self, *shape: Any) -> Tensor:
+        return _call("reshape", self, shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape)
+
+    def transpose(self, *axes: Any) -> Tensor:
+        given = axes[0] if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
+        return _call("permute_dims", self, tuple(given) or tuple(reversed(range(self.ndim))))
+
+    def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        return _call("sum", self, axis=axis, keepdims=keepdims)
+
+    def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        return _call("mean", self, axis=axis, keepdims=keepdims)
+
+    def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        return _call("max", self, axis=axis, keepdims=keepdims)
+
+    def min(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        return _call("min", self, axis=axis, keepdims=keepdims)
+
+    def astype(self, dtype: Any) -> Tensor:
+        return _call("astype", self, dtype)
+
+
+def _call(name: str, *args: Any, **kwargs: Any) -> Tensor:
+    out: Tensor = FUNCTIONS[name](*args, **kwargs)
+    return out
