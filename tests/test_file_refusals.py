@@ -128,8 +128,9 @@ def test_what_cannot_be_saved(tmp_path: Path) -> None:
         gx.save(tmp_path / "x.gx", f=g)
     with pytest.raises(gx.GraphError, match="a of 'one', b of 'two'"):
         gx.save(tmp_path / "x.gx", a=a, b=b)
-    with pytest.raises(OSError):
+    with pytest.raises(FileNotFoundError) as caught:
         gx.save(tmp_path / "nowhere" / "x.gx", a=a)
+    assert caught.value.filename == str(tmp_path / "nowhere" / "x.gx")
     with pytest.raises(gx.GraphFileError, match="not a file"):
         gx.load(tmp_path)
     with pytest.raises(FileNotFoundError):
