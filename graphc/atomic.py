@@ -13,8 +13,8 @@ from typing import BinaryIO
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A new file that takes the place of ``path`` when the block ends.
 
-    It is written under another name in the same directory, synced to disk and renamed. OSError where it cannot be
-    written; after any error what stood at ``path`` is untouched.
+    It is written under another name in the same directory, synced to disk and renamed. OSError, naming ``path``, where
+    it cannot be written; after any error what stood there is untouched.
     """
     target = os.path.realpath(os.fspath(path))
     folder = os.path.dirname(target)
@@ -25,9 +25,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, target)
-    except BaseException:
+    except BaseException as error:
         if os.path.exists(draft):
             os.unlink(draft)
+        if isinstance(error, OSError) and error.filename == draft:
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from None
         raise
     sync_directory(folder)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import json
 import os
 import sys
@@ -21,6 +22,8 @@ PEERS = ("numpy", "torch", "torch.compile", "jax", "pytensor")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit status: 0, 1 for an error, 2 for wrong arguments or arrays, 130 when stopped."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names may have characters that a terminal or a pipe cannot take
+        sys.stdout.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(argv)
     from graphc.commands.words import printable
     from graphc.demo.data import DataError
@@ -29,14 +32,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     run: Callable[[Any], int] = options.run
     try:
         status = run(options)
-        sys.stdout.flush()
+        print(end="", flush=True)  # there may be no stdout
         return status
     except BrokenPipeError:  # the reader has gone; keep the interpreter's last flush quiet
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
         place = f": {error.filename}" if error.filename else ""
-        print(f"graphc: {error.strerror or error}{place}", file=sys.stderr)
+        print(f"graphc: {printable(f'{error.strerror or error}{place}')}", file=sys.stderr)
         return 1
     except InputError as error:
         print(f"graphc: {printable(error.message)}", file=sys.stderr)

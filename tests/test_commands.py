@@ -57,6 +57,13 @@ def refused(args: str, capsys: Capture, status: int = 2) -> str:
     return captured.err
 
 
+def in_a_process(args: list[str], **options: Any) -> tuple[int, str, str]:
+    """Status, output and errors of a command in a process of its own."""
+    command = [sys.executable, "-m", "graphc", *args]
+    done = subprocess.run(command, capture_output=True, timeout=120, **options)
+    return done.returncode, done.stdout.decode("ascii"), done.stderr.decode("ascii")
+
+
 # ---- info
 
 
@@ -85,6 +92,19 @@ def test_info_of_hostile_names_obeys_none_of_them(tmp_path: Path, capsys: Captur
     for line in (captured.out + captured.err).split("\n"):
         assert line.isprintable(), line
     assert "\\x1b[2J" in captured.out and "input" in captured.err and len(captured.out) < 6000
+
+
+def test_an_output_that_cannot_take_every_character(tmp_path: Path) -> None:
+    g = gx.Graph("名前")
+    gx.save(tmp_path / "é.gx", f=gx.compile([], g.constant(1.0) + 1, backend="numpy"))
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    status, out, err = in_a_process(["info", str(tmp_path / "é.gx")], env=env)
+    assert (status, err) == (0, "") and r"graph       \u540d\u524d, 3 nodes" in out
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes a file descriptor between fork and exec")
+def test_no_output_at_all(tmp_path: Path) -> None:
+    assert in_a_process(["info"], preexec_fn=lambda: os.close(1)) == (0, "", "")
 
 
 def test_a_damaged_file_is_one_line(model: gx.Graph, capsys: Capture) -> None:
@@ -175,7 +195,9 @@ def test_a_result_that_cannot_be_written_leaves_what_was_there(model: gx.Graph, 
     Path("kept.npz").write_text("kept")
     assert main(["run", "model.gx", "x=data.npz:y", "--executable", "infer", "--out", "kept.npz"]) == 2
     assert main(["run", "model.gx", "x=x.npy", "--executable", "infer", "--out", "nowhere/r.npz"]) == 1
-    assert "nowhere" in capsys.readouterr().err
+    assert "graphc: No such file or directory: nowhere/r.npz\n" in capsys.readouterr().err
+    assert main(["export", "single.gx", "--to", "python", "-o", "."]) == 1
+    assert capsys.readouterr().err == "graphc: Is a directory: .\n"
     assert Path("kept.npz").read_text() == "kept" and not [n for n in os.listdir() if n.endswith(".tmp")]
 
 

@@ -7,6 +7,8 @@ import os
 import re
 import subprocess
 import sys
+import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from hostile_files import members, sealed
 from killing import killed_at_random
 
 import graphc as gx
-from graphc.file import strict
+from graphc.file import archive, strict
 from graphc.ops.apply import apply
 from graphc.ops.index import in_range
 
@@ -126,8 +128,9 @@ def test_what_cannot_be_saved(tmp_path: Path) -> None:
         gx.save(tmp_path / "x.gx", f=g)
     with pytest.raises(gx.GraphError, match="a of 'one', b of 'two'"):
         gx.save(tmp_path / "x.gx", a=a, b=b)
-    with pytest.raises(OSError):
+    with pytest.raises(FileNotFoundError) as caught:
         gx.save(tmp_path / "nowhere" / "x.gx", a=a)
+    assert caught.value.filename == str(tmp_path / "nowhere" / "x.gx")
     with pytest.raises(gx.GraphFileError, match="not a file"):
         gx.load(tmp_path)
     with pytest.raises(FileNotFoundError):
@@ -153,6 +156,13 @@ def test_an_index_that_nothing_tests(tmp_path: Path) -> None:
             else:
                 with pytest.raises(gx.GraphFileError, match="nothing keeps"):
                     gx.save(tmp_path / "x.gx", f=exe)
+
+
+def test_a_graph_has_a_name_of_bounded_length(tmp_path: Path) -> None:
+    g = gx.Graph("g" * ((4 << 20) + 1))
+    exe = gx.compile([], g.constant(1.0) + 1, backend="numpy")
+    with pytest.raises(gx.GraphFileError, match=r"graph\.json: name: too long"):
+        gx.save(tmp_path / "x.gx", f=exe)
 
 
 def changed(path: Path, member: str, old: str, new: str) -> Path:
@@ -203,6 +213,36 @@ def test_refusals_name_the_place(what: str, tmp_path: Path) -> None:
     with pytest.raises(gx.GraphFileError, match=message) as caught:
         gx.load(changed(tmp_path / "bad.gx", member, old, new))
     assert "bad.gx" in str(caught.value) and member in str(caught.value)
+
+
+def test_a_sparse_file_of_terabytes_is_refused_unread(tmp_path: Path) -> None:
+    """Its framing is right, and most of it takes no room on the disk."""
+    parts = members((make_golden.HERE / "indexing.gx").read_bytes())
+    manifest = json.loads(parts["manifest.json"])
+    manifest["members"]["weights.safetensors"]["bytes"] = size = 1 << 40
+    parts["manifest.json"] = strict.dump(manifest)
+    facts = [(name, len(data), zlib.crc32(data)) for name, data in list(parts.items())[:3]]
+    facts.append(("weights.safetensors", size, 0))
+    with open(tmp_path / "sparse.gx", "wb") as file:
+        for name, n, crc in facts:
+            file.write(archive.local_header(name, n, crc) + (b"" if n == size else parts[name]))
+        file.seek(size, os.SEEK_CUR)
+        file.write(archive.directory(facts))
+    started = time.perf_counter()
+    with pytest.raises(
+        gx.GraphFileError, match=r"weights.safetensors: the graph declares \d+ bytes, found 1099511627776"
+    ):
+        gx.load(tmp_path / "sparse.gx")
+    assert time.perf_counter() - started < 1
+
+
+def test_a_file_larger_than_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(archive, "_take", full)
+    with pytest.raises(gx.GraphFileError, match=r"indexing\.gx: there is not enough memory for what it holds"):
+        gx.load(make_golden.HERE / "indexing.gx")
 
 
 def _watched(seed: int, count: int) -> dict:

@@ -17,11 +17,10 @@ import importlib.metadata
 import importlib.util
 import os
 import sys
-from dataclasses import dataclass
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import llvmlite.binding as ll
 from llvmlite import ir
@@ -36,8 +35,7 @@ FUNCTIONS = ("sgemm", "dgemm", "sgemv", "dgemv")
 WORD = ir.IntType(64)
 
 
-@dataclass(frozen=True, slots=True)
-class Library:
+class Library(NamedTuple):
     """A loaded BLAS: the width of its integers, and addresses of its functions by name.
 
     ``threads`` is how it is held to one thread: "shared" by ``get_threads`` and ``set_threads``, "local" by

@@ -13,7 +13,6 @@ a processor's vectors.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from llvmlite import ir
@@ -27,11 +26,12 @@ ROWS = 8  # inner products at a time, where one register holds such sums
 STRIP = 8  # vectors of a sum that stay in registers
 
 
-@dataclass(frozen=True)
 class _Rows(Vectors):
     """Writes both functions, with so many inner products at a time."""
 
-    tall: int
+    def __init__(self, module: Any, letter: str, lanes: int, tall: int) -> None:
+        super().__init__(module, letter, lanes)
+        self.tall = tall
 
     def dots(self) -> Any:
         """``f(rows, columns, a, lda, ahead, x, y)``: ``y[k]`` is the inner product of row k of ``a`` and ``x``."""

@@ -14,7 +14,6 @@ dtype, kept on disk like a kernel, and called by a symbol.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any
 
 import llvmlite.binding as ll
@@ -47,11 +46,12 @@ def tile_size(context: Any) -> tuple[int, int]:
     return width, 8 if wide_files else 6
 
 
-@dataclass(frozen=True)
 class _Product(Vectors):
     """Writes the functions of a product, with tiles of so many rows."""
 
-    rows: int
+    def __init__(self, module: Any, letter: str, lanes: int, rows: int) -> None:
+        super().__init__(module, letter, lanes)
+        self.rows = rows
 
     def tile(self, rows: int, width: int) -> Any:
         """``f(depth, a, row step, inner step, b, c, ldc, rows, columns, add)``: one tile of the result.
@@ -155,7 +155,7 @@ class _Product(Vectors):
             return function
         ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc, scratch = function.args
         add, sub, mul, at, pointer = builder.add, builder.sub, builder.mul, builder.gep, self.real.as_pointer()
-        turn = replace(self, lanes=min(self.lanes, TURN))
+        turn = _Product(self.module, self.letter, min(self.lanes, TURN), self.rows)
         lanes, panel, columns = WORD(self.lanes), WORD(WIDTH * self.lanes), WORD(BLOCK // (DEPTH * self.bytes))
         tall = WORD(self.rows)
         a, b, c, block = (builder.inttoptr(x, pointer) for x in (a, b, c, scratch))

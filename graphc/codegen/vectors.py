@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -22,13 +21,13 @@ def vector_bytes(context: Any) -> int:
     return 64 if "+avx512f" in has else 32 if "+avx" in has else 16
 
 
-@dataclass(frozen=True)
 class Vectors:
     """Writes code on vectors of ``lanes`` elements of one dtype into a module."""
 
-    module: Any
-    letter: str  # "s" or "d"
-    lanes: int
+    def __init__(self, module: Any, letter: str, lanes: int) -> None:
+        self.module = module
+        self.letter = letter  # "s" or "d"
+        self.lanes = lanes
 
     @cached_property
     def real(self) -> Any:

@@ -96,5 +96,5 @@ def export(options: Any) -> int:
     else:
         exe: Any = loaded[chosen(loaded, options.name)]
         (exe.export_python if options.to == "python" else exe.export_onnx)(options.output)
-    print(f"wrote {options.output}")
+    print(f"wrote {printable(str(options.output))}")
     return 0

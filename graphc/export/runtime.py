@@ -1,7 +1,8 @@
 """From arrays to a compiled kernel and back. What an exported module does when called; its source is copied there.
 
 Nothing here knows of graphs: a program is its kernel, tables of what goes in and out, and a function of the symbolic
-sizes.
+sizes. Here and in all else that is copied there is no dataclass: making one looks its module up in sys.modules, where
+a module that importlib loads from a path need not be.
 """
 
 from __future__ import annotations
@@ -9,8 +10,7 @@ from __future__ import annotations
 import base64
 import threading
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import llvmlite.binding as ll
 import numba
@@ -23,8 +23,7 @@ from graphc.ir.state import Array, aligned_empty
 MOST_SPARE = 4  # workspaces kept for calls side by side
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
+class Leaf(NamedTuple):
     """What goes in or out, or is kept: a name, a dtype, a shape of ints and texts of sizes, the line that made it."""
 
     name: str
@@ -40,8 +39,7 @@ class Leaf:
         return kind(f"input {self.name!r}: expected {self}, found {found}{where}")
 
 
-@dataclass(frozen=True, slots=True)
-class Sizes:
+class Sizes(NamedTuple):
     """All that depends on the symbolic sizes."""
 
     inputs: tuple[tuple[int, ...], ...]  # shapes
@@ -92,8 +90,7 @@ def array_of(dtype: str, shape: tuple[int, ...], text: str) -> Array:
     return array
 
 
-@dataclass(frozen=True, slots=True)
-class Function:
+class Function(NamedTuple):
     """A function to be compiled for a signature, and the symbol by which others call it."""
 
     body: Callable[..., Any]
@@ -110,7 +107,6 @@ class Function:
         return made
 
 
-@dataclass(eq=False)
 class Program:
     """A kernel and what its callers must know. It is compiled at the first call, under a lock.
 
@@ -118,19 +114,27 @@ class Program:
     are the symbolic sizes, each with the input and the axis where it is read. ``before`` runs ahead of the compiler.
     """
 
-    functions: Sequence[Function]
-    sizes: Callable[..., Sizes]
-    inputs: Sequence[Leaf]
-    outputs: Sequence[Leaf]
-    symbols: Sequence[tuple[str, int, int]]
-    checks: Sequence[tuple[str, str, str, str]]  # the op where two sizes meet, the sizes, the line
-    tests: Sequence[tuple[str, str]]  # what an index is, and the line
-    state: State
-    constants: Sequence[Array]
-    before: Sequence[Callable[[], Any]] = ()
-    compiled: list[Any] = field(default_factory=list)
-    spare: list[Array] = field(default_factory=list)
-    building: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(
+        self,
+        *,
+        functions: Sequence[Function],
+        sizes: Callable[..., Sizes],
+        inputs: Sequence[Leaf],
+        outputs: Sequence[Leaf],
+        symbols: Sequence[tuple[str, int, int]],
+        checks: Sequence[tuple[str, str, str, str]],  # the op where two sizes meet, the sizes, the line
+        tests: Sequence[tuple[str, str]],  # what an index is, and the line
+        state: State,
+        constants: Sequence[Array],
+        before: Sequence[Callable[[], Any]] = (),
+    ) -> None:
+        self.functions, self.before = functions, before
+        self.sizes, self.symbols, self.checks, self.tests = sizes, symbols, checks, tests
+        self.inputs, self.outputs = inputs, outputs
+        self.state, self.constants = state, constants
+        self.compiled: list[Any] = []
+        self.spare: list[Array] = []
+        self.building = threading.Lock()
 
     def __call__(self, values: Sequence[Any], cache: bool) -> list[Any]:
         """Outputs in order, fresh arrays; 0-d ones as scalars.

@@ -12,7 +12,8 @@ import os
 import stat
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 from graphc.atomic import replacing
@@ -85,58 +86,78 @@ def _facts(parts: Iterable[Any]) -> tuple[int, int, str]:
     return size, crc, sha.hexdigest()
 
 
-def read(
-    path: str | os.PathLike[str], version: Callable[[dict[str, Any]], None]
-) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """The manifest and the bytes of every other member; ``version`` looks at the manifest first.
+class Archive:
+    """An open archive whose framing is as `write` writes it. Members are read when asked for, and checked then."""
 
-    GraphFileError, naming the place, unless every byte is as `write` writes it and every digest is right.
+    def __init__(self, file: BinaryIO, length: int, version: Callable[[dict[str, Any]], None]) -> None:
+        self._file = file
+        size, crc = _first_header(file)
+        data = _take(file, size, MANIFEST)
+        if zlib.crc32(data) != crc:
+            raise GraphFileError(f"{MANIFEST}: the checksum is wrong; the file is damaged")
+        self.manifest = _manifest(data, version)
+        self._listed = self.manifest["members"]
+        headers = sum(len(local_header(name, 0, 0)) for name in (MANIFEST, *MEMBERS))
+        sizes = [size, *(self._listed[name]["bytes"] for name in MEMBERS)]
+        expected = headers + sum(sizes) + len(directory([(n, 0, 0) for n in (MANIFEST, *MEMBERS)]))
+        if length != expected:
+            raise GraphFileError(f"{MANIFEST}: members: the file must have {expected} bytes, found {length}")
+        self._at: dict[str, tuple[int, int]] = {}  # where each member begins, and its checksum
+        facts = [(MANIFEST, size, crc)]
+        for name, n in zip(MEMBERS, sizes[1:], strict=True):
+            found = _take(file, len(local_header(name, 0, 0)), f"{name}: header")
+            self._at[name] = file.tell(), int.from_bytes(found[14:18], "little")
+            facts.append((name, n, self._at[name][1]))
+            if found != local_header(*facts[-1]):
+                raise GraphFileError(f"{name}: header: not as graphc writes it")
+            file.seek(n, os.SEEK_CUR)
+        end = directory(facts)
+        if file.read(len(end) + 1) != end:
+            raise GraphFileError("zip directory: not as graphc writes it")
+
+    def member(self, name: str, most: int = LARGEST_JSON) -> bytes:
+        """The bytes of a member. GraphFileError where they are damaged, or more than ``most`` and than a text has."""
+        size = self._listed[name]["bytes"]
+        if size > max(most, LARGEST_JSON):
+            raise GraphFileError(f"{name}: the graph declares {most} bytes, found {size}")
+        start, crc = self._at[name]
+        self._file.seek(start)
+        data = _take(self._file, size, name)
+        if hashlib.sha256(data).hexdigest() != self._listed[name]["sha256"]:
+            raise GraphFileError(f"{name}: the SHA-256 differs from the manifest's; the file is damaged")
+        if zlib.crc32(data) != crc:
+            raise GraphFileError(f"{name}: header: not as graphc writes it")
+        return data
+
+
+@contextmanager
+def reading(path: str | os.PathLike[str], version: Callable[[dict[str, Any]], None]) -> Iterator[Archive]:
+    """The archive at ``path``; ``version`` looks at its manifest first.
+
+    GraphFileError, naming the place, unless every byte outside the members is as `write` writes it.
     """
     if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait
         raise GraphFileError("not a file")
     with open(path, "rb") as file:
         try:
-            return _read(file, os.fstat(file.fileno()).st_size, version)
+            yield Archive(file, os.fstat(file.fileno()).st_size, version)
         except EOFError as error:
             raise GraphFileError(f"{error}: the file ends too early") from None
 
 
-def _read(
-    file: BinaryIO, length: int, version: Callable[[dict[str, Any]], None]
-) -> tuple[dict[str, Any], dict[str, bytes]]:
-    size, crc = _first_header(file)
-    data = _take(file, size, MANIFEST)
-    facts = [(MANIFEST, size, crc)]
-    if zlib.crc32(data) != crc:
-        raise GraphFileError(f"{MANIFEST}: the checksum is wrong; the file is damaged")
+def _manifest(data: bytes, version: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """The manifest, with sizes that members may have."""
     manifest = strict.parse(data, MANIFEST)
     if type(manifest) is not dict:
         raise GraphFileError(f"{MANIFEST}: expected an object, found {strict.show(manifest)}")
     version(manifest)
     listed = strict.record(manifest.get("members"), f"{MANIFEST}: members", dict.fromkeys(MEMBERS, dict))
-    sizes = {}
     for name in MEMBERS:
         place = f"{MANIFEST}: members: {name}"
-        sizes[name] = strict.record(listed[name], place, {"bytes": int, "sha256": str})["bytes"]
-        if not 0 <= sizes[name] <= (LARGEST_JSON if name.endswith(".json") else LARGEST):
-            raise GraphFileError(f"{place}: bytes: {sizes[name]} is more than a file may have, or negative")
-    headers = sum(len(local_header(name, 0, 0)) for name in (MANIFEST, *MEMBERS))
-    expected = headers + size + sum(sizes.values()) + len(directory([(n, 0, 0) for n in (MANIFEST, *MEMBERS)]))
-    if length != expected:
-        raise GraphFileError(f"{MANIFEST}: members: the file must have {expected} bytes, found {length}")
-    out: dict[str, bytes] = {}
-    for name in MEMBERS:
-        found = _take(file, len(local_header(name, 0, 0)), f"{name}: header")
-        out[name] = _take(file, sizes[name], name)
-        crc = zlib.crc32(out[name])
-        if hashlib.sha256(out[name]).hexdigest() != listed[name]["sha256"]:
-            raise GraphFileError(f"{name}: the SHA-256 differs from the manifest's; the file is damaged")
-        if found != local_header(name, sizes[name], crc):
-            raise GraphFileError(f"{name}: header: not as graphc writes it")
-        facts.append((name, sizes[name], crc))
-    if file.read(length + 1) != directory(facts):
-        raise GraphFileError("zip directory: not as graphc writes it")
-    return manifest, out
+        size = strict.record(listed[name], place, {"bytes": int, "sha256": str})["bytes"]
+        if not 0 <= size <= (LARGEST_JSON if name.endswith(".json") else LARGEST):
+            raise GraphFileError(f"{place}: bytes: {size} is more than a file may have, or negative")
+    return manifest
 
 
 def _first_header(file: BinaryIO) -> tuple[int, int]:
@@ -156,4 +177,4 @@ def _take(file: BinaryIO, size: int, place: str) -> bytes:
     return data
 
 
-__all__ = ["MANIFEST", "MEMBERS", "directory", "local_header", "read", "write"]
+__all__ = ["MANIFEST", "MEMBERS", "Archive", "directory", "local_header", "reading", "write"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NoReturn
 
 import numpy as np
@@ -108,6 +109,8 @@ def decode(data: bytes, arrays: Callable[[str, Declared], Mapping[str, Array]]) 
     """
     place = "graph.json"
     held = strict.record(strict.parse(data, place), place, GRAPH)
+    if len(held["name"]) > LONGEST_NAME:
+        raise GraphFileError(f"{place}: name: too long")
     if len(held["nodes"]) > MOST_NODES:
         raise GraphFileError(f"{place}: nodes: more than {MOST_NODES}")
     for field in ("origins", "outputs", "random_keys", "dropouts"):
@@ -278,12 +281,19 @@ class _Entry:
         if type(value) is not str or len(value) > LONGEST_SIZE:
             self.fail(f"{field}: expected a size, found {show(value)}")
         try:
-            size = parse(value, most_terms=1)
+            size, printed = _parsed(value)
         except GraphcError as error:
             self.fail(f"{field}: {error.message}")
-        if str(size) != value or isinstance(size, int):
+        if printed != value or isinstance(size, int):
             self.fail(f"{field}: {show(value)} is not the printed form of a size, {_short(size)}")
         return size
+
+
+@lru_cache(maxsize=1024)
+def _parsed(text: str) -> tuple[dims.Size, str]:
+    """A size, and how it is printed; most of a file's sizes are the same few."""
+    size = parse(text, most_terms=1)
+    return size, str(size)
 
 
 def _short(value: Any) -> str:

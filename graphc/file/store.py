@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from graphc.config import __version__
@@ -62,18 +62,19 @@ def save(path: str | os.PathLike[str], /, **executables: Executable) -> None:
 
     # what cannot be read again must not be written
     members = dict(zip(archive.MEMBERS, ([text], constants, weights), strict=True))
-    again = _decode({name: b"".join(parts) for name, parts in members.items()})
+    again = _decode(lambda name, most=0: b"".join(members[name]))
     _programs(again, strict.parse(strict.dump(described), archive.MANIFEST))
     archive.write(path, manifest, members)
 
 
-def _decode(members: Mapping[str, bytes]) -> Graph:
-    """The graph of the members of a file."""
+def _decode(member: Callable[..., bytes]) -> Graph:
+    """The graph of a file, whose members are ``member(name)``, or ``member(name, most bytes)``."""
 
     def arrays(kind: str, declared: tensors.Declared) -> Mapping[str, Array]:
-        return tensors.unpack(members[f"{kind}.safetensors"], declared, f"{kind}.safetensors")
+        name = f"{kind}.safetensors"
+        return tensors.unpack(member(name, tensors.size(declared)), declared, name)
 
-    return schema.decode(members["graph.json"], arrays)
+    return schema.decode(member("graph.json"), arrays)
 
 
 def _describe(exe: Executable, place: Mapping[int, int]) -> dict[str, Any]:
@@ -89,15 +90,18 @@ def load(path: str | os.PathLike[str]) -> Loaded:
     Everything is checked when loaded: sizes, digests, schema, types, sizes of arrays. Nothing is compiled before an
     executable is asked for, and nothing in a file is ever run, imported or opened.
 
-    Raises GraphFileError, naming the place in the file, for one that is damaged, hostile or of a newer format.
+    Raises GraphFileError, naming the place in the file, for one that is damaged, hostile, of a newer format or larger
+    than memory; OSError where it cannot be read.
     """
+    name = os.path.basename(os.fsdecode(path))
     try:
-        manifest, members = archive.read(path, _check_version)
-        strict.record(manifest, archive.MANIFEST, MANIFEST)
-        graph = _decode(members)
+        with archive.reading(path, _check_version) as held:
+            manifest = strict.record(held.manifest, archive.MANIFEST, MANIFEST)
+            graph = _decode(held.member)
         return Loaded(graph, _programs(graph, manifest["executables"]), manifest)
+    except MemoryError:
+        raise GraphFileError(f"{name}: there is not enough memory for what it holds") from None
     except GraphFileError as error:
-        name = os.path.basename(os.fsdecode(path))
         raise GraphFileError(f"{name}: {error.message}", node=error.node) from None
 
 

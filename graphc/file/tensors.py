@@ -5,6 +5,7 @@ The graph declares every array, so a reader works out the header and compares; n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,11 +26,9 @@ def _ordered(declared: Declared) -> list[tuple[str, DType, tuple[int, ...], int,
     """Name, dtype, shape, first and last byte; wide elements first, so that each array is aligned."""
     out, at = [], 0
     for name, (dtype, shape) in sorted(declared.items(), key=lambda item: -item[1][0].itemsize):
-        size = dtype.itemsize
-        for n in shape:
-            size *= n
-        out.append((name, dtype, shape, at, at + size))
-        at += size
+        stop = at + dtype.itemsize * math.prod(shape)
+        out.append((name, dtype, shape, at, stop))
+        at = stop
     return out
 
 
@@ -56,19 +55,23 @@ def pack(arrays: Mapping[str, Array]) -> Sequence[Any]:
     return [header(declared), *(a.reshape(-1).view(np.uint8) for a in little)]
 
 
+def size(declared: Declared) -> int:
+    """Bytes of a member that holds these arrays."""
+    rows = _ordered(declared)
+    return len(header(declared)) + (rows[-1][-1] if rows else 0)
+
+
 def unpack(data: bytes, declared: Declared, place: str) -> dict[str, Array]:
     """The arrays of a member, which must be exactly the declared ones."""
-    expected = header(declared)
+    expected, whole = header(declared), size(declared)
     if not data.startswith(expected):
         at = next((k for k, (a, b) in enumerate(zip(data, expected, strict=False)) if a != b), len(data))
         around = strict.show(expected[max(0, at - 20) : at + 30].decode("ascii", "replace"))
         raise GraphFileError(f"{place}: header: byte {at} differs from what the graph declares, around {around}")
-    rows = _ordered(declared)
-    size = len(expected) + (rows[-1][-1] if rows else 0)
-    if len(data) != size:
-        raise GraphFileError(f"{place}: the graph declares {size} bytes, found {len(data)}")
+    if len(data) != whole:
+        raise GraphFileError(f"{place}: the graph declares {whole} bytes, found {len(data)}")
     out = {}
-    for name, dtype, shape, start, stop in rows:
+    for name, dtype, shape, start, stop in _ordered(declared):
         raw = np.frombuffer(data, np.uint8, stop - start, len(expected) + start)
         if dtype.kind == "b" and raw.size and raw.max() > 1:
             raise GraphFileError(f"{place}: {strict.show(name)}: a bool that is neither 0 nor 1", node=name)
@@ -76,4 +79,4 @@ def unpack(data: bytes, declared: Declared, place: str) -> dict[str, Array]:
     return {name: out[name] for name in declared}
 
 
-__all__ = ["header", "pack", "unpack"]
+__all__ = ["header", "pack", "size", "unpack"]
