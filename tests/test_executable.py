@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import linecache
 import os
 import re
 import subprocess
@@ -257,6 +258,13 @@ def test_the_c_function_keeps_its_executable() -> None:
     del function
     gc.collect()
     assert seen() is None
+
+
+def test_profilers_and_debuggers_read_the_generated_code() -> None:
+    x = gx.Graph("listed").input("x", ("n",))
+    exe = gx.compile([x], x + x)
+    file = exe.bound.compiled.function.py_func.__code__.co_filename
+    assert "".join(linecache.getlines(file)) == exe.source
 
 
 def test_threads_and_repeats_give_the_same_bits() -> None:
