@@ -16,7 +16,7 @@ from graphc.ir.dims import Size
 
 TRIED = (32, 8, 4, 3, 2, 1)  # sizes of the example's data, until some fit together; then those that checks name
 MOST_TRIES = 5000
-MOST_ELEMENTS = 1 << 22  # of all arrays of a function, if that can be
+MOST_ELEMENTS = 1 << 22  # of all arrays of a function, beside what they have in any case, if that can be
 STEPS = 100
 LINKED = [
     "Matrix products are `sgemm_` and `dgemm_` of the BLAS that you link, any one with 32-bit integers. How many",
@@ -70,6 +70,7 @@ def example_sizes(function: Function) -> dict[str, int]:
     def elements(sizes: Mapping[str, int]) -> int:
         return sum(dims.evaluate(slot.size, sizes) for slot in slots)
 
+    room = MOST_ELEMENTS + elements(dict.fromkeys(names, 1))
     candidates = chain(([v] * len(names) for v in tried), product(tried, repeat=len(names)))
     for values in islice(candidates, MOST_TRIES):
         sizes = dict(zip(names, values, strict=True))
@@ -77,7 +78,7 @@ def example_sizes(function: Function) -> dict[str, int]:
             continue
         if any(dims.evaluate(size, sizes) < 0 for slot in slots for size in slot.shape):
             continue
-        if elements(sizes) <= MOST_ELEMENTS:
+        if elements(sizes) <= room:
             return sizes
         best = sizes if best is None else min(best, sizes, key=elements)
     return best or dict.fromkeys(names, 1)
