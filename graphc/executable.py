@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import linecache
 import os
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import cached_property, partial
@@ -106,8 +107,9 @@ class Executable:
         """Compiles a kernel; from here on calls run it."""
         bound = bind(kernel, self.graph.state.storage, self.cache, self.fastmath)
         code = bound.compiled.function.py_func.__code__
+        seen = weakref.ref(self)
         # for profilers and debuggers, made when read
-        linecache.cache[code.co_filename] = (lambda: self._listing.annotated,)
+        linecache.cache[code.co_filename] = (lambda: exe._listing.annotated if (exe := seen()) else None,)
         self._bounds.append(bound)
         return bound
 
@@ -319,8 +321,10 @@ class Executable:
 
     @property
     def cfunc(self) -> Any:
-        """The kernel at `address` as a ctypes function of five integers."""
-        return ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 5)(self.address)
+        """The kernel at `address` as a ctypes function of five integers, which keeps the executable alive."""
+        function = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 5)(self.address)
+        function.keep = self  # type: ignore[attr-defined]
+        return function
 
     @cached_property
     def njit(self) -> NjitFunction:

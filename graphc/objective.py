@@ -47,6 +47,8 @@ class Objective:
         self._exe, self._structure = exe, x0
         inputs = list(exe.inputs.values())
         self._free = [t for t in inputs if t.name not in fixed]
+        if isinstance(x0, Mapping) and (both := [name for name in x0 if name in fixed]):
+            raise InputError(f"as_scipy: {', '.join(both)} can be varied or passed by name, not both")
         given = arrange(inputs, (), {**fixed, **self._named(x0)})
         self._arrays = [convert(t, a) for t, a in zip(inputs, given, strict=True)]
         self._key = tuple(a.shape for a in self._arrays)

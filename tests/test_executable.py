@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import linecache
 import os
 import re
 import subprocess
 import sys
 import threading
 import tracemalloc
+import weakref
 
 import numba
 import numpy as np
@@ -243,6 +246,25 @@ def test_njit_and_the_c_form_give_the_same_bits() -> None:
     assert exe.cfunc(tables[0].ctypes.data, tables[1].ctypes.data, dims.ctypes.data, exe.state_address, aligned) == 0
     assert results[0] == expected[0]
     np.testing.assert_array_equal(results[1], expected[1])
+
+
+def test_the_c_function_keeps_its_executable() -> None:
+    x = gx.Graph("short").input("x", ("n",))
+    exe = gx.compile([x], x + x)
+    seen, function = weakref.ref(exe), exe.cfunc
+    del exe
+    gc.collect()
+    assert seen() is not None
+    del function
+    gc.collect()
+    assert seen() is None
+
+
+def test_profilers_and_debuggers_read_the_generated_code() -> None:
+    x = gx.Graph("listed").input("x", ("n",))
+    exe = gx.compile([x], x + x)
+    file = exe.bound.compiled.function.py_func.__code__.co_filename
+    assert "".join(linecache.getlines(file)) == exe.source
 
 
 def test_threads_and_repeats_give_the_same_bits() -> None:

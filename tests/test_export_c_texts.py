@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -137,6 +138,37 @@ def test_sanitizers_find_nothing(seeds: range, tmp_path: Path) -> None:
         assert "model_e0 1: " in sanitized(gx.compile(inputs, outputs, unused="ignore", backend="numpy"), tmp_path)
 
 
+# ---- the example
+
+
+def built_example(exe: gx.Executable, folder: Path) -> str:
+    exe.export_c(folder)
+    run(compiler(), *STRICT, folder / "main.c", folder / "libmodel.a", "-lm", "-o", folder.parent / "main")
+    return run(folder.parent / "main", env={})
+
+
+def test_the_example_makes_indices_for_all_that_take_them(tmp_path: Path) -> None:
+    compiler()
+    g = gx.Graph("tables")
+    i = g.input("i", ("n",), "int64")
+    large, small = (g.constant(np.ones((rows, 2), "f")) for rows in (20, 5))
+    exe = gx.compile([i], [gx.take(large, i, 0), gx.take(small, i, 0), gx.one_hot(i, 9)], backend="numpy")
+    assert "model 1: 1" in built_example(exe, tmp_path / "model")
+
+
+def test_the_example_finds_sizes_that_fit(tmp_path: Path) -> None:
+    compiler()
+    g = gx.Graph("sizes")
+    x, y = g.input("x", ("n",)), g.input("y", ("m",))
+    folded = gx.compile([x], gx.exp(gx.reshape(x * 0.0, (-1, 7))), backend="numpy")
+    assert "model 1: 1" in built_example(folded, tmp_path / "folded")
+    late = gx.compile([x, y], gx.exp((x[50:] + y) * 0.0), backend="numpy")
+    assert "model 1: 1" in built_example(late, tmp_path / "late")
+    z = g.input("z", tuple("abcdef"))
+    many = gx.compile([z], gx.exp(gx.sum(z * 0.0)), backend="numpy")
+    assert "model 1: 1" in built_example(many, tmp_path / "many")
+
+
 # ---- the directory
 
 
@@ -164,6 +196,19 @@ def test_an_export_is_replaced_whole_and_nothing_else_is(tmp_path: Path) -> None
         train.export_c(tmp_path)
     with pytest.raises(FileNotFoundError):
         train.export_c(tmp_path / "no" / "where")
+
+
+def test_a_directory_keeps_its_permissions_and_who_stands_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler()
+    target = tmp_path / "model"
+    target.mkdir(mode=0o700)
+    monkeypatch.chdir(target)
+    for _ in range(2):
+        line().export_c(".")
+        assert target.stat().st_mode & 0o777 == 0o700
+        assert "main.c" in os.listdir(".")
 
 
 @pytest.mark.parametrize("kills", [6, pytest.param(200, marks=pytest.mark.nightly)])
@@ -249,4 +294,17 @@ def test_what_cannot_be_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         patch.setenv("CC", "false")
         with pytest.raises(gx.ExportError, match=r"false -std=c99.* failed"):
             train.export_c(target)
+        patch.setenv("CC", "cc 'unclosed")
+        with pytest.raises(gx.ExportError, match=r"CC=cc 'unclosed cannot be read: No closing quotation"):
+            train.export_c(target)
     assert os.listdir(tmp_path) == []
+
+
+def test_compilers_are_found_by_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cc = shutil.which(compiler())
+    assert cc is not None
+    (tmp_path / "mycc").symlink_to(cc)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CC", "./mycc")
+    line().export_c("model")
+    assert CLibrary(tmp_path / "model").graph_name() == "line"

@@ -212,6 +212,7 @@ def test_what_does_not_fit_is_named() -> None:
         (lambda: exe.as_scipy(others, **DATA), gx.InputError, "a value of b is missing"),
         (lambda: exe.as_scipy({**START, "q": 1.0}, **DATA), gx.InputError, "no input 'q'"),
         (lambda: exe.as_scipy(START, q=1.0, **DATA), gx.InputError, "no input 'q'"),
+        (lambda: exe.as_scipy(START, b=1.0, **DATA), gx.InputError, "b can be varied or passed by name, not both"),
         (lambda: exe.as_scipy([1.0], **DATA), gx.InputError, "expected values of w, b, s, found 1"),
         (
             lambda: exe.as_scipy({**START, "w": np.ones((2, 2))}, **DATA),

@@ -206,7 +206,8 @@ def define(name: str, source: str) -> dict[str, Any]:
     module = types.ModuleType(name)
     sys.modules[name] = module
     tree = ast.parse(source)
-    exec(compile(tree, f"<{name}>", "exec"), vars(module))
+    # linecache reads no file of a name that ends with ">", not even from its own entries
+    exec(compile(tree, f"<graphc> {name}", "exec"), vars(module))
     for node in tree.body:
         if isinstance(node, ast.FunctionDef):
             vars(module)[node.name].tree = node  # read by the compiler

@@ -34,7 +34,11 @@ def replaced(directory: str | os.PathLike[str]) -> Iterator[str]:
         _seal(draft)
         _check(target)
         if os.path.lexists(target):
+            shutil.copymode(target, draft)
+            here = os.path.samefile(target, os.curdir)
             _exchange(draft, target)
+            if here:
+                os.chdir(target)  # the old one is about to go
         else:
             os.rename(draft, target)
         sync_directory(parent)

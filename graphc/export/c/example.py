@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from itertools import product
+from itertools import chain, islice, product
 from typing import Any
 
 from graphc.config import __version__
@@ -14,8 +14,9 @@ from graphc.export.c.text import remark
 from graphc.ir import dims
 from graphc.ir.dims import Size
 
-TRIED = (32, 8, 4, 3, 2, 1)  # sizes of the example's data, until some fit together
+TRIED = (32, 8, 4, 3, 2, 1)  # sizes of the example's data, until some fit together; then those that checks name
 MOST_TRIES = 5000
+MOST_ELEMENTS = 1 << 22  # of all arrays of a function, beside what they have in any case, if that can be
 STEPS = 100
 LINKED = [
     "Matrix products are `sgemm_` and `dgemm_` of the BLAS that you link, any one with 32-bit integers. How many",
@@ -60,16 +61,27 @@ def example(library: Library) -> str:
 
 
 def example_sizes(function: Function) -> dict[str, int]:
-    """Values for n0, n1 ... that fit together."""
-    names = function.sizes
-    sizes: dict[str, int] = {}
-    for k, values in enumerate((*([v] * len(names) for v in TRIED), *product(TRIED, repeat=len(names)))):
+    """Values for n0, n1 ... that fit together, and do not make large arrays where smaller ones fit too."""
+    names, slots = function.sizes, (*function.inputs, *function.outputs)
+    known = sorted({int(n) for _, c in function.checks for n in re.findall(r"\b\d+\b", f"{c.left} {c.right}")})
+    tried = [*TRIED, *(n + more for n in known for more in (0, 1, 2) if 0 < n <= MOST_ELEMENTS)]
+    best: dict[str, int] | None = None
+
+    def elements(sizes: Mapping[str, int]) -> int:
+        return sum(dims.evaluate(slot.size, sizes) for slot in slots)
+
+    room = MOST_ELEMENTS + elements(dict.fromkeys(names, 1))
+    candidates = chain(([v] * len(names) for v in tried), product(tried, repeat=len(names)))
+    for values in islice(candidates, MOST_TRIES):
         sizes = dict(zip(names, values, strict=True))
-        shapes = [size for slot in (*function.inputs, *function.outputs) for size in slot.shape]
-        fits = all(check.holds(sizes) for _, check in function.checks)
-        if (fits and all(dims.evaluate(s, sizes) >= 0 for s in shapes)) or k == MOST_TRIES:
-            break
-    return sizes
+        if not all(check.holds(sizes) for _, check in function.checks):
+            continue
+        if any(dims.evaluate(size, sizes) < 0 for slot in slots for size in slot.shape):
+            continue
+        if elements(sizes) <= room:
+            return sizes
+        best = sizes if best is None else min(best, sizes, key=elements)
+    return best or dict.fromkeys(names, 1)
 
 
 def _count(function: Function, slot: Slot, sizes: Mapping[str, int]) -> str:
@@ -130,15 +142,16 @@ def _value(slot: Slot, limits: tuple[int, int]) -> str:
 
 
 def _range(function: Function, name: str, sizes: Mapping[str, int]) -> tuple[int, int]:
-    """From where to below where an integer input may lie, by the range test on it."""
+    """From where to below where an integer input may lie, by the range tests on it."""
     graph = function.exe.program.source
+    found: tuple[int, int] | None = None
     of: dict[int, bool] = {}  # nodes that hold the input's numbers
     for node in graph.nodes:
         of[node.id] = node.name == name or (node.op.name in ("astype", "reshape") and of[node.inputs[0]])
         if "high" in node.attrs and "low" in node.attrs and of[node.inputs[0]]:
             low, high = (dims.evaluate(function.size(_as_size(node.attrs[k])), sizes) for k in ("low", "high"))
-            return max(low, 0), high
-    return 0, 2
+            found = (max(low, 0), high) if found is None else (max(low, found[0]), min(high, found[1]))
+    return found or (0, 2)
 
 
 def _as_size(value: Any) -> Size:

@@ -114,10 +114,14 @@ def _check(name: str, cpu: str, blas: str) -> None:
 
 def _tool(variable: str, *names: str) -> list[str]:
     """The words that begin a tool's command line."""
-    given = shlex.split(os.environ.get(variable, ""))
+    try:
+        given = shlex.split(os.environ.get(variable, ""))
+    except ValueError as error:
+        text = f"{variable}={os.environ[variable]} cannot be read: {error}"
+        raise ExportError(f"export_c: {text}", origin=caller()) from None
     for words in [given] if given else [[name] for name in names]:
-        if shutil.which(words[0]):
-            return words
+        if found := shutil.which(words[0]):
+            return [os.path.abspath(found), *words[1:]]  # it runs in another directory
     missing = f"{variable}={given[0]}" if given else " or ".join(names)
     text = f"found no {missing}; install gcc or clang (Debian: gcc, Fedora: gcc, Alpine: build-base), or set {variable}"
     raise ExportError(f"export_c: a C compiler makes the libraries: {text}", origin=caller())
