@@ -135,6 +135,17 @@ def test_empty_batches() -> None:
     assert apart(run(built, model, arrays), exe(*arrays)) == 0
 
 
+def test_stacked_products_over_nothing_are_zero() -> None:
+    g = gx.Graph("nothing")
+    x, w = g.input("x", ("n", "t", 4)), g.input("w", (4, 5))
+    exe = gx.compile([x, w], gx.grad(gx.sum((x @ w) ** 2), w), backend="numpy")
+    built = build_of(exe)
+    model = session_of(built)
+    for shape in ((2, 3, 4), (2, 0, 4), (0, 3, 4)):  # the first leaves numbers in memory
+        arrays = [np.full(shape, 7, np.float32), np.ones((4, 5), np.float32)]
+        assert apart(run(built, model, arrays), [exe(*arrays)]) < CLOSE["float32"]
+
+
 @pytest.mark.parametrize("index", [-1, 3, 100])
 def test_an_index_out_of_range_stops_the_model(index: int) -> None:
     g = gx.Graph("range")
