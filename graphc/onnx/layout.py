@@ -171,7 +171,8 @@ LAYOUT: dict[str, Rule] = {
     "sum": folded("ReduceSum"), "prod": folded("ReduceProd"), "max": extreme("ReduceMax"), "min": extreme("ReduceMin"),
     "any": any_, "all": all_, "sum_broadcast": sum_broadcast,
     "matmul": widened(matmul), "reshape": reshape, "broadcast_to": broadcast_to, "permute_dims": permute_dims,
-    "slice": slice_, "concat": concat, "place": place, "take": take, "scatter_add": scatter_add, "iota": iota, "size": size,
+    "slice": slice_, "concat": concat, "place": place, "take": take, "scatter_add": scatter_add,
+    "iota": iota, "size": size,
 }  # fmt: skip
 
 __all__ = ["LAYOUT"]

@@ -55,7 +55,7 @@ def clip(at: Reading) -> Tensor:
 
 
 def cast(at: Reading) -> Tensor:
-    return e.astype(at.tensor(), dtype_of(wire.dtype_name(at.attribute("to", 0), at.place)))
+    return e.astype(at.tensor(), dtype_of(wire.dtype_name(at.attribute("to", 0), "to")))
 
 
 def selu(at: Reading) -> Tensor:
