@@ -59,6 +59,22 @@ def test_a_model_of_pytorch_is_trained_further() -> None:
     assert losses[-1] < 0.2 < losses[0]
 
 
+def test_old_opsets_keep_bounds_and_widths_in_attributes(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Slice", ["x"], ["s"], axes=[1], starts=[1], ends=[9]),
+        helper.make_node("Clip", ["s"], ["c"], min=-1.0, max=2.0),
+        helper.make_node("Pad", ["c"], ["p"], pads=[0, 1, 0, 0], value=0.5),
+        helper.make_node("ReduceSum", ["p"], ["y"], axes=[-1], keepdims=0),
+    ]
+    info = [helper.make_tensor_value_info(name, 1, ("n", 3)[: 2 - k]) for k, name in enumerate("xy")]
+    graph = helper.make_graph(nodes, "old", info[:1], info[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 9)]), tmp_path / "old.onnx")
+    g = gx.from_onnx(tmp_path / "old.onnx")
+    x = np.random.default_rng(0).normal(0, 3, (4, 3)).astype(np.float32)
+    found = gx.compile(list(g.inputs.values()), g.outputs[0], backend="numpy")(x)
+    np.testing.assert_allclose(found, 0.5 + np.clip(x[:, 1:], -1, 2).sum(1), rtol=1e-6)
+
+
 def test_running_statistics_are_variables() -> None:
     g = gx.from_onnx(HERE / "torch_norm_traced.onnx")
     assert {"1.running_mean", "1.running_var"} == set(g.variables)

@@ -26,7 +26,7 @@ from graphc.onnx.reading.sizes import SIZES, Known
 from graphc.ops.elementwise import identity
 from graphc.reference import evaluate
 
-OPSETS = range(11, 27)
+OPSETS = range(9, 27)
 READERS: Mapping[str, Mapping[str, Reader]] = {
     "": {**ELEMENTWISE, **LAYOUT, **NETWORK},
     "ai.onnx.ml": LEARNED,
