@@ -122,6 +122,20 @@ def test_integers_and_bools(dtype: str) -> None:
             assert one.dtype == np.asarray(two).dtype and np.allclose(one, two, rtol=1e-6, equal_nan=True), y
 
 
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_quotients_of_the_extreme_integers(dtype: str) -> None:
+    g = gx.Graph("extreme")
+    a, b = (g.input(n, ("n",), dtype) for n in "ab")
+    exe = gx.compile([a, b], [gx.floor_divide(a, b), gx.remainder(a, b)], backend="numpy")
+    built = build_of(exe)
+    least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
+    arrays = [
+        np.ravel(part).astype(dtype) for part in np.meshgrid([least, -7, 0, 7, most], [least, -3, -1, 2, 3, most])
+    ]
+    for one, two in zip(run(built, session_of(built), arrays), exe(*arrays), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
 def test_empty_batches() -> None:
     g = gx.Graph("empty")
     x = g.input("x", ("n", 3))

@@ -75,6 +75,18 @@ def test_old_opsets_keep_bounds_and_widths_in_attributes(tmp_path: Path) -> None
     np.testing.assert_allclose(found, 0.5 + np.clip(x[:, 1:], -1, 2).sum(1), rtol=1e-6)
 
 
+def test_quotients_of_integers_are_cut_towards_zero(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Div", ["a", "b"], ["q"]), helper.make_node("Mod", ["a", "b"], ["r"], fmod=1)]
+    infos = {name: helper.make_tensor_value_info(name, onnx.TensorProto.INT64, ("n",)) for name in "abqr"}
+    graph = helper.make_graph(nodes, "cut", [infos["a"], infos["b"]], [infos["q"], infos["r"]])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), tmp_path / "cut.onnx")
+    g = gx.from_onnx(tmp_path / "cut.onnx")
+    pairs = [(p, q) for p in (-(2**63), -7, 0, 7, 2**63 - 1) for q in (-3, 1, 2, 3, 2**63 - 1)]
+    found = gx.compile(list(g.inputs.values()), list(g.outputs), backend="numpy")(*np.array(pairs).T)
+    cut = [abs(p) // abs(q) * (1 if (p < 0) == (q < 0) else -1) for p, q in pairs]
+    np.testing.assert_array_equal(found, [cut, [p - q * c for (p, q), c in zip(pairs, cut, strict=True)]])
+
+
 def test_running_statistics_are_variables() -> None:
     g = gx.from_onnx(HERE / "torch_norm_traced.onnx")
     assert {"1.running_mean", "1.running_var"} == set(g.variables)
