@@ -80,6 +80,7 @@ ROWS: list[Row] = [
     ("product of a scalar", lambda w: w.loss @ w.w, gx.ShapeError, "at least one axis"),
     ("product of bools", lambda w: w.b @ w.b, gx.DTypeError, "numbers of one dtype"),
     ("bools subtracted", lambda w: w.b - w.b, gx.DTypeError, "logical_xor"),
+    ("sign of bools", lambda w: gx.sign(w.b), gx.DTypeError, "bools have no sign"),
     ("bool negated", lambda w: -w.b, gx.DTypeError, "logical_not"),
     ("number too large", lambda w: w.g.input("u", (2,), "uint8") + 300, gx.DTypeError, "does not fit"),
     ("number negative for unsigned", lambda w: w.g.input("u", (2,), "uint8") * -1, gx.DTypeError, "does not fit"),

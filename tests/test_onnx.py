@@ -122,6 +122,20 @@ def test_integers_and_bools(dtype: str) -> None:
             assert one.dtype == np.asarray(two).dtype and np.allclose(one, two, rtol=1e-6, equal_nan=True), y
 
 
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_quotients_of_the_extreme_integers(dtype: str) -> None:
+    g = gx.Graph("extreme")
+    a, b = (g.input(n, ("n",), dtype) for n in "ab")
+    exe = gx.compile([a, b], [gx.floor_divide(a, b), gx.remainder(a, b)], backend="numpy")
+    built = build_of(exe)
+    least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
+    arrays = [
+        np.ravel(part).astype(dtype) for part in np.meshgrid([least, -7, 0, 7, most], [least, -3, -1, 2, 3, most])
+    ]
+    for one, two in zip(run(built, session_of(built), arrays), exe(*arrays), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
 def test_empty_batches() -> None:
     g = gx.Graph("empty")
     x = g.input("x", ("n", 3))
@@ -133,6 +147,17 @@ def test_empty_batches() -> None:
     model = session_of(built)
     arrays = [np.ones((0, 3), np.float32), np.ones(0, np.int64)]
     assert apart(run(built, model, arrays), exe(*arrays)) == 0
+
+
+def test_stacked_products_over_nothing_are_zero() -> None:
+    g = gx.Graph("nothing")
+    x, w = g.input("x", ("n", "t", 4)), g.input("w", (4, 5))
+    exe = gx.compile([x, w], gx.grad(gx.sum((x @ w) ** 2), w), backend="numpy")
+    built = build_of(exe)
+    model = session_of(built)
+    for shape in ((2, 3, 4), (2, 0, 4), (0, 3, 4)):  # the first leaves numbers in memory
+        arrays = [np.full(shape, 7, np.float32), np.ones((4, 5), np.float32)]
+        assert apart(run(built, model, arrays), [exe(*arrays)]) < CLOSE["float32"]
 
 
 @pytest.mark.parametrize("index", [-1, 3, 100])

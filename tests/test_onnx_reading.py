@@ -59,6 +59,34 @@ def test_a_model_of_pytorch_is_trained_further() -> None:
     assert losses[-1] < 0.2 < losses[0]
 
 
+def test_old_opsets_keep_bounds_and_widths_in_attributes(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Slice", ["x"], ["s"], axes=[1], starts=[1], ends=[9]),
+        helper.make_node("Clip", ["s"], ["c"], min=-1.0, max=2.0),
+        helper.make_node("Pad", ["c"], ["p"], pads=[0, 1, 0, 0], value=0.5),
+        helper.make_node("ReduceSum", ["p"], ["y"], axes=[-1], keepdims=0),
+    ]
+    info = [helper.make_tensor_value_info(name, 1, ("n", 3)[: 2 - k]) for k, name in enumerate("xy")]
+    graph = helper.make_graph(nodes, "old", info[:1], info[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 9)]), tmp_path / "old.onnx")
+    g = gx.from_onnx(tmp_path / "old.onnx")
+    x = np.random.default_rng(0).normal(0, 3, (4, 3)).astype(np.float32)
+    found = gx.compile(list(g.inputs.values()), g.outputs[0], backend="numpy")(x)
+    np.testing.assert_allclose(found, 0.5 + np.clip(x[:, 1:], -1, 2).sum(1), rtol=1e-6)
+
+
+def test_quotients_of_integers_are_cut_towards_zero(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Div", ["a", "b"], ["q"]), helper.make_node("Mod", ["a", "b"], ["r"], fmod=1)]
+    infos = {name: helper.make_tensor_value_info(name, onnx.TensorProto.INT64, ("n",)) for name in "abqr"}
+    graph = helper.make_graph(nodes, "cut", [infos["a"], infos["b"]], [infos["q"], infos["r"]])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), tmp_path / "cut.onnx")
+    g = gx.from_onnx(tmp_path / "cut.onnx")
+    pairs = [(p, q) for p in (-(2**63), -7, 0, 7, 2**63 - 1) for q in (-3, 1, 2, 3, 2**63 - 1)]
+    found = gx.compile(list(g.inputs.values()), list(g.outputs), backend="numpy")(*np.array(pairs).T)
+    cut = [abs(p) // abs(q) * (1 if (p < 0) == (q < 0) else -1) for p, q in pairs]
+    np.testing.assert_array_equal(found, [cut, [p - q * c for (p, q), c in zip(pairs, cut, strict=True)]])
+
+
 def test_running_statistics_are_variables() -> None:
     g = gx.from_onnx(HERE / "torch_norm_traced.onnx")
     assert {"1.running_mean", "1.running_var"} == set(g.variables)

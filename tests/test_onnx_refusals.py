@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,10 +139,12 @@ def test_a_missing_package_is_one_line(
 # ---- what cannot be read
 
 
-def model(*nodes: Any, initializers: Any = (), opset: int = 18, dims: Any = ("n", 2)) -> bytes:
+def model(
+    *nodes: Any, initializers: Any = (), opset: int = 18, dims: Any = ("n", 2), inputs: Sequence[str] = "x"
+) -> bytes:
     """A model of float32[n, 2] -> whatever ``y`` is."""
-    info = [helper.make_tensor_value_info(name, 1, dims) for name in "xy"]
-    graph = helper.make_graph(nodes, "g", info[:1], info[1:], initializers)
+    entering, leaving = ([helper.make_tensor_value_info(name, 1, dims) for name in names] for names in (inputs, "y"))
+    graph = helper.make_graph(nodes, "g", entering, leaving, initializers)
     return bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)]).SerializeToString())
 
 
@@ -150,8 +152,12 @@ def node(op: str, *inputs: str, domain: str = "", **attributes: Any) -> Any:
     return helper.make_node(op, inputs or ["x"], ["y"], name="here", domain=domain, **attributes)
 
 
+def held(name: str) -> Any:
+    return onnx.numpy_helper.from_array(np.ones(2, np.float32), name)
+
+
 def outside() -> Any:
-    tensor = onnx.numpy_helper.from_array(np.ones(2, np.float32), "w")
+    tensor = held("w")
     tensor.data_location = onnx.TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="/etc/passwd")
     return tensor
@@ -163,15 +169,19 @@ REFUSED: list[tuple[Callable[[], bytes], type[gx.GraphcError], str]] = [
     (lambda: model(node("Relu")).replace(b"Relu", b"Rel\xff"), gx.GraphFileError, "op_type: a text that is not UTF-8"),
     (lambda: model(node("Det")), gx.UnsupportedOpError, r"node 'here' \(Det\): this operator is not read"),
     (lambda: model(node("Nope", domain="x.y")), gx.UnsupportedOpError, r"node 'here' \(x.y.Nope\): this operator"),
-    (lambda: model(node("ZipMap", domain="ai.onnx.ml")), gx.UnsupportedOpError, "zipmap"),
+    (lambda: model(node("ZipMap", domain="ai.onnx.ml"), opset=9), gx.UnsupportedOpError, r"'here' .*zipmap"),
     (lambda: model(node("Add", "x", "z")), gx.GraphFileError, r"'here' \(Add\): nothing before it is called 'z'"),
     (lambda: model(node("Add", "x")), gx.GraphFileError, r"'here' \(Add\): operand 1 is missing"),
     (lambda: model(node("Softmax", axis=7)), gx.GraphFileError, "axis 7 does not exist"),
     (lambda: model(node("Transpose", perm=[0, 0])), gx.GraphFileError, "expected each axis"),
     (lambda: model(node("Transpose", perm="text")), gx.GraphFileError, "perm"),
     (lambda: model(node("Reshape", "x", "x")), gx.UnsupportedOpError, "operand 1 must be known"),
-    (lambda: model(node("Cast", to=16)), gx.GraphFileError, "BFLOAT16 is not supported"),
-    (lambda: model(node("Relu"), opset=7), gx.UnsupportedOpError, "read are opsets 11 to 26, the model has 7"),
+    (lambda: model(node("Cast", to=16)), gx.GraphFileError, r"'here' \(Cast\): to: the dtype BFLOAT16 is not supported"),
+    (lambda: model(node("Constant", value=outside())), gx.GraphFileError, r"'here' \(Constant\): value: its data lie"),
+    (lambda: model(node("Sum", *["x"] * 60000)), gx.GraphFileError, r"'here' \(Sum\): with its operands and results"),
+    (lambda: model(node("Relu"), initializers=[held("w"), held("w")]), gx.GraphFileError, "initializer 'w': given 2 times"),
+    (lambda: model(node("Relu"), inputs="xzz"), gx.GraphFileError, "input 'z': given 2 times"),
+    (lambda: model(node("Relu"), opset=7), gx.UnsupportedOpError, "read are opsets 9 to 26, the model has 7"),
     (lambda: model(node("Relu"), initializers=[outside()]), gx.GraphFileError, "'w': its data lie in another file"),
     (lambda: model(node("Relu"), dims=("n", -2)), gx.GraphFileError, "input 'x': x: a size must be an int of at least 0"),
     (lambda: model(node("Relu", "x"), node("Relu", "x")), gx.GraphFileError, "'y' is the name of an earlier value"),

@@ -76,7 +76,8 @@ def floor_divide(at: Site, a: Value, b: Value) -> Value:
         q = (~r.equals(0) & ((b < 0) ^ (r < 0))).select(q - 1, q)
         return b.equals(0).select(a / b, q.op("Round"))
     by = _divisor(b)
-    q = (a - a.op("Mod", by)) / by
+    q = a / by  # cut towards zero
+    q = (~a.op("Mod", by).equals(0) & ((a < 0) ^ (by < 0))).select(q - 1, q)
     return b.equals(0).select(0, b.equals(-1).select(-a, q))
 
 

@@ -54,6 +54,16 @@ def sum_broadcast(at: Site, x: Value) -> Value:
     return x.op("ReduceSum", axes, keepdims=1, noop_with_empty_axes=1)
 
 
+# ---- products
+
+
+def matmul(at: Site, a: Value, b: Value) -> Value:
+    """Stacked products over nothing are zero; ONNX Runtime leaves transposed ones as its memory was."""
+    y, inner = a.op("MatMul", b), at.types[0].shape[-1]
+    certain = at.type.ndim < 3 or (isinstance(inner, int) and inner > 0)
+    return y if certain else at.model.scalar(inner).equals(0).select(0, y)
+
+
 # ---- movement
 
 
@@ -160,9 +170,9 @@ def size(at: Site) -> Value:
 LAYOUT: dict[str, Rule] = {
     "sum": folded("ReduceSum"), "prod": folded("ReduceProd"), "max": extreme("ReduceMax"), "min": extreme("ReduceMin"),
     "any": any_, "all": all_, "sum_broadcast": sum_broadcast,
-    "matmul": widened(lambda at, a, b: a.op("MatMul", b)),
-    "reshape": reshape, "broadcast_to": broadcast_to, "permute_dims": permute_dims, "slice": slice_,
-    "concat": concat, "place": place, "take": take, "scatter_add": scatter_add, "iota": iota, "size": size,
+    "matmul": widened(matmul), "reshape": reshape, "broadcast_to": broadcast_to, "permute_dims": permute_dims,
+    "slice": slice_, "concat": concat, "place": place, "take": take, "scatter_add": scatter_add,
+    "iota": iota, "size": size,
 }  # fmt: skip
 
 __all__ = ["LAYOUT"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -48,6 +49,10 @@ def parse(data: bytes) -> Any:
     if many > schema.MOST_NODES:
         raise GraphFileError(f"nodes: {many}, more than {schema.MOST_NODES}")
     _check_texts(model)
+    for what, named in (("initializer", model.graph.initializer), ("input", model.graph.input)):
+        for name, count in Counter(part.name for part in named).items():
+            if count > 1:
+                raise GraphFileError(f"{what} {show(name)}: given {count} times", node=name)
     return model
 
 

@@ -43,22 +43,19 @@ def _slice_checks(types: Types, attrs: Attrs) -> list[SizeCheck]:
     return _inside_checks(types[0].shape, attrs["start"], attrs["step"], attrs["size"])
 
 
-def _inside_checks(shape: Shape, starts: Shape, steps: Shape, sizes: Shape) -> list[SizeCheck]:
-    """First and last index along each symbolic axis must lie inside it."""
-    checks = []
+def _inside_checks(shape: Shape, starts: Shape, steps: Sequence[int], sizes: Shape) -> list[SizeCheck]:
+    """First and last index along each symbolic axis must lie inside it, where there are any."""
+    above: list[tuple[Size, Size]] = []
     for start, step, size, whole in zip(starts, steps, sizes, shape, strict=True):
-        known = all(isinstance(v, int) for v in (start, step, size, whole))
-        if (
-            known
-            or (start == 0 and step == 1 and size == whole)
-            or (start == whole - 1 and step == -1 and size == whole)
-        ):
+        known = all(isinstance(v, int) for v in (start, size, whole))
+        if known or (size == whole and (start, step) in ((0, 1), (whole - 1, -1))):
             continue
         last = start + dims.multiply(step, size - 1)
-        for end in (start, last) if step != 1 or start != 0 else (last,):
-            checks += [SizeCheck(end + 1, 0, False, positive=True), SizeCheck(whole, end, False, positive=True)]
-        checks.append(SizeCheck(size + 1, 0, False, positive=True))
-    return checks
+        low, high = (start, last) if step > 0 else (last, start)
+        above += [(low + 1, 0), (whole, high), (size + 1, 0)]
+        if step < 0 and start != whole - 1:  # a start of -1 would count from the end
+            above.append((start + 1, 0))
+    return [SizeCheck(a, b, False, positive=True) for a, b in above if not (isinstance(d := a - b, int) and d > 0)]
 
 
 def _take_slice(x: Any, start: Any, step: Any, size: Any) -> Any:

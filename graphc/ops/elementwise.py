@@ -346,6 +346,8 @@ def abs(x: Tensor) -> Tensor:
 @public
 def sign(x: Tensor) -> Tensor:
     """-1, 0 or 1; NaN for NaN. Its derivative is 0."""
+    if x.dtype == BOOL:
+        raise DTypeError("bools have no sign")
     return apply("sign", x)
 
 

@@ -31,14 +31,19 @@ def many(function: Callable[[Tensor, Tensor], Tensor]) -> Reader:
 def divide(at: Reading) -> Tensor:
     """Integers are cut towards zero."""
     a, b = at.tensor(0), at.tensor(1)
-    if is_float(a.dtype):
-        return e.divide(a, b)
-    return e.sign(a) * e.sign(b) * e.floor_divide(e.abs(a), e.abs(b))
+    return e.divide(a, b) if is_float(a.dtype) else _cut(a, b)
+
+
+def _cut(a: Tensor, b: Tensor) -> Tensor:
+    q, apart = e.floor_divide(a, b), e.logical_xor(e.less(a, 0), e.less(b, 0))
+    return e.where(e.logical_and(apart, e.not_equal(e.remainder(a, b), 0)), q + 1, q)
 
 
 def modulo(at: Reading) -> Tensor:
     a, b = at.tensor(0), at.tensor(1)
-    return e.sign(a) * e.remainder(e.abs(a), e.abs(b)) if at.attribute("fmod", 0) else e.remainder(a, b)
+    if not at.attribute("fmod", 0):
+        return e.remainder(a, b)
+    return e.sign(a) * e.remainder(e.abs(a), e.abs(b)) if is_float(a.dtype) else a - b * _cut(a, b)
 
 
 def power(at: Reading) -> Tensor:
@@ -55,7 +60,7 @@ def clip(at: Reading) -> Tensor:
 
 
 def cast(at: Reading) -> Tensor:
-    return e.astype(at.tensor(), dtype_of(wire.dtype_name(at.attribute("to", 0), at.place)))
+    return e.astype(at.tensor(), dtype_of(wire.dtype_name(at.attribute("to", 0), "to")))
 
 
 def selu(at: Reading) -> Tensor:

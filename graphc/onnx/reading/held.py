@@ -182,7 +182,7 @@ class Reading:
         """An attribute that is a tensor."""
         if name not in self.attributes:
             self.fail(f"the attribute {name} is missing")
-        return wire.array(self.attributes[name].t, f"{self.place}: {name}")
+        return wire.array(self.attributes[name].t, name)
 
     def constant(self) -> Array:
         """The value of a Constant node, which has one attribute of several."""

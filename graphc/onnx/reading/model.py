@@ -26,7 +26,7 @@ from graphc.onnx.reading.sizes import SIZES, Known
 from graphc.ops.elementwise import identity
 from graphc.reference import evaluate
 
-OPSETS = range(11, 27)
+OPSETS = range(9, 27)
 READERS: Mapping[str, Mapping[str, Reader]] = {
     "": {**ELEMENTWISE, **LAYOUT, **NETWORK},
     "ai.onnx.ml": LEARNED,
@@ -97,6 +97,8 @@ def _node(graph: Graph, node: Any, values: dict[str, Held], opset: int) -> None:
         if name and name in values:
             at.fail(f"{show(name)} is the name of an earlier value")
     since = len(graph)
+    if since + max(len(node.input), len(node.output)) > schema.MOST_NODES:
+        at.fail(f"with its operands and results the graph has more than {schema.MOST_NODES} nodes")
     try:
         made = _constant(at) or _followed(at) or _folded(at) or _applied(at)
     except (GraphFileError, UnsupportedOpError) as error:
@@ -143,7 +145,7 @@ def _followed(at: Reading) -> list[Held] | None:
         at.fail("a size is too large or too long")
     dtype = BOOL if op == "Equal" else INT64 if op in ("Shape", "Size") else at.held(op == "Where").dtype
     if op == "Cast":
-        dtype = DTYPES[wire.dtype_name(at.attribute("to", 0), at.place)]
+        dtype = DTYPES[wire.dtype_name(at.attribute("to", 0), "to")]
     return [Held(at.graph, at.name, sizes=found, dtype=dtype)]
 
 
