@@ -107,7 +107,7 @@ def check_sizes(graph: Graph, node: Node, sizes: Mapping[str, int]) -> None:
     for check in size_checks(graph, node):
         if not check.holds(sizes):
             left, right = dims.evaluate(check.left, sizes), dims.evaluate(check.right, sizes)
-            text = f"{node.op.name}: sizes do not fit: {check.left} is {left}, {check.right} is {right}"
+            text = f"{node.op.name}: sizes do not fit: expected {check}, found {left} and {right}"
             raise InputShapeError(text, node=node.name, origin=node.origin)
 
 

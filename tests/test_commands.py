@@ -57,9 +57,9 @@ def refused(args: str, capsys: Capture, status: int = 2) -> str:
     return captured.err
 
 
-def in_a_process(args: list[str], **options: Any) -> tuple[int, str, str]:
-    """Status, output and errors of a command in a process of its own."""
-    command = [sys.executable, "-m", "graphc", *args]
+def in_a_process(args: list[str], *before: str, **options: Any) -> tuple[int, str, str]:
+    """Status, output and errors of a command in a process of its own; words ``before`` it run it."""
+    command = [*before, sys.executable, "-m", "graphc", *args]
     done = subprocess.run(command, capture_output=True, timeout=120, **options)
     return done.returncode, done.stdout.decode("ascii"), done.stderr.decode("ascii")
 
@@ -103,8 +103,10 @@ def test_an_output_that_cannot_take_every_character(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="closes a file descriptor between fork and exec")
-def test_no_output_at_all(tmp_path: Path) -> None:
-    assert in_a_process(["info"], preexec_fn=lambda: os.close(1)) == (0, "", "")
+def test_no_output_at_all() -> None:
+    if os.name != "posix":
+        pytest.skip("closes its output by a POSIX shell")
+    assert in_a_process(["info"], "sh", "-c", 'exec "$@" >&-', "sh") == (0, "", "")
 
 
 def test_a_damaged_file_is_one_line(model: gx.Graph, capsys: Capture) -> None:

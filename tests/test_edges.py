@@ -205,3 +205,22 @@ def test_a_slice_of_a_symbolic_axis_may_be_empty(backend: str) -> None:
                 np.testing.assert_array_equal(y, array[s])
                 expected[s] += 2 * array[s]
             np.testing.assert_array_equal(gradient, expected)
+
+
+@pytest.mark.parametrize("backend", ["numba", "numpy"])
+def test_sizes_below_zero_are_told(backend: str) -> None:
+    g = gx.Graph("g")
+    x = g.input("x", ("n",))
+    n = x.shape[0]
+    wide = gx.broadcast_to(gx.reshape(x, (1, n)), (n - 5, n))
+    for out, shape in (wide, (0, 5)), (gx.sum(wide), ()):
+        exe = gx.compile([x], out, backend=backend)
+        assert np.shape(exe(np.ones(5, "f"))) == shape
+        with pytest.raises(
+            gx.InputShapeError, match="broadcast_to: sizes do not fit: expected n - 4 > 0, found -2 and 0"
+        ):
+            exe(np.ones(2, "f"))
+    exe = gx.compile([x], gx.reshape(x, (n - 3, n - 4)), backend=backend)
+    assert exe(np.ones(6, "f")).shape == (3, 2)
+    with pytest.raises(gx.InputShapeError, match="reshape: sizes do not fit: expected n - 2 > 0, found 0 and 0"):
+        exe(np.ones(2, "f"))

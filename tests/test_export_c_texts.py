@@ -85,6 +85,18 @@ def test_hostile_names_come_back_equal(count: int, tmp_path: Path) -> None:
     run(cc, "-std=c99", *STRICT, "-fsyntax-only", "use.c", "main.c", cwd=tmp_path / "c")
 
 
+def test_names_of_state_do_not_become_macros_of_the_system(tmp_path: Path) -> None:
+    g = gx.Graph("g")
+    x = g.input("x", ("n",))
+    exe = gx.compile([x], x + g.parameter("C", 1.0) + g.parameter("MAX", 2.0), backend="numpy")
+    for name in ("int64", "size", "plain"):
+        exe.export_c(tmp_path / name, name=name)
+        text = (tmp_path / name / f"{name}.h").read_text()
+        found = re.findall(r"^#define (\w+)\(state\)", text, re.M)
+        end = "" if name == "plain" else "_2"
+        assert found == [f"{name.upper()}_C{end}", f"{name.upper()}_MAX{end}"]
+
+
 def test_literals_hold_every_name(tmp_path: Path) -> None:
     cc, names = compiler(), [*C_NAMES, *hostile_names()]
     assert len(names) > 500

@@ -147,7 +147,7 @@ class _Writer:
         yield words.table("STATE", [_leaf(p.graph[n]) for n in self.kernel.state_names])
         yield f"KEYS: tuple = {tuple(p.structure.keys)!a}"
         yield f"SYMBOLS: tuple = {tuple(p.symbols)!a}"
-        yield words.table("CHECKS", [(n.op.name, str(c.left), str(c.right), _line(n.origin)) for n, c in self.checks])
+        yield words.table("CHECKS", [(n.op.name, str(c), _line(n.origin)) for n, c in self.checks])
         yield words.table("TESTS", [(str(n.attrs["what"]), _line(n.origin)) for n in self.tests])
 
     @cached_property

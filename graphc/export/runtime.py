@@ -122,7 +122,7 @@ class Program:
         inputs: Sequence[Leaf],
         outputs: Sequence[Leaf],
         symbols: Sequence[tuple[str, int, int]],
-        checks: Sequence[tuple[str, str, str, str]],  # the op where two sizes meet, the sizes, the line
+        checks: Sequence[tuple[str, str, str]],  # the op where two sizes meet, what must hold of them, the line
         tests: Sequence[tuple[str, str]],  # what an index is, and the line
         state: State,
         constants: Sequence[Array],
@@ -198,9 +198,9 @@ class Program:
                 bound = zip(self.symbols, numbers, strict=True)
                 values = ", ".join(f"{name} = {value} by {self.inputs[k].name!r}" for (name, k, _), value in bound)
                 raise leaf.error(ValueError, f"shape {array.shape}" + (f" where {values}" if values else ""))
-        for (op, left, right, line), (a, b, holds) in zip(self.checks, sizes.meetings, strict=True):
+        for (op, relation, line), (a, b, holds) in zip(self.checks, sizes.meetings, strict=True):
             if not holds:
-                raise ValueError(f"{op}: sizes do not fit: {left} is {a}, {right} is {b}\n  at {line}")
+                raise ValueError(f"{op}: sizes do not fit: expected {relation}, found {a} and {b}\n  at {line}")
 
     def index_error(self, sizes: Sizes, k: int, where: int, value: int) -> IndexError:
         """The error for an index that the kernel has found out of range."""

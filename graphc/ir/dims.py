@@ -319,6 +319,21 @@ def free_symbols(sizes: Iterable[Size]) -> Iterator[str]:
                     yield from atom.symbols()
 
 
+def may_be_negative(size: Size) -> bool:
+    """Whether something is subtracted in ``size``.
+
+    >>> n = symbol("n")
+    >>> may_be_negative(n * 3 + 1), may_be_negative((n - 1) // 2)
+    (False, True)
+    """
+    if not isinstance(size, Dim):
+        return size < 0
+    atoms = [atom for mono, _ in size.terms for atom, _ in mono]
+    return any(coefficient < 0 for _, coefficient in size.terms) or any(
+        may_be_negative(part) for a in atoms if isinstance(a, (FloorDiv, Broadcast)) for part in (a.left, a.right)
+    )
+
+
 def symbol_name(size: Size) -> str | None:
     """The name where ``size`` is one bare symbol, else None."""
     if isinstance(size, Dim) and len(size.terms) == 1:

@@ -108,6 +108,10 @@ class SizeCheck:
     broadcast: bool
     positive: bool = False
 
+    def __str__(self) -> str:
+        relation = ">" if self.positive else "=="
+        return f"{self.left} {relation} {self.right}" + (", or 1" if self.broadcast else "")
+
     def holds(self, sizes: Mapping[str, int]) -> bool:
         left, right = dims.evaluate(self.left, sizes), dims.evaluate(self.right, sizes)
         if self.positive:
@@ -130,6 +134,12 @@ def broadcast_checks(shapes: Sequence[Shape]) -> list[SizeCheck]:
         sizes = list(dict.fromkeys(s[axis] for s in shapes if len(s) >= -axis and s[axis] != 1))
         checks += [SizeCheck(a, b, True) for i, a in enumerate(sizes) for b in sizes[i + 1 :]]
     return checks
+
+
+def negative_checks(new: Shape, old: Shape = ()) -> list[SizeCheck]:
+    """The run-time checks that a ``new`` shape needs where a size may be negative and is none of the ``old`` shape."""
+    sizes = (s for s in new if s not in old and dims.may_be_negative(s))
+    return [SizeCheck(s + 1, 0, False, positive=True) for s in sizes]
 
 
 def shape_text(shape: Iterable[Size]) -> str:

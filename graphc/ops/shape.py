@@ -20,6 +20,7 @@ from graphc.ir.types import (
     broadcast_checks,
     broadcast_shapes,
     dtype_of,
+    negative_checks,
     normalize_axes,
     normalize_axis,
     shape_text,
@@ -50,6 +51,12 @@ def _view_reshape(out: TensorType, types: Types, attrs: Attrs) -> IndexMap | Non
     return IndexMap(tuple((None, 0, 0) if size == 1 else (next(order), 0, 1) for size in x.shape))
 
 
+def _reshape_checks(types: Types, attrs: Attrs) -> list[SizeCheck]:
+    old, new = types[0].size, dims.product(attrs["shape"])
+    same = [SizeCheck(old, new, False)] if old != new else []
+    return [*same, *negative_checks(attrs["shape"], types[0].shape)]
+
+
 register(
     Op(
         "reshape",
@@ -59,11 +66,7 @@ register(
         lambda x, shape: np.reshape(x, shape),
         gradient=(lambda g, y, x: reshape(g, x.shape),),
         view=_view_reshape,
-        checks=lambda types, attrs: (
-            [SizeCheck(types[0].size, dims.product(attrs["shape"]), False)]
-            if types[0].size != dims.product(attrs["shape"])
-            else []
-        ),
+        checks=_reshape_checks,
         attrs=("shape",),
     )
 )
@@ -142,7 +145,10 @@ register(
         view=lambda out, types, attrs: IndexMap(
             tuple((a + out.ndim - types[0].ndim, 0, 1) for a in range(types[0].ndim))
         ),
-        checks=lambda types, attrs: broadcast_checks([types[0].shape, attrs["shape"]]),
+        checks=lambda types, attrs: [
+            *broadcast_checks([types[0].shape, attrs["shape"]]),
+            *negative_checks(attrs["shape"], types[0].shape),
+        ],
         attrs=("shape",),
     )
 )
@@ -266,6 +272,7 @@ register(
         _infer_iota,
         lambda shape, dtype: np.arange(shape[0], dtype=dtype),
         code="{dtype}(position)",
+        checks=lambda types, attrs: negative_checks(attrs["shape"]),
         attrs=("shape", "dtype"),
     )
 )

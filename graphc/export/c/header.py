@@ -8,6 +8,11 @@ from graphc.config import __version__
 from graphc.export.c.layout import Function, Library
 from graphc.export.c.text import identifiers, remark
 
+LIMITED = (
+    "CHAR EXIT INT INT8 INT16 INT32 INT64 INTMAX INTPTR LLONG LONG PATH PTRDIFF RAND SCHAR SHRT SIZE UCHAR UINT UINT8 "
+    "UINT16 UINT32 UINT64 UINTMAX UINTPTR ULLONG ULONG USHRT WINT"
+)
+OF_C = {f"{of}_{what}" for of in LIMITED.split() for what in ("BIT", "C", "FAILURE", "MAX", "MIN", "SUCCESS", "WIDTH")}
 NAMES = "/* ---- names: whatever of this header depends on them stands below ---- */"
 
 STATUS = [
@@ -125,7 +130,7 @@ def call(library: Library, function: Function) -> str:
 
 def _names(library: Library, code: str) -> list[str]:
     """State by name, and a remark on each function."""
-    taken = set(re.findall(r"\w+", code))
+    taken = OF_C | set(re.findall(r"\w+", code))
     made = identifiers((slot.name for slot in library.state), f"{library.name.upper()}_", taken)
     lines = [f"#define {macro}(state) ((state)->{slot.place})" for macro, slot in zip(made, library.state, strict=True)]
     lines += [""] if lines else []
