@@ -293,11 +293,12 @@ GEMM(dgemm_, double)
 
 def linked(folder: Path, name: str, exe: gx.Executable) -> CLibrary:
     """An executable's library with the BLAS above."""
+    cc = compiler()
     exe.export_c(folder / "c", name=name, blas="linked")
     (folder / "blas.c").write_text(BLAS)
     shared, whole = folder / f"lib{name}.so", ["-Wl,--whole-archive", folder / "c" / f"lib{name}.a"]
     options = ["-std=c99", "-O2", "-fPIC", "-shared", *STRICT]
-    run(compiler(), *options, folder / "blas.c", *whole, "-Wl,--no-whole-archive", "-lm", "-o", shared)
+    run(cc, *options, folder / "blas.c", *whole, "-Wl,--no-whole-archive", "-lm", "-o", shared)
     return CLibrary(folder, name)
 
 

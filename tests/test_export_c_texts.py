@@ -86,6 +86,7 @@ def test_hostile_names_come_back_equal(count: int, tmp_path: Path) -> None:
 
 
 def test_names_of_state_do_not_become_macros_of_the_system(tmp_path: Path) -> None:
+    compiler()
     g = gx.Graph("g")
     x = g.input("x", ("n",))
     exe = gx.compile([x], x + g.parameter("C", 1.0) + g.parameter("MAX", 2.0), backend="numpy")
