@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from graphc.config import __version__
@@ -62,9 +64,22 @@ def save(path: str | os.PathLike[str], /, **executables: Executable) -> None:
 
     # what cannot be read again must not be written
     members = dict(zip(archive.MEMBERS, ([text], constants, weights), strict=True))
-    again = _decode(lambda name, most=0: b"".join(members[name]))
-    _programs(again, strict.parse(strict.dump(described), archive.MANIFEST))
+    with _uncollected():
+        again = _decode(lambda name, most=0: b"".join(members[name]))
+        _programs(again, strict.parse(strict.dump(described), archive.MANIFEST))
     archive.write(path, manifest, members)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the cyclic garbage collector, which would go over the nodes of a large file as they become more."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def _decode(member: Callable[..., bytes]) -> Graph:
@@ -95,10 +110,10 @@ def load(path: str | os.PathLike[str]) -> Loaded:
     """
     name = os.path.basename(os.fsdecode(path))
     try:
-        with archive.reading(path, _check_version) as held:
+        with _uncollected(), archive.reading(path, _check_version) as held:
             manifest = strict.record(held.manifest, archive.MANIFEST, MANIFEST)
             graph = _decode(held.member)
-        return Loaded(graph, _programs(graph, manifest["executables"]), manifest)
+            return Loaded(graph, _programs(graph, manifest["executables"]), manifest)
     except MemoryError:
         raise GraphFileError(f"{name}: there is not enough memory for what it holds") from None
     except GraphFileError as error:

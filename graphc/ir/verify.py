@@ -12,7 +12,7 @@ def verify(graph: Graph) -> None:
     """Raises GraphError, naming node and line, where ``graph`` is not legal.
 
     Operands exist and come first, arity and attributes are the op's, types are what inference gives, names are
-    unique, leaves have a value exactly where they should, the networkx mirror agrees, outputs exist.
+    unique, leaves have a value exactly where they should, the networkx mirror, where it was made, agrees.
     """
     names: set[str] = set()
     for place, node in enumerate(graph.nodes):
@@ -30,7 +30,8 @@ def verify(graph: Graph) -> None:
         if set(node.attrs) != set(node.op.attrs):
             raise _wrong(node, f"has attributes {sorted(node.attrs)}, expected {sorted(node.op.attrs)}")
         _verify_type(graph, node)
-    mirror = graph.nx
+    if (mirror := graph._mirror) is None:
+        return
     for node in graph.nodes:
         slots = {(u, k) for u, _, k in mirror.in_edges(node.id, keys=True)}
         if slots != {(i, slot) for slot, i in enumerate(node.inputs)}:
