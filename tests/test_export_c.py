@@ -397,9 +397,7 @@ def check_random_graph(seed: int, dtype: str, cpu: str, folder: Path) -> int:
 @pytest.mark.parametrize("cpu", [*FUSED, "x86-64-v2"])
 @pytest.mark.parametrize("seeds", [range(1), pytest.param(range(200), marks=pytest.mark.nightly)])
 def test_random_graphs(seeds: range, cpu: str, tmp_path: Path) -> None:
-    compiler()
-    if cpu not in processors() or not runs_here(cpu):
-        pytest.skip(f"this processor is no {cpu}")
+    needs(cpu)
     for seed in seeds:
         for dtype in ("float64", "float32"):
             assert check_random_graph(seed, dtype, cpu, tmp_path / f"{dtype}{seed}") >= 1
@@ -408,9 +406,7 @@ def test_random_graphs(seeds: range, cpu: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("cpu", FUSED)
 def test_sums_do_not_depend_on_the_processor(cpu: str, tmp_path: Path) -> None:
     """Equal numbers have no variance, if their sum is the one that was meant; long sums of float32 show every order."""
-    compiler()
-    if cpu not in processors() or not runs_here(cpu):
-        pytest.skip(f"this processor is no {cpu}")
+    needs(cpu)
     g = gx.Graph("sums")
     x, w = g.input("x", shape=("n", "m"), dtype="float32"), g.input("w", shape=("m",), dtype="float32")
     exe = gx.compile([x, w], [x.sum(), gx.var(x, 0), x.mean(axis=1), x @ w, x.T @ (x @ w), gx.exp(x).sum(axis=1)])
@@ -435,6 +431,13 @@ def test_sums_have_the_order_of_the_executable(tmp_path: Path) -> None:
     for n in range(1, 40):
         arrays = np.random.default_rng(n).uniform(0.3, 1.7, n), np.array(0.7)
         assert_same_bits(library.call(exe, "", *arrays), flat(exe(*arrays)), f"n = {n}")
+
+
+def needs(cpu: str) -> None:
+    """A compiler, and a processor that runs what is made for ``cpu``; else the test is skipped."""
+    compiler()
+    if cpu not in processors() or not runs_here(cpu):
+        pytest.skip(f"this processor is no {cpu}")
 
 
 def runs_here(cpu: str) -> bool:

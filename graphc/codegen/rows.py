@@ -19,7 +19,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from graphc.codegen.vectors import ONE, WORD, Vectors, folded, least, pieces, prefetch, vector_bytes
+from graphc.codegen.vectors import ONE, WORD, Vectors, element_bytes, folded, least, pieces, prefetch, vector_bytes
 
 LANES = 64  # bytes of the partial sums of an inner product
 ROWS = 8  # inner products at a time, where one register holds such sums
@@ -136,8 +136,8 @@ class _Rows(Vectors):
 def _function(name: str, letter: str) -> Any:
     def typer(typingctx: Any, rows: Any, columns: Any, a: Any, lda: Any, ahead: Any, x: Any, y: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            register, size = vector_bytes(context), 4 if letter == "s" else 8
-            lanes = (LANES if name == "dots" else register) // size
+            register = vector_bytes(context)
+            lanes = (LANES if name == "dots" else register) // element_bytes(letter)
             builder.call(getattr(_Rows(builder.module, letter, lanes, ROWS * register // LANES), name)(), args)
             return context.get_dummy_value()
 

@@ -22,7 +22,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from graphc.codegen.abi import PREFIX
-from graphc.codegen.vectors import ONE, WORD, ZERO, Vectors, folded, least, pieces, vector_bytes
+from graphc.codegen.vectors import ONE, WORD, ZERO, Vectors, element_bytes, folded, least, pieces, vector_bytes
 
 SYMBOL = f"{PREFIX}_product_"
 DEPTH = 256  # rows of a block of the right operand
@@ -236,7 +236,7 @@ def _product(letter: str, body: bool) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             if body:
                 width, rows = tile_size(context)
-                function = _Product(builder.module, letter, width // (4 if letter == "s" else 8), rows).product()
+                function = _Product(builder.module, letter, width // element_bytes(letter), rows).product()
             else:
                 kind = ir.FunctionType(ir.VoidType(), [WORD] * 13)
                 function = cgutils.get_or_insert_function(builder.module, kind, SYMBOL + letter)

@@ -21,6 +21,11 @@ def vector_bytes(context: Any) -> int:
     return 64 if "+avx512f" in has else 32 if "+avx" in has else 16
 
 
+def element_bytes(letter: str) -> int:
+    """Bytes of an element: "s" is float32 and "d" float64, as in the names of BLAS functions."""
+    return 4 if letter == "s" else 8
+
+
 class Vectors:
     """Writes code on vectors of ``lanes`` elements of one dtype into a module."""
 
@@ -35,7 +40,7 @@ class Vectors:
 
     @property
     def bytes(self) -> int:
-        return 4 if self.letter == "s" else 8
+        return element_bytes(self.letter)
 
     @cached_property
     def vector(self) -> Any:

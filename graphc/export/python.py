@@ -33,6 +33,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.state import Array
 from graphc.ir.tensor import Node, Tensor
 from graphc.ir.types import SizeCheck
+from graphc.reference import size_checks
 
 if TYPE_CHECKING:
     from graphc.executable import Executable
@@ -156,8 +157,7 @@ class _Writer:
         source = self.exe.program.source
         found: dict[SizeCheck, Node] = {}
         for node in source.nodes:
-            types = [source.nodes[i].type for i in node.inputs]
-            for check in node.op.checks(types, node.attrs) if node.op.checks else ():
+            for check in size_checks(source, node):
                 if check.positive or check.left != check.right:
                     found.setdefault(check, node)
         return [(node, check) for check, node in found.items()]

@@ -13,7 +13,7 @@ from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.op import Attrs, IndexMap, Kind, Op, register
 from graphc.ir.tensor import Tensor
-from graphc.ir.types import Shape, SizeCheck, TensorType, normalize_axes, normalize_axis
+from graphc.ir.types import Shape, SizeCheck, TensorType, negative_checks, normalize_axes, normalize_axis
 from graphc.ops.apply import Operand, apply, graph_of, promoted, public, tensor
 from graphc.ops.shape import broadcast_to, expand_dims, reshape
 
@@ -52,10 +52,11 @@ def _inside_checks(shape: Shape, starts: Shape, steps: Sequence[int], sizes: Sha
             continue
         last = start + dims.multiply(step, size - 1)
         low, high = (start, last) if step > 0 else (last, start)
-        above += [(low + 1, 0), (whole, high), (size + 1, 0)]
+        above += [(low + 1, 0), (whole, high)]
         if step < 0 and start != whole - 1:  # a start of -1 would count from the end
             above.append((start + 1, 0))
-    return [SizeCheck(a, b, False, positive=True) for a, b in above if not (isinstance(d := a - b, int) and d > 0)]
+    inside = [SizeCheck(a, b, False, positive=True) for a, b in above if not (isinstance(d := a - b, int) and d > 0)]
+    return [*inside, *negative_checks(sizes, shape)]
 
 
 def _take_slice(x: Any, start: Any, step: Any, size: Any) -> Any:

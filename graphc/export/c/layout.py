@@ -19,6 +19,7 @@ from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.state import ALIGNMENT, Array
 from graphc.ir.types import DType, SizeCheck
+from graphc.reference import size_checks
 
 if TYPE_CHECKING:
     from graphc.executable import Executable
@@ -104,11 +105,10 @@ class Function:
         graph = self.exe.program.source
         found: dict[SizeCheck, str] = {}
         for node in graph.nodes:
-            if node.op.checks is not None:
-                for check in node.op.checks([graph.nodes[i].type for i in node.inputs], node.attrs):
-                    left, right = self.size(check.left), self.size(check.right)
-                    if isinstance(left, dims.Dim) or isinstance(right, dims.Dim):
-                        found.setdefault(SizeCheck(left, right, check.broadcast, check.positive), node.name)
+            for check in size_checks(graph, node):
+                left, right = self.size(check.left), self.size(check.right)
+                if isinstance(left, dims.Dim) or isinstance(right, dims.Dim):
+                    found.setdefault(SizeCheck(left, right, check.broadcast, check.positive), node.name)
         return [(name, check) for check, name in found.items()]
 
 
