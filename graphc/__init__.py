@@ -38,6 +38,7 @@ from graphc.grad import grad
 from graphc.ir.graph import Graph
 from graphc.ir.interchange import from_networkx
 from graphc.ir.tensor import Tensor
+from graphc.look.inspection import Inspection, inspect
 from graphc.onnx import from_onnx
 from graphc.ops import random
 from graphc.ops.activation import (
@@ -198,6 +199,7 @@ __all__ = [
     "InputError",
     "InputIndexError",
     "InputShapeError",
+    "Inspection",
     "NumericalError",
     "ShapeError",
     "Tensor",
@@ -270,6 +272,7 @@ __all__ = [
     "hypot",
     "identity",
     "inference",
+    "inspect",
     "init",
     "isfinite",
     "isinf",

@@ -35,6 +35,7 @@ FLOORS = [
         "transform",
     ],
     ["init", "optim", "file", "onnx"],
+    ["look"],
     [""],  # the front door
     ["demo", "bench", "commands", "cli", "__main__"],
 ]

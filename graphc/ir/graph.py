@@ -239,6 +239,11 @@ class Graph:
             self._mirror.nodes[node.id]["name"] = full
         return tensor
 
+    def automatic(self, name: str) -> bool:
+        """Whether a node has the name that it was given, not one of the user's."""
+        node = self[name].node
+        return name.rstrip("_") == self._automatic(node.op, node.id)
+
     def _full(self, name: str) -> str:
         return "/".join([*self._scopes, name])
 

@@ -1,0 +1,1 @@
+"""Looking inside: one example seen through a graph, and its drawing."""

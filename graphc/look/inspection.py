@@ -1,0 +1,263 @@
+"""One example seen through a graph: the value and the gradient of every node."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import networkx
+
+from graphc.atomic import replacing
+from graphc.binding import convert
+from graphc.compile import extract
+from graphc.errors import GraphError, InputError, Origin, caller
+from graphc.grad import accumulate
+from graphc.ir.graph import Graph, located
+from graphc.ir.op import Kind
+from graphc.ir.state import Array
+from graphc.ir.tensor import Node, Tensor
+from graphc.ir.types import is_float
+from graphc.look.boxes import grouped
+from graphc.look.drawing import Box, draw
+from graphc.look.expression import formula
+from graphc.look.rule import gradient_rule
+from graphc.look.summary import line, lines
+from graphc.ops.apply import graph_of
+from graphc.ops.elementwise import add
+from graphc.ops.reduce import sum as total
+from graphc.reference import bind_sizes, evaluate
+
+MOST_BOXES = 60  # beyond, what stands in one scope is one box
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """A node in the example.
+
+    ``formula`` is the node in terms of its operands, ``rule`` its gradient in terms of those of its readers: ``dz * w``
+    is the gradient of z times w. ``words`` says the rule in words. ``gradient`` and ``rule`` are None and empty where
+    the outputs have no derivative with respect to the node.
+    """
+
+    name: str
+    role: str
+    op: str
+    formula: str
+    value: Array
+    gradient: Array | None
+    rule: str
+    words: str
+    operands: tuple[str, ...]
+    origin: Origin
+
+
+def inspect(
+    outputs: Tensor | Sequence[Tensor],
+    feeds: Mapping[Any, Any],
+    wrt: Tensor | Sequence[Tensor] | None = None,
+    *,
+    named: bool = False,
+) -> Inspection:
+    """One example run through the graph: the value of every node, and the gradient of the outputs' sum there.
+
+    outputs  a tensor or a list of them, of any shape
+    feeds    arrays for inputs, or for any inner tensor, by name or by tensor; state that is left out has its present
+             value
+    wrt      the tensors whose gradients are of interest: gradients are shown on the way to them. None means all
+    named    True shows leaves, outputs and what has a name of yours; formulas then span what lies between
+
+    The graph is evaluated as it was written, by the NumPy interpreter, and stays as it is. Raises InputError and its
+    kinds where an input is missing or does not fit, GradientError where an op on the way has no derivative.
+
+    >>> import graphc as gx
+    >>> g = gx.Graph("neuron", float_dtype="float64")
+    >>> x, w = g.input("x", dtype="float64"), g.parameter("w", 0.5)
+    >>> a = gx.sigmoid((w * x).named("z")).named("a")
+    >>> print(gx.inspect(a, {"x": 2.0}))
+    node   formula      value    its gradient
+    x      input        2        dz * w = 0.09831
+    w      parameter    0.5      dz * x = 0.3932
+    z      w * x        1        da * a * (1 - a) = 0.1966
+    a      sigmoid(z)   0.7311   1
+    """
+    origin = caller()
+    with located("inspect", origin):
+        targets = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+        wanted = [] if wrt is None else [wrt] if isinstance(wrt, Tensor) else list(wrt)
+        graph = graph_of([*targets, *wanted])
+        fed = {_fed(graph, key): value for key, value in feeds.items()}
+        arguments = [graph[name] for name in fed]
+        work = extract(graph, arguments, targets, "ignore")
+        arrays = {name: convert(t, fed[name]) for name, t in zip(fed, arguments, strict=True)}
+        sizes = bind_sizes(arguments, [a.shape for a in arrays.values()])
+        nodes, dag = list(work.nodes), work.to_networkx()
+        gradients = _gradients(work, [work[t.name] for t in wanted] if wanted else None)
+        asked = [*work.tensors[: len(nodes)], *gradients.values()]
+        state = {n.name: graph.state[n.name] for n in nodes if n.name in graph.state}
+        found = evaluate(asked, arrays, state, sizes)
+    values, slopes = dict(enumerate(found[: len(nodes)])), dict(zip(gradients, found[len(nodes) :], strict=True))
+    results = {t.id for t in work.outputs}
+    hidden = {n.id for n in nodes if named and n.id not in results and graph.automatic(n.name)}
+    return Inspection(Example(work, nodes, values, gradients, slopes), hidden, dag)
+
+
+def _fed(graph: Graph, key: Any) -> str:
+    """The name of what a key of ``feeds`` stands for."""
+    if isinstance(key, Tensor):
+        if key.graph is not graph:
+            raise GraphError(f"{key.name} belongs to graph {key.graph.name!r}, not to {graph.name!r}", node=key.name)
+        return key.name
+    if key not in graph:
+        raise InputError(f"there is no input {key!r}; inputs are {', '.join(graph.inputs)}")
+    return str(key)
+
+
+def _gradients(work: Graph, wrt: Sequence[Tensor] | None) -> dict[int, Tensor]:
+    """The gradient of the outputs' sum with respect to each node that leads from ``wrt`` to them."""
+    nodes = list(work.nodes)
+    summands = [t if t.ndim == 0 else total(t) for t in work.outputs if is_float(t.dtype)]
+    if not summands:
+        return {}
+    y = reduce(add, summands)
+    reached = {t.id for t in wrt} if wrt is not None else {n.id for n in nodes if n.op.name != "constant"}
+    for node in nodes:
+        if any(i in reached for i in node.inputs):
+            reached.add(node.id)
+    sought = [work.tensors[n.id] for n in nodes if n.id in reached and is_float(n.type.dtype)]
+    found = accumulate(work, y, sought, work.constant(1.0, y.dtype))
+    return {t.id: g for t, g in zip(sought, found, strict=True) if g is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A graph, its nodes before gradients were appended, and by their numbers values, gradients and their values."""
+
+    graph: Graph
+    nodes: Sequence[Node]
+    values: Mapping[int, Array]
+    gradients: Mapping[int, Tensor]
+    slopes: Mapping[int, Array]
+
+
+class Inspection:
+    """What `graphc.inspect` saw. It prints as a table; in a notebook it shows its drawing."""
+
+    def __init__(self, example: Example, hidden: Set[int], dag: networkx.MultiDiGraph) -> None:
+        self._example, self._dag = example, dag
+        # a number is written where it is used
+        self._shown = [n for n in example.nodes if n.id not in hidden and not _is_number(n)]
+        self._operands: dict[int, list[int]] = {}  # of each node those that are shown, directly or through hidden ones
+        shown = {n.id for n in self._shown}
+        for node in example.nodes:
+            through = [[i] if i in shown else self._operands[i] for i in node.inputs]
+            self._operands[node.id] = list(dict.fromkeys(i for some in through for i in some))
+        self.rows: list[Row] = [self._row(n) for n in self._shown]
+
+    def __getitem__(self, name: str) -> Row:
+        """The row of a node; KeyError where there is none of that name."""
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise KeyError(name)
+
+    # ---- rows
+
+    def _row(self, node: Node) -> Row:
+        rule, words = self._rule(node.id) if node.id in self._example.gradients else ("", "")
+        leaf = node.op.kind is Kind.LEAF
+        return Row(
+            node.name,
+            node.op.name if leaf else "gradient" if node.forward else "forward",
+            node.op.name,
+            node.op.name if leaf else self._formula(node),
+            self._example.values[node.id],
+            self._example.slopes.get(node.id),
+            rule,
+            words,
+            tuple(self._example.nodes[i].name for i in self._operands[node.id]),
+            node.origin,
+        )
+
+    def _formula(self, node: Node) -> str:
+        short = f"{node.op.name}({', '.join(self._example.nodes[i].name for i in self._operands[node.id])})"
+        return formula(self._example.graph.tensors[node.id], self._word) or short
+
+    def _word(self, tensor: Tensor) -> str | None:
+        """A node that is shown, by its name."""
+        return tensor.name if tensor.id < len(self._example.nodes) and tensor.node in self._shown else None
+
+    def _rule(self, id: int) -> tuple[str, str]:
+        """The gradient of a node as a formula in those of its readers, and in words."""
+        gradients = self._example.gradients
+        readers = [n for n in self._shown if id in self._operands[n.id]]
+        of = {gradients[n.id].id: f"d{n.name}" for n in readers if n.id in gradients}
+        through = f"through {', '.join(n.name for n in readers)}"
+        return gradient_rule(gradients[id], of, self._word) or (through, through)
+
+    # ---- looks
+
+    def __str__(self) -> str:
+        table = [("node", "formula", "value", "its gradient")]
+        for row in self.rows:
+            slope = "" if row.gradient is None else line(row.gradient)
+            rule = f"{row.rule} = {slope}" if row.rule and row.rule != slope else slope
+            table.append((row.name, row.formula, line(row.value), rule))
+        widths = [max(len(cells[k]) for cells in table) for k in range(3)]
+        return "\n".join(
+            "   ".join([*(c.ljust(w) for c, w in zip(cells, widths, strict=False)), cells[3]]).rstrip()
+            for cells in table
+        )
+
+    def __repr__(self) -> str:
+        return f"<Inspection of {self._example.graph.name}: {len(self.rows)} nodes>"
+
+    def _repr_html_(self) -> str:
+        return self.svg
+
+    @property
+    def svg(self) -> str:
+        """The drawing: values forward from left to right; below, mirrored, the gradients on their way back.
+
+        Beyond 60 nodes what stands in one scope is one box.
+        """
+        graph, nodes = self._example.graph, self._example.nodes
+        of = graph.outputs[0].name if len(graph.outputs) == 1 else "sum"
+        rows = {node.id: row for node, row in zip(self._shown, self.rows, strict=True)}
+        boxes: dict[int, Box] = {}
+        mirror: dict[int, Box] = {}
+        for group in grouped({n.id: n.name for n in self._shown}, self._operands, MOST_BOXES):
+            row, node = rows[group.key], nodes[group.key]
+            note = f"{row.op}, {node.type}\n{row.origin.describe()}"
+            if group.title is not None:
+                boxes[group.key] = Box(row.role, group.title, [f"{group.size} nodes"], note, group.before)
+                continue
+            computed = [row.formula] if node.inputs else []
+            boxes[group.key] = Box(row.role, row.name, [*computed, *lines(row.value)], note, group.before)
+            if row.gradient is not None:
+                rule = [row.rule] if row.rule != line(row.gradient) else []
+                mirror[group.key] = Box("gradient", f"d{of}/d{row.name}", [*rule, *lines(row.gradient)], row.words)
+        return draw(boxes, mirror, graph.name)
+
+    def to_svg(self, path: str | os.PathLike[str]) -> None:
+        """Writes the drawing to ``path``; OSError where that cannot be written."""
+        with replacing(path) as file:
+            file.write(self.svg.encode())
+
+    def to_networkx(self) -> networkx.MultiDiGraph:
+        """The graph as `Graph.to_networkx` gives it, with ``value`` and, where there is one, ``gradient`` on nodes."""
+        dag = self._dag.copy()
+        for node in self._example.nodes:
+            dag.nodes[node.name]["value"] = self._example.values[node.id]
+            if node.id in self._example.slopes:
+                dag.nodes[node.name]["gradient"] = self._example.slopes[node.id]
+        return dag
+
+
+def _is_number(node: Node) -> bool:
+    return (node.op.name == "constant" and node.type.shape == ()) or node.op.name == "size"
+
+
+__all__ = ["Inspection", "Row", "inspect"]

@@ -1,0 +1,187 @@
+"""`graphc.inspect`: values and gradients of one example, the rules in words, the table and the drawing."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import graphc as gx
+from graphc.look.boxes import grouped
+from graphc.look.layout import layered
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def neuron():
+    """Article letters: z = w1 x1 + w2 x2 + b, a = sigmoid(z), z' = w3 a, z'' = w4 a."""
+    g = gx.Graph("neuron", float_dtype="float64")
+    x1, x2 = (g.input(n, dtype="float64") for n in ("x1", "x2"))
+    w1, w2, b, w3, w4 = (
+        g.parameter(n, v) for n, v in (("w1", 1.0), ("w2", -2.0), ("b", 1.0), ("w3", 0.5), ("w4", -1.5))
+    )
+    a = gx.sigmoid((w1 * x1 + w2 * x2 + b).named("z")).named("a")
+    one, two = (w3 * a).named("z'"), (w4 * a).named("z''")
+    return g, (gx.tanh(one) + gx.sin(two)).named("C")
+
+
+def test_values_and_gradients_are_those_of_the_executable() -> None:
+    g, c = neuron()
+    before = len(g)
+    seen = gx.inspect(c, {"x1": 1.0, "x2": -1.0})
+    assert len(g) == before, "the graph stays as it is"
+    inner = [t for t in g.tensors if t.dtype.kind == "f" and t.op.name != "constant"]
+    exe = gx.compile(list(g.inputs.values()), [*inner, *gx.grad(c, inner)], backend="numpy")
+    found = exe(1.0, -1.0)
+    for tensor, value, slope in zip(inner, found, found[len(inner) :], strict=False):
+        row = seen[tensor.name]
+        assert row.value == value and np.isclose(row.gradient, slope, rtol=1e-14), tensor.name
+
+
+def test_the_reversed_neuron_is_said_in_a_formula_and_in_words() -> None:
+    _, c = neuron()
+    seen = gx.inspect(c, {"x1": 1.0, "x2": -1.0}, named=True)
+    assert [r.name for r in seen.rows] == ["x1", "x2", "w1", "w2", "b", "w3", "w4", "z", "a", "z'", "z''", "C"]
+    assert seen["z"].formula == "w1 * x1 + w2 * x2 + b"
+    assert seen["w2"].rule == "dz * x2" and seen["w2"].words == "dz times x2"
+    assert sorted(seen["a"].rule.split(" + ")) == ["dz' * w3", "dz'' * w4"]
+    assert seen["z"].rule == "da * a * (1 - a)" and seen["b"].words == "dz unchanged"
+    assert seen["C"].gradient == 1
+    assert seen["w2"].operands == () and seen["z"].operands == ("w1", "x1", "w2", "x2", "b")
+
+
+def test_gradients_are_shown_on_the_way_to_wrt_only() -> None:
+    g, c = neuron()
+    seen = gx.inspect(c, {"x1": 1.0, "x2": -1.0}, wrt=g["w3"], named=True)
+    assert [r.name for r in seen.rows if r.gradient is not None] == ["w3", "z'", "C"]
+    assert seen["a"].rule == ""
+
+
+def test_several_outputs_are_summed() -> None:
+    g = gx.Graph("two", float_dtype="float64")
+    x = g.input("x", shape=("n",), dtype="float64")
+    seen = gx.inspect([x * x, gx.sum(3 * x)], {x: np.array([1.0, 2.0])})
+    assert seen["x"].gradient.tolist() == [5, 7]
+    assert gx.inspect(gx.argmax(x), {"x": [1.0, 2.0]})["x"].gradient is None, "integers have no gradient"
+
+
+def test_an_inner_tensor_may_be_fed() -> None:
+    g, c = neuron()
+    seen = gx.inspect(c, {"a": 0.25}, named=True)
+    assert "x1" not in [r.name for r in seen.rows] and seen["z'"].value == 0.125
+
+
+def test_state_has_its_present_value() -> None:
+    g, c = neuron()
+    g.state["w3"] = np.array(2.0)
+    assert gx.inspect(c, {"x1": 1.0, "x2": -1.0})["w3"].value == 2
+
+
+def test_refusals_name_what_is_wrong() -> None:
+    g, c = neuron()
+    with pytest.raises(gx.GraphcError, match=r"(?s)x2.*test_inspect.py"):
+        gx.inspect(c, {"x1": 1.0})
+    with pytest.raises(gx.InputError, match="no input 'x3'; inputs are x1, x2"):
+        gx.inspect(c, {"x1": 1.0, "x3": 1.0})
+    with pytest.raises(gx.InputShapeError, match="x1"):
+        gx.inspect(c, {"x1": np.ones(2), "x2": 1.0})
+    with pytest.raises(gx.GraphError, match="belongs to graph"):
+        gx.inspect(c, {gx.Graph("other").input("x1"): 1.0})
+
+
+def test_the_table() -> None:
+    _, c = neuron()
+    text = str(gx.inspect(c, {"x1": 1.0, "x2": -1.0}, named=True))
+    assert text.splitlines()[0].split() == ["node", "formula", "value", "its", "gradient"]
+    assert max(map(len, text.splitlines())) < 120
+    assert "a sigmoid(z) 0.982 dz'' * w4 + dz' * w3 = 0." in " ".join(text.split()), text
+
+
+def test_long_formulas_and_shared_ones_are_cut() -> None:
+    g = gx.Graph("deep", float_dtype="float64")
+    y = g.input("x", dtype="float64")
+    for _ in range(40):  # written out, 2**40 letters
+        y = y * y
+    seen = gx.inspect(y.named("y"), {"x": 1.0}, named=True)
+    assert seen["y"].formula == "identity(x)" or "(x)" in seen["y"].formula
+    assert seen["x"].rule == "through y" and seen["x"].gradient == 2.0**40
+
+
+def drawn(seen: gx.Inspection) -> tuple[ET.Element, list[ET.Element]]:
+    root = ET.fromstring(seen.svg)
+    return root, [g for g in root.findall(f"{SVG}g") if g.find(f"{SVG}rect") is not None]
+
+
+def test_the_drawing_mirrors_the_graph_and_boxes_do_not_overlap(tmp_path: Path) -> None:
+    _, c = neuron()
+    seen = gx.inspect(c, {"x1": 1.0, "x2": -1.0}, named=True)
+    root, boxes = drawn(seen)
+    places = {}
+    for box in boxes:
+        rect = box.find(f"{SVG}rect")
+        places[box.find(f"{SVG}text").text] = [float(rect.get(k)) for k in ("x", "y", "width", "height")]
+    height = float(root.get("height"))
+    for name in ("x1", "w3", "z", "a", "z'", "C"):
+        (x, y, w, h), (u, v, _, _) = places[name], places[f"dC/d{name}"]
+        assert x == u and np.isclose(y, height - v - h, atol=1), "the mirror image, in the same column"
+    rects = list(places.values())
+    for k, (x, y, w, h) in enumerate(rects):
+        assert x >= 0 and y >= 0 and y + h <= height and x + w <= float(root.get("width"))
+        for u, v, p, q in rects[:k]:
+            assert x + w <= u or u + p <= x or y + h <= v or v + q <= y
+    assert all(a.get("d").startswith("M") for a in root.findall(f"{SVG}path[@class='arrow']"))
+    seen.to_svg(tmp_path / "neuron.svg")
+    assert (tmp_path / "neuron.svg").read_text() == seen.svg == seen._repr_html_()
+
+
+def test_names_are_escaped() -> None:
+    g = gx.Graph("</title><script>", float_dtype="float64")
+    x = g.input("<b onload='alert(1)'>&", dtype="float64")
+    seen = gx.inspect((x * 2).named("</svg><script>alert(1)</script>"), {x: 1.0})
+    root, boxes = drawn(seen)
+    assert len(boxes) == 4 and "<script" not in seen.svg and not root.findall(f".//{SVG}script")
+
+
+def test_beyond_sixty_nodes_scopes_are_closed() -> None:
+    g = gx.Graph("scopes", float_dtype="float64")
+    h = g.input("x", dtype="float64")
+    for layer in range(8):
+        with g.scope(f"layer{layer}"):
+            for k in range(10):
+                h = gx.tanh(h + g.parameter(f"b{k}", 0.1)).named(f"h{k}")
+    y = gx.square(h).named("y")
+    seen = gx.inspect(y, {"x": 0.5}, named=True)
+    _, boxes = drawn(seen)
+    assert len(seen.rows) == 162 and len(boxes) <= 2 * 60
+    titles = [b.find(f"{SVG}text").text for b in boxes]
+    assert "layer0" in titles and "layer7" not in titles, "no more are closed than need be"
+
+
+def test_a_scope_that_something_outside_runs_through_stays_open() -> None:
+    names = {0: "x", 1: "s/a", 2: "out", 3: "s/b"}
+    found = grouped(names, {0: [], 1: [0], 2: [1], 3: [2]}, 2)
+    assert [(g.key, g.title) for g in found] == [(0, None), (1, None), (2, None), (3, None)]
+
+
+def test_layout_of_random_graphs_has_no_overlaps_and_leads_to_the_right() -> None:
+    rng = np.random.default_rng(0)
+    for n in (1, 2, 10, 60):
+        edges = [(int(rng.integers(k)), k) for k in range(1, n) for _ in range(rng.integers(0, 3))]
+        sizes = {k: (float(rng.integers(20, 90)), float(rng.integers(10, 40))) for k in range(n)}
+        found = layered(sizes, edges)
+        for a, b in edges:
+            assert found.places[a][0] + sizes[a][0] / 2 < found.places[b][0] - sizes[b][0] / 2
+        for k in range(n):
+            for j in range(k):
+                dx, dy = (abs(found.places[k][i] - found.places[j][i]) for i in (0, 1))
+                w, h = ((sizes[k][i] + sizes[j][i]) / 2 for i in (0, 1))
+                assert dx >= w - 1e-9 or dy >= h - 1e-9
+
+
+def test_networkx_carries_values_and_gradients() -> None:
+    g, c = neuron()
+    dag = gx.inspect(c, {"x1": 1.0, "x2": -1.0}).to_networkx()
+    assert dag.nodes["z"]["value"] == 4 and dag.nodes["C"]["gradient"] == 1
+    assert set(dag) == {n.name for n in g.nodes}
