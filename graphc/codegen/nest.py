@@ -14,7 +14,7 @@ from graphc.codegen import product
 from graphc.codegen.blocks import Blocks
 from graphc.ir import dims
 from graphc.ir.dims import Size
-from graphc.ir.op import Kind
+from graphc.ir.op import LETTERS, Kind
 from graphc.ir.tensor import Node
 from graphc.ir.types import DType
 from graphc.schedule.access import Access, Index, is_formula, row_major
@@ -34,7 +34,6 @@ from graphc.schedule.plan import (
 from graphc.schedule.stages import is_function, statements_in
 
 SHORT = {"float32": "f32", "float64": "f64", "int32": "i32", "int64": "i64", "uint8": "u8", "bool": "bool"}
-LETTERS = "abcdefgh"
 FEW = {4: 8, 8: 7}  # bytes of an element -> steps of an inner loop that LLVM takes for several rows without gathers
 UNROLLED = 128  # steps of an inner loop that LLVM may unroll
 
@@ -214,7 +213,6 @@ class Nest:
         """The first shard's part, then each other's in order."""
         node = item.fold.node
         parts, whole = self.plan.partials[node.id], self.plan.buffers[node.id]
-        assert isinstance(node.op.code, str)
         held, part = (self.pointer(b.place, node.type.dtype) for b in (whole, parts))
         axes = range(len(whole.axes))
         at = self.offset(replace(whole, axes=tuple(axes)), {k: f"j{k}" for k in axes})
@@ -223,8 +221,8 @@ class Nest:
             self.put(depth + 1 + k, f"for j{k} in range({self.size(whole.shape[k])}):")
         inner = depth + 1 + len(axes)
         there = f"{part}[c*{self.factor(parts.step)}{'' if at == '0' else ' + ' + at}]"
-        code = self.narrow(_fill(node.op.code, {"acc": f"{held}[{at}]", "a": there}), node.type.dtype)
-        self.put(inner, f"{held}[{at}] = {there} if c == 0 else {code}", node.id)
+        whole_now = self.combined(node, f"{held}[{at}]", there)
+        self.put(inner, f"{held}[{at}] = {there} if c == 0 else {whole_now}", node.id)
 
     def statement(self, s: Statement, depth: int, loads: Loads) -> None:
         node, op = s.node, s.node.op
@@ -253,26 +251,30 @@ class Nest:
 
     def reduce(self, s: Statement, value: str, buffer: Buffer | None, depth: int) -> None:
         node = s.node
-        value = self.cast(value, s.operands[0], node.type.dtype)
-        if s.open_depth == len(s.path):  # nothing to fold
+        value = self.mapped(s, value)
+        if s.open_depth == len(s.path):  # nothing to combine
             self.put(depth, f"v{node.id} = {value}", node.id)
             if buffer is not None:
                 self.store(s, buffer, f"v{node.id}", depth)
             return
-        assert isinstance(node.op.code, str)
         if self.accumulated(s):
             assert buffer is not None
-            held = self.pointer(buffer.place, node.type.dtype)
-            at = self.place(buffer, s.target)
-            code = _fill(node.op.code, {"acc": f"{held}[{at}]", "a": value})
-            self.put(depth, f"{held}[{at}] = {self.narrow(code, node.type.dtype)}", node.id)
+            held = f"{self.pointer(buffer.place, node.type.dtype)}[{self.place(buffer, s.target)}]"
         else:
-            code = _fill(node.op.code, {"acc": f"v{node.id}", "a": value})
-            self.put(depth, f"v{node.id} = {self.narrow(code, node.type.dtype)}", node.id)
+            held = f"v{node.id}"
+        self.put(depth, f"{held} = {self.combined(node, held, value)}", node.id)
 
-    def cast(self, value: str, access: Access, dtype: DType) -> str:
-        """A reduction's operand in the dtype of its result (sums of small integers are int64)."""
-        return value if self.graph.nodes[access.root].type.dtype == dtype else f"{SHORT[dtype.name]}({value})"
+    def mapped(self, s: Statement, value: str) -> str:
+        """What a reduction makes of an element, in the dtype of its result (sums of small integers are int64)."""
+        node, dtype = s.node, s.node.type.dtype
+        before = self.graph.nodes[s.operands[0].root].type.dtype
+        made = _fill(node.op.map, {"a": value}, lambda name: self.attribute(node, before, name))
+        return made if made == value and before == dtype else f"{SHORT[dtype.name]}({made})"
+
+    def combined(self, node: Node, acc: str, value: str) -> str:
+        """Two partial results of a reduction as one."""
+        assert node.op.combine is not None
+        return self.narrow(_fill(node.op.combine, {"acc": acc, "a": value}), node.type.dtype)
 
     def check(self, s: Statement, value: str, depth: int) -> None:
         """Leaves the kernel when the value is out of range, before anything has been stored."""

@@ -6,7 +6,9 @@ Passes, schedule and code generation dispatch on ``kind`` and on the record's fi
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
+import re
+import string
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +25,7 @@ class Kind(enum.Enum):
     LEAF = "leaf"  # a value from outside: input, parameter, variable, constant
     ELEMENTWISE = "elementwise"  # broadcast operands, one element in, one element out
     GENERATOR = "generator"  # as elementwise, and the element's flat position may be used (iota, random numbers, sizes)
-    REDUCTION = "reduction"  # folds axes with an associative operation
+    REDUCTION = "reduction"  # combines the elements along axes with an associative operation
     CONTRACTION = "contraction"  # matrix product
     MOVEMENT = "movement"  # the same elements seen at other indices
     ASSEMBLY = "assembly"  # operands laid into regions of the result
@@ -42,6 +44,24 @@ class IndexMap:
     axes: tuple[tuple[int | None, Size, Size], ...]
 
 
+# What lowering reads of an op of each kind: fields of its record, and attributes of its nodes (one of several sets).
+FIELDS: dict[Kind, tuple[str, ...]] = {
+    Kind.ELEMENTWISE: ("code",),
+    Kind.GENERATOR: ("code",),
+    Kind.REDUCTION: ("combine", "identity"),
+    Kind.MOVEMENT: ("view",),
+    Kind.ASSEMBLY: ("regions",),
+}
+ATTRIBUTES: dict[Kind | str, tuple[tuple[str, ...], ...]] = {
+    Kind.REDUCTION: (("axes", "keepdims"), ("shape", "operand_shape")),
+    Kind.GATHER: (("axis",),),
+    Kind.SCATTER: (("axis", "size"),),
+    "index_check": (("low", "high", "what"),),  # a fact, not a kind
+}
+LETTERS = string.ascii_lowercase  # of operands, in code
+ADDITION = "reduce_add(acc, a)"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Op:
     """One operation. Fields that its kind does not use stay at their defaults.
@@ -50,9 +70,13 @@ class Op:
     gradient   one rule for each operand, ``(g, y, *operands) -> cotangent``; None where the operand has no derivative.
                An op with any number of operands has a single rule ``(g, y, operands, slot) -> cotangent``
     code       the scalar expression in the letters a, b, c, ... of the operands; ``{name}`` stands for an attribute,
-               ``position`` for the flat index. A reduction folds ``a`` into ``acc``
+               ``position`` for the flat index
     reference  the same in NumPy, ``(*arrays, **attributes)``, symbolic sizes already numbers
-    identity   what a reduction starts from, for a dtype
+    map        of a reduction: what is made of an element ``a`` before it is combined with others
+    combine    of a reduction: what ``acc`` and ``a``, each made of some elements, come to. It must be associative:
+               elements are combined in any grouping, and so are the results of shards
+    identity   of a reduction: what combined with ``a`` is ``a``, for a dtype
+    finish     of a reduction: the result, made of ``acc``, all elements combined
     view       a movement's index map, or None where the result is the operand's memory in another shape
     regions    an assembly's index map for each operand
     checks     what must hold of symbolic sizes when called
@@ -66,7 +90,10 @@ class Op:
     reference: Callable[..., Any]
     gradient: tuple[Callable[..., Any] | None, ...] | Callable[..., Any] = ()
     code: str | Callable[[TensorType, Sequence[TensorType], Attrs], str] | None = None
+    map: str = "a"
+    combine: str | None = None
     identity: Callable[[DType], Any] | None = None
+    finish: str = "acc"
     view: Callable[[TensorType, Sequence[TensorType], Attrs], IndexMap | None] | None = None
     regions: Callable[[TensorType, Sequence[TensorType], Attrs], list[IndexMap]] | None = None
     checks: Callable[[Sequence[TensorType], Attrs], list[SizeCheck]] | None = None
@@ -78,18 +105,49 @@ class Op:
 
     def __post_init__(self) -> None:
         """A record must be whole for its kind."""
-        needs = {
-            Kind.ELEMENTWISE: ("code",),
-            Kind.GENERATOR: ("code",),
-            Kind.REDUCTION: ("code", "identity"),
-            Kind.MOVEMENT: ("view",),
-            Kind.ASSEMBLY: ("regions",),
-        }.get(self.kind, ())
-        missing = [n for n in needs if getattr(self, n) is None]
+        if faults := list(self._faults()):
+            raise GraphError(f"op {self.name}: {'; '.join(faults)}")
+
+    def _faults(self) -> Iterator[str]:
+        kind = self.kind.value
+        missing = [n for n in FIELDS.get(self.kind, ()) if getattr(self, n) is None]
         if missing:
-            raise GraphError(f"op {self.name}: a {self.kind.value} op needs {', '.join(missing)}")
+            yield f"a {kind} op needs {', '.join(missing)}"
+        asking: list[Kind | str] = [self.kind, *sorted(self.facts)]
+        for what in asking:
+            sets = ATTRIBUTES.get(what, ((),))
+            if not any(set(names) <= set(self.attrs) for names in sets):
+                of = f"a {kind} op" if what is self.kind else f"an op with the fact {what!r}"
+                wanted = " or ".join(", ".join(names) for names in sets)
+                yield f"{of} needs the attributes {wanted}, found {', '.join(self.attrs) or 'none'}"
         if isinstance(self.gradient, tuple) and self.gradient and len(self.gradient) != self.arity:
-            raise GraphError(f"op {self.name}: {len(self.gradient)} gradient rules for {self.arity} operands")
+            yield f"{len(self.gradient)} gradient rules for {self.arity} operands"
+        if self.arity is not None and self.arity > len(LETTERS):
+            yield f"expected at most {len(LETTERS)} operands, found {self.arity}"
+        if self.kind is Kind.REDUCTION:
+            yield from self._misread("map", {"a"}, all_of_them=True)
+            yield from self._misread("combine", {"acc", "a"}, all_of_them=True)
+            yield from self._misread("finish", {"acc"}, all_of_them=True)
+        elif self.arity is not None:
+            yield from self._misread("code", set(LETTERS[: self.arity]))
+
+    def _misread(self, part: str, values: set[str], all_of_them: bool = False) -> Iterator[str]:
+        """Faults of a scalar expression: what it reads beside ``values`` and attributes, or does not read of them."""
+        text = getattr(self, part)
+        if not isinstance(text, str):
+            return
+        read = {w for w in re.findall(r"(?<![{\w.])[A-Za-z_]\w*", text) if w == "acc" or w in LETTERS}
+        if read - values or (all_of_them and read != values):
+            names = [" and ".join(sorted(found, reverse=True)) or "no operand" for found in (values, read)]
+            yield f"expected {part} to read {names[0]}, found {text!r}, which reads {names[1]}"
+        unknown = set(re.findall(r"\{(\w+)\}", text)) - {*self.attrs, "dtype", "in_dtype"}
+        if unknown:
+            yield f"{part} {text!r} reads {', '.join(sorted(unknown))}, not among the attributes that it declares"
+
+    @property
+    def adds(self) -> bool:
+        """True for a reduction that adds up: its rounding errors grow with the number of elements."""
+        return self.combine == ADDITION
 
 
 OPS: dict[str, Op] = {}

@@ -1,15 +1,16 @@
-"""Reductions: axes folded with an associative operation, and what is composed of them."""
+"""Reductions: elements along axes combined by an associative operation, and what is composed of them."""
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from graphc.errors import DTypeError, ShapeError
+from graphc.errors import DTypeError, GraphError, ShapeError
 from graphc.ir import dims
-from graphc.ir.op import Attrs, Kind, Op, register
+from graphc.ir.op import ADDITION, Attrs, Kind, Op, register
 from graphc.ir.tensor import Tensor
 from graphc.ir.types import DType, SizeCheck, TensorType, is_float, normalize_axes, normalize_axis, shape_text
 from graphc.ops.apply import apply, cast, public, size_node
@@ -90,30 +91,40 @@ def _not_empty(types: Sequence[TensorType], attrs: Attrs) -> list[SizeCheck]:
 
 def _reduction(
     name: str,
-    code: str,
+    step: str,
     identity: Callable[[DType], Any],
     fold: Callable[..., Any],
     gradient: tuple[Any, ...] = (),
     infer: Callable[..., TensorType] = lambda types, attrs: _reduced(types[0], attrs, types[0].dtype),
     **fields: Any,
 ) -> None:
+    """Registers a reduction over ``axes``.
+
+    ``step`` says how an element joins those before it, as in "reduce_add(acc, a * a)": beside ``acc`` stands the map,
+    and with ``a`` itself in its place, "reduce_add(acc, a)", it is what combines partial results.
+    """
+
     def reference(x: Any, axes: Any, keepdims: Any) -> Any:
         return fold(x, axis=axes, keepdims=keepdims)
 
-    register(
-        Op(
-            name,
-            Kind.REDUCTION,
-            1,
-            infer,
-            reference,
-            gradient,
-            code,
-            identity,
-            attrs=("axes", "keepdims"),
-            **fields,
-        )
-    )
+    map, combine = _parts(name, step)
+    attrs = ("axes", "keepdims")
+    record = {"map": map, "combine": combine, "identity": identity, "attrs": attrs, **fields}
+    register(Op(name, Kind.REDUCTION, 1, infer, reference, gradient, **record))
+
+
+def _parts(name: str, step: str) -> tuple[str, str]:
+    """What a step makes of an element, and how it combines that with what there is.
+
+    >>> _parts("sum of squares", "reduce_add(acc, a * a)")
+    ('a * a', 'reduce_add(acc, a)')
+    """
+    match ast.parse(step, mode="eval").body:
+        case ast.Call(function, [ast.Name("acc") as acc, mapped], []):
+            return ast.unparse(mapped), ast.unparse(ast.Call(function, [acc, ast.Name("a")], []))
+        case ast.BinOp(ast.Name("acc") as acc, ast.Add() | ast.Mult() | ast.BitAnd() | ast.BitOr() as op, mapped):
+            return ast.unparse(mapped), ast.unparse(ast.BinOp(acc, op, ast.Name("a")))
+    raise GraphError(f"op {name}: expected a step such as 'reduce_add(acc, a * a)' or 'acc | a', found {step!r}")
 
 
 def _infer_sum(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
@@ -170,8 +181,8 @@ register(
         _infer_sum_broadcast,
         _sum_broadcast,
         (lambda g, y, x: broadcast_to(g, x.shape),),
-        "reduce_add(acc, a)",
-        lambda dtype: 0,
+        combine=ADDITION,
+        identity=lambda dtype: 0,
         checks=lambda types, attrs: [
             SizeCheck(n, s, True) for n, s in zip(types[0].shape, attrs["shape"], strict=True) if s not in (1, n)
         ],

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 
 from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph, rebuild
-from graphc.ir.op import Kind, lookup
+from graphc.ir.op import Kind, Op, lookup
 from graphc.ir.tensor import Node, Tensor
 from graphc.ir.types import is_float
 from graphc.ops.shape import expand_dims, permute_dims, reshape
@@ -23,9 +26,10 @@ def expand(graph: Graph) -> Graph:
 
     Products with two small known sides, and those with a vector, become multiply and sum, which fuse with what
     surrounds them; a data matrix that is read by ``X @ w`` and by ``X.T @ r`` is then read once. A sum of products over
-    their batch that is too large for each shard to have a part of becomes one product over a longer inner size.
+    their batch that is too large for each shard to have a part of becomes one product over a longer inner size. What
+    finishes a reduction becomes an elementwise op behind it.
     """
-    for step in (_joined(graph), _loops, _copies):
+    for step in (_joined(graph), _loops, _finished, _copies):
         graph = rebuild(graph, step)
     return rebuild(graph)  # leaves out what was replaced
 
@@ -79,6 +83,21 @@ def _thin(operands: tuple[Tensor, ...]) -> bool:
     if 1 in (sides[0], sides[2]):
         return True
     return sum(isinstance(s, int) and s <= SMALL for s in sides) >= 2
+
+
+def _finished(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:
+    if node.op.finish == "acc":
+        return None
+    combining, finish = _halves(node.op)
+    return new.append(finish, [new.append(combining, operands, node.attrs, type=node.type)], node.attrs, type=node.type)
+
+
+@cache
+def _halves(op: Op) -> tuple[Op, Op]:
+    """A reduction without its finish, and that as an elementwise op."""
+    finish = re.sub(r"\bacc\b", "a", op.finish)
+    last = Op(f"{op.name}_finish", Kind.ELEMENTWISE, 1, op.infer, op.reference, code=finish, attrs=op.attrs)
+    return replace(op, finish="acc", gradient=()), last
 
 
 def _copies(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:

@@ -59,8 +59,8 @@ def cost(graph: Graph, item: Item) -> Size:
 
 
 def is_function(statement: Statement) -> bool:
-    code = statement.node.op.code
-    return isinstance(code, str) and "(" in code and statement.form is Form.MAP
+    code = {Form.MAP: statement.node.op.code, Form.REDUCE: statement.node.op.map}.get(statement.form)
+    return isinstance(code, str) and "(" in code
 
 
 def shared_operand(product: Product) -> bool:
