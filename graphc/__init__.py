@@ -11,7 +11,7 @@
 (5.0, [2.0, 4.0])
 """
 
-from graphc import init, optim
+from graphc import ctrl_c, init, optim  # noqa: F401 - ctrl_c first: it is about the imports that follow
 from graphc.compile import compile
 from graphc.config import __version__
 from graphc.errors import (
@@ -25,6 +25,7 @@ from graphc.errors import (
     InputDTypeError,
     InputError,
     InputIndexError,
+    InputMemoryError,
     InputShapeError,
     NumericalError,
     ShapeError,
@@ -198,6 +199,7 @@ __all__ = [
     "InputDTypeError",
     "InputError",
     "InputIndexError",
+    "InputMemoryError",
     "InputShapeError",
     "Inspection",
     "NumericalError",

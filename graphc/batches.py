@@ -133,11 +133,14 @@ class _Data:
         self.plans = {n: self._sizes(n) for n in {full, self.rows - (self.steps - 1) * self.batch if self.steps else 0}}
         self.plan = self.plans[full]
         self.batched = [t.ndim > 0 and t.shape[0] == tensors[0].shape[0] for t in exe._results]
-        self.outputs: list[Array] = []
-        for t, shape, lead in zip(exe._results, self.plan.shapes, self.batched, strict=True):
-            self.outputs.append(np.empty((total, *shape[1:]) if lead else (self.steps, *shape), t.dtype))
-        if exe._kernel is not None:
-            self._prepare()
+        shapes = [s[1:] if lead else s for s, lead in zip(self.plan.shapes, self.batched, strict=True)]
+        counts = [total if lead else self.steps for lead in self.batched]
+        try:
+            self.outputs = [np.empty((n, *s), t.dtype) for n, s, t in zip(counts, shapes, exe._results, strict=True)]
+            if exe._kernel is not None:
+                self._prepare()
+        except MemoryError as error:
+            raise exe.program.too_large({**self.plan.sizes, self.name: total}) from error
 
     def _sizes(self, count: int) -> Any:
         shapes = [(count, *a.shape[1:]) if lead else a.shape for a, lead in zip(self.arrays, self.leads, strict=True)]

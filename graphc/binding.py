@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import InputDTypeError, InputError, InputShapeError
+from graphc.errors import InputDTypeError, InputError, InputMemoryError, InputShapeError
 from graphc.ir.state import Array
 from graphc.ir.tensor import Tensor
 from graphc.ir.types import DType
@@ -36,11 +36,15 @@ def convert(tensor: Tensor, value: Any) -> Array:
     """``value`` as an aligned C-ordered array of the input's dtype; InputDTypeError where that would lose meaning."""
     array = checked(tensor, value)
     target = tensor.dtype
-    if array.dtype != target:
-        array = array.astype(target)
-    if array.dtype is not target:  # equal, by another name
-        array = array.view(target)
-    return array if array.flags.c_contiguous and array.flags.aligned else np.array(array, order="C", copy=True)
+    try:
+        if array.dtype != target:
+            array = array.astype(target)
+        if array.dtype is not target:  # equal, by another name
+            array = array.view(target)
+        return array if array.flags.c_contiguous and array.flags.aligned else np.array(array, order="C", copy=True)
+    except MemoryError as error:
+        text = f"input {tensor.name!r}: there is no memory for a copy of {array.dtype}{list(array.shape)}"
+        raise InputMemoryError(text, node=tensor.name, origin=tensor.origin) from error
 
 
 def checked(tensor: Tensor, value: Any) -> Array:

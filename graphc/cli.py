@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from graphc import ctrl_c
+from graphc.atomic import replacing
 from graphc.commands import parser as files
 
 DATA = ("fashion-mnist", "house-prices")  # demos that read files
@@ -22,6 +24,18 @@ PEERS = ("numpy", "torch", "torch.compile", "jax", "pytensor")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit status: 0, 1 for an error, 2 for wrong arguments or arrays, 130 when stopped."""
+    try:
+        ctrl_c.while_running()
+        return _run(argv)
+    except KeyboardInterrupt:
+        ctrl_c.once_done()
+        ctrl_c.tell()
+        return ctrl_c.STATUS
+    finally:
+        ctrl_c.once_done()
+
+
+def _run(argv: Sequence[str] | None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # names may have characters that a terminal or a pipe cannot take
         sys.stdout.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(argv)
@@ -34,10 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = run(options)
         print(end="", flush=True)  # there may be no stdout
         return status
-    except BrokenPipeError:  # the reader has gone; keep the interpreter's last flush quiet
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and error.filename is None:  # the reader of our output has gone
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # keep the interpreter's last flush quiet
+            return 1
         place = f": {error.filename}" if error.filename else ""
         print(f"graphc: {printable(f'{error.strerror or error}{place}')}", file=sys.stderr)
         return 1
@@ -50,9 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except DataError as error:
         print(f"graphc: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("\ngraphc: stopped", file=sys.stderr)
-        return 130
+    except MemoryError:
+        print("graphc: there is not enough memory", file=sys.stderr)
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -179,7 +193,7 @@ def _demo(options: Any) -> int:
 
     result = runs.RUNS[options.which](options)
     if options.json is not None:
-        _write(options.json, json.dumps(result, indent=1) + "\n")
+        _write(options.json, result)
     return 0
 
 
@@ -203,14 +217,10 @@ def _check_file(option: str, path: Path | None) -> None:
         raise FileNotFoundError(errno.ENOENT, f"{option}: there is no such directory", str(path.parent))
 
 
-def _write(path: Path, text: str) -> None:
-    """The whole text or the file as it was."""
-    temporary = path.with_name(path.name + f".{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _write(path: Path, result: Any) -> None:
+    """A result as JSON."""
+    with replacing(path) as file:
+        file.write((json.dumps(result, indent=1) + "\n").encode())
 
 
 def _bench(options: Any) -> int:
@@ -244,7 +254,7 @@ def _bench(options: Any) -> int:
     )
     result = command.bench(list(dict.fromkeys(options.workloads)) or list(WORKLOADS), plan, options.plot)
     if options.json is not None:
-        _write(options.json, json.dumps(result, indent=1) + "\n")
+        _write(options.json, result)
     return 0 if result["complete"] else 130
 
 
@@ -255,7 +265,7 @@ def _bench_compile(options: Any) -> int:
         options.parser.error("--compile measures graphs of its own; it goes with --rounds, --json and --plot")
     result = compile_command.bench(options.rounds or 3, options.plot)
     if options.json is not None:
-        _write(options.json, json.dumps(result, indent=1) + "\n")
+        _write(options.json, result)
     return 0
 
 

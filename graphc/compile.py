@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from graphc.ir import dims
 from graphc.ir.graph import Graph, copy_node, located, topological
 from graphc.ir.op import lookup
 from graphc.ir.tensor import Tensor
-from graphc.program import Program, Structure
+from graphc.program import MOST_BYTES, Program, Structure
 
 
 def compile(
@@ -200,7 +201,7 @@ def extract(graph: Graph, arguments: Sequence[Tensor], roots: Sequence[Tensor], 
 
 
 def _check_sizes(program: Program) -> None:
-    """Every symbol must be the size of an input's axis."""
+    """Every symbol must be the size of an input's axis, and no tensor larger than any memory."""
     bound = set(program.symbols)
     for node in program.source.nodes:
         sizes = [*node.type.shape, *(s for v in node.attrs.values() for s in (v if isinstance(v, tuple) else (v,)))]
@@ -208,6 +209,10 @@ def _check_sizes(program: Program) -> None:
             if name not in bound:
                 text = f"no input has the size {name!r} that {node.name} needs: {node.type}"
                 raise ShapeError(text, node=node.name, origin=node.origin)
+        least = math.prod(s for s in node.type.shape if isinstance(s, int) and s > 0) * node.type.dtype.itemsize
+        if least > MOST_BYTES:
+            text = f"{node.name} takes {least} bytes or more, which no memory has: {node.type}"
+            raise ShapeError(text, node=node.name, origin=node.origin)
 
 
 __all__ = ["assemble", "check_updates", "compile", "extract", "one_graph"]

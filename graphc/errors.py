@@ -92,6 +92,10 @@ class InputIndexError(InputError, IndexError):
     """An index (label, row number) is out of range."""
 
 
+class InputMemoryError(InputError, MemoryError):
+    """What an executable would need for arguments of these sizes does not fit in memory."""
+
+
 class CompileError(GraphcError):
     """A graph cannot be compiled as asked."""
 

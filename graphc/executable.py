@@ -34,7 +34,7 @@ from graphc.ir.tensor import Tensor
 from graphc.ir.text import print_graph
 from graphc.native import NjitFunction
 from graphc.objective import Objective
-from graphc.program import Program
+from graphc.program import MOST_BYTES, Program
 from graphc.reference import bind_sizes, check_sizes, evaluate
 
 MOST_ENTRIES = 256  # shapes remembered by one executable
@@ -194,7 +194,10 @@ class Executable:
             described = [(t.name, t.dtype, s) for t, s in zip(self._results, plan.shapes, strict=True)]
             check_out(described, results, [*arrays, *self.graph.state.storage.values()])
             results = [r.view(t.dtype) for r, t in zip(results, self._results, strict=True)]
-        packed = self._run(plan, key, arrays, results) if plan.kernel else self._interpret(plan, arrays, results)
+        try:
+            packed = self._run(plan, key, arrays, results) if plan.kernel else self._interpret(plan, arrays, results)
+        except MemoryError as error:
+            raise self._program.too_large(plan.sizes) from error
         return packed if out is None else out
 
     def _run(self, plan: Plan, key: tuple[tuple[int, ...], ...], arrays: list[Array], results: list[Array]) -> Any:
@@ -253,10 +256,14 @@ class Executable:
         return InputIndexError(text, node=node.name, origin=node.origin)
 
     def plan_for(self, sizes: dict[str, int]) -> Plan:
-        """What a call with these sizes needs; InputShapeError where sizes do not fit together."""
+        """What a call with these sizes needs.
+
+        InputShapeError where sizes do not fit together, InputMemoryError where they are too large for any memory.
+        """
         source = self._program.source
         for node in source.nodes:
             check_sizes(source, node, sizes)
+        self._program.check_memory(sizes)
         shapes = tuple(tuple(dims.evaluate(s, sizes) for s in t.shape) for t in self._results)
         symbols = [sizes[n] for n in self._program.symbols]
         if not self._bounds:
@@ -267,6 +274,8 @@ class Executable:
         kernel, threads = bound.kernel, self._threads_for(bound.kernel, sizes)
         table = np.array([threads, bound.address, crew().board if threads > 1 else 0, *symbols], np.int64)
         bytes = work_bytes(kernel.work_bytes, kernel.scratch_bytes, sizes, threads)
+        if bytes > MOST_BYTES:
+            raise self._program.too_large(sizes)
         address = conductor() if threads > 1 else bound.address
         return Plan(sizes, shapes, table, bytes, address, bound.state_address, threads, kernel.failures)
 
@@ -310,7 +319,8 @@ class Executable:
 
         ``dims`` holds the values of the symbolic sizes in order of appearance, ``state`` is `state_address`, ``work``
         64-byte aligned memory of `memory` bytes. It needs no GIL, takes no lock, and returns 0 or the number of the
-        index test that failed.
+        index test that failed. It checks neither that arrays have these sizes nor that sizes fit together: wrong ones
+        read and write memory that is not theirs. `memory` checks sizes, without arrays.
         """
         return self.bound.address
 
@@ -467,8 +477,11 @@ class Executable:
         """Bytes of workspace for given symbolic sizes, ``exe.memory(batch=256)``; InputError for other names."""
         if set(sizes) != set(self._program.symbols):
             raise InputError(f"memory: expected the sizes {', '.join(self._program.symbols)}, found {', '.join(sizes)}")
+        for name, size in sizes.items():
+            if not isinstance(size, (int, np.integer)) or size < 0:
+                raise InputError(f"memory: expected a size {name} of at least 0, found {size!r}")
         self.wait()
-        return self.plan_for(dict(sizes)).work_bytes
+        return self.plan_for({name: int(size) for name, size in sizes.items()}).work_bytes
 
 
 def graph_of(what: str, executables: Mapping[str, Any]) -> Graph:

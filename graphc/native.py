@@ -40,7 +40,7 @@ from graphc.reference import size_checks
 if TYPE_CHECKING:
     from graphc.codegen.kernel import Kernel
     from graphc.executable import Executable
-from graphc.program import Program
+from graphc.program import MOST_BYTES, Program
 
 ON_STACK = 4096  # bytes of workspace that need no allocation
 
@@ -72,6 +72,10 @@ class Interface:
         first = dict(reversed(axes))
         source = program.source
         checks = [check.source(local) for node in source.nodes for check in size_checks(source, node)]
+        if isinstance(kernel.work_bytes, dims.Dim):  # as integers they might wrap around
+            checks.append(
+                f"{dims.source(kernel.work_bytes, lambda name: f'(1.0*{local(name)})')} < {float(MOST_BYTES)}"
+            )
         return Interface(
             inputs,
             forms(program.results),

@@ -8,11 +8,14 @@ from functools import cached_property
 from typing import Any
 
 from graphc.codegen.kernel import Kernel, Limit, build
-from graphc.errors import CompileError, InputError
+from graphc.errors import CompileError, InputError, InputMemoryError
 from graphc.ir import dims
 from graphc.ir.graph import Graph
-from graphc.ir.tensor import Tensor
+from graphc.ir.tensor import Node, Tensor
+from graphc.ir.types import TensorType
 from graphc.rewrite.passes import run
+
+MOST_BYTES = 1 << 60  # of a tensor: more than any processor addresses, and sums of some are 64-bit numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,27 @@ class Program:
     def kernel(self, serial: bool = False, limit: Limit | None = None) -> Kernel:
         """The kernel, by all passes: for one thread where it is serial, with values computed twice to keep a limit."""
         return build(self.optimised, self.inputs, self.n_outputs, self.updates, self.symbols, serial, limit)
+
+    @cached_property
+    def _types(self) -> dict[TensorType, Node]:
+        """Every type on the way, and the first node of it."""
+        return {node.type: node for node in reversed(self.source.nodes)}
+
+    def largest(self, sizes: Mapping[str, int]) -> tuple[int, Node]:
+        """The bytes of the largest tensor on the way, and its node."""
+        return max(((kind.bytes(sizes), node) for kind, node in self._types.items()), key=lambda found: found[0])
+
+    def check_memory(self, sizes: Mapping[str, int]) -> None:
+        """InputMemoryError where a tensor is larger than any memory."""
+        if self.largest(sizes)[0] > MOST_BYTES:
+            raise self.too_large(sizes)
+
+    def too_large(self, sizes: Mapping[str, int]) -> InputMemoryError:
+        """The error for sizes that do not fit in memory."""
+        bytes, node = self.largest(sizes)
+        where = ", ".join(f"{name} = {size}" for name, size in sizes.items())
+        text = f"too large for memory{' with ' * bool(where)}{where}: {node.name}, {node.type}, takes {bytes} bytes"
+        return InputMemoryError(text, node=node.name, origin=node.origin)
 
     @property
     def arguments(self) -> list[Tensor]:

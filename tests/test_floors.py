@@ -11,7 +11,7 @@ PACKAGE = Path(graphc.__file__).parent
 
 # From the ground up; a module belongs to the longest prefix that fits.
 FLOORS = [
-    ["errors", "config", "atomic"],
+    ["errors", "config", "atomic", "ctrl_c"],
     ["ir"],
     ["ops"],
     ["reference", "grad"],

@@ -62,5 +62,5 @@ def draw(points: Sequence[Point], machine: dict[str, Any], path: Path) -> None:
     axis.legend(frameon=False, fontsize=8)
     figure.text(0.995, 0.002, f"{machine['processor']}, graphc {machine['graphc']}", ha="right", fontsize=6)
     figure.tight_layout(rect=(0, 0.02, 1, 1))
-    figure.savefig(path, dpi=120)
+    plot.keep(figure, path)
     plt.close(figure)

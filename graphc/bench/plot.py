@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from graphc.atomic import replacing
 from graphc.bench.report import FULL, Row, geometric_mean
 from graphc.demo.data import DataError
 
@@ -62,5 +63,11 @@ def draw(table: Sequence[Row], machine: dict[str, Any], path: Path) -> None:
     figure.legend(loc="lower center", ncols=max(1, len(peers)), frameon=False)
     figure.text(0.995, 0.002, f"{machine['processor']}, graphc {machine['graphc']}", ha="right", fontsize=6)
     figure.tight_layout(rect=(0, 0.07, 1, 1))
-    figure.savefig(path, dpi=120)
+    keep(figure, path)
     plt.close(figure)
+
+
+def keep(figure: Any, path: Path) -> None:
+    """Writes a figure in the format that its file's name ends with."""
+    with replacing(path) as file:
+        figure.savefig(file, format=path.suffix[1:], dpi=120)

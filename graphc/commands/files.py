@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from graphc.atomic import replacing
+from graphc.atomic import replacing, same_file
 from graphc.binding import arrange
-from graphc.commands.words import arrays, chosen, listed, printable, summary
+from graphc.commands.words import arrays, chosen, files_of, listed, printable, summary
 from graphc.errors import InputError
 from graphc.executable import Executable
 from graphc.file.store import load, save
@@ -59,6 +59,9 @@ def run(options: Any) -> int:
     """Runs an executable on arrays from files."""
     loaded = load(options.file)
     exe = loaded[chosen(loaded, options.executable)]
+    read = files_of(exe, options.arrays)
+    _keep("--out", options.out, options.file, *read, *([options.save] if options.save else []))
+    _keep("--save", options.save, *read)
     given = arrange(list(exe.inputs.values()), (), arrays(exe, options.arrays))
     named = dict(zip(output_names(exe), listed(exe, exe(*given)), strict=True))
     for name, value in named.items():
@@ -73,6 +76,12 @@ def run(options: Any) -> int:
     return 0
 
 
+def _keep(option: str, written: Path | None, *others: Any) -> None:
+    """InputError where what an option names would be written over another file of the same command."""
+    if written is not None and any(same_file(written, other) for other in others):
+        raise InputError(f"{option} {written} names another file of this command, which it would overwrite")
+
+
 def output_names(exe: Executable) -> list[str]:
     """Names of the outputs in a .npz file: keys of a dict, else out, or out0, out1 and so on."""
     kind, keys = exe.program.structure.kind, exe.program.structure.keys
@@ -85,6 +94,7 @@ def output_names(exe: Executable) -> list[str]:
 def export(options: Any) -> int:
     """Writes a file's executables in another format."""
     gx: Any = import_module("graphc")
+    _keep("--output", options.output, options.file)
     loaded = load(options.file)
     if options.to == "c":
         names = list(loaded) if options.name is None else [chosen(loaded, options.name)]

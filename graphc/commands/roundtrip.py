@@ -51,7 +51,12 @@ def _given(exe: Executable, options: Any) -> Results:
     if options.arrays:
         mine = [word for word in options.arrays if word.startswith(tuple(f"{n}=" for n in exe.inputs))]
         return [convert(t, a) for t, a in zip(inputs, arrange(inputs, (), arrays(exe, mine)), strict=True)]
-    made = made_up(exe.program, exe.graph.state.storage, dict.fromkeys(exe.program.symbols, options.size))
+    sizes = dict.fromkeys(exe.program.symbols, options.size)
+    exe.program.check_memory(sizes)
+    try:
+        made = made_up(exe.program, exe.graph.state.storage, sizes)
+    except MemoryError:
+        raise exe.program.too_large(sizes) from None
     if made is None:
         raise InputError(f"inputs of size {options.size} do not fit together; choose another --size, or pass arrays")
     return made

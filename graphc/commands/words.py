@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.atomic import is_regular
 from graphc.errors import InputError
 from graphc.executable import Executable
 from graphc.ir.state import Array
@@ -34,7 +36,16 @@ def chosen(loaded: Mapping[str, Any], name: str | None) -> str:
 
 def arrays(exe: Executable, words: Sequence[str]) -> dict[str, Array]:
     """The arrays of words ``NAME=FILE`` by the names of the inputs. InputError where one cannot be read."""
-    out: dict[str, Array] = {}
+    return {name: _read(place) for name, place in _places(exe, words).items()}
+
+
+def files_of(exe: Executable, words: Sequence[str]) -> list[str]:
+    """The files of words ``NAME=FILE``. InputError where one names no input."""
+    return [_file(place)[0] for place in _places(exe, words).values()]
+
+
+def _places(exe: Executable, words: Sequence[str]) -> dict[str, str]:
+    out: dict[str, str] = {}
     for word in words:
         name = next((n for n in sorted(exe.inputs, key=len, reverse=True) if word.startswith(f"{n}=")), None)
         if name is None:
@@ -42,26 +53,33 @@ def arrays(exe: Executable, words: Sequence[str]) -> dict[str, Array]:
             raise InputError(f"expected {named}, found {word!r}")
         if name in out:
             raise InputError(f"input {name!r} is given twice")
-        out[name] = _read(word[len(name) + 1 :])
+        out[name] = word[len(name) + 1 :]
     return out
+
+
+def _file(place: str) -> tuple[str, str | None]:
+    """The file of ``x.npy`` or ``x.npz:key``, and the key."""
+    head, mark, key = place.rpartition(".npz:")
+    return (f"{head}.npz", key) if mark else (place, None)
 
 
 def _read(place: str) -> Array:
     """The array at ``x.npy``, ``x.npz:key``, or ``x.npz`` where it holds one alone."""
-    head, mark, key = place.rpartition(".npz:")
-    path = f"{head}.npz" if mark else place
+    path, key = _file(place)
     try:
+        if not is_regular(path) and not os.path.isdir(path):
+            raise InputError(f"{path}: not a regular file")
         found = np.load(path, allow_pickle=False)
         if isinstance(found, np.ndarray):
-            if mark:
+            if key is not None:
                 raise InputError(f"{path}: one array alone, it has no key {key!r}")
             return found
         with found:
-            if not mark and len(found.files) != 1:
+            if key is None and len(found.files) != 1:
                 raise InputError(f"{path}: holds {', '.join(found.files) or 'nothing'}; write {path}:KEY")
-            if mark and key not in found.files:
+            if key is not None and key not in found.files:
                 raise InputError(f"{path}: there is no {key!r}; it holds {', '.join(found.files) or 'nothing'}")
-            return np.asarray(found[key if mark else found.files[0]])
+            return np.asarray(found[found.files[0] if key is None else key])
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
     except (ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
-from graphc.atomic import replacing
+from graphc.atomic import is_regular, replacing
 from graphc.errors import GraphFileError
 from graphc.file import strict
 
@@ -136,7 +135,7 @@ def reading(path: str | os.PathLike[str], version: Callable[[dict[str, Any]], No
 
     GraphFileError, naming the place, unless every byte outside the members is as `write` writes it.
     """
-    if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait
+    if not is_regular(path):
         raise GraphFileError("not a file")
     with open(path, "rb") as file:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -67,6 +68,10 @@ class TensorType:
     @property
     def size(self) -> Size:
         return dims.product(self.shape)
+
+    def bytes(self, sizes: Mapping[str, int]) -> int:
+        """How many bytes a value takes when every symbol has the value in ``sizes``."""
+        return math.prod(dims.evaluate(s, sizes) for s in self.shape) * self.dtype.itemsize
 
 
 def promote(*dtypes: DType) -> DType:
