@@ -103,14 +103,15 @@ def test_integers_and_bools(dtype: str) -> None:
     g = gx.Graph("integers")
     a, b = (g.input(n, ("n", 3), dtype) for n in "ab")
     functions = [gx.equal, gx.not_equal, gx.less, gx.greater_equal, gx.logical_xor, gx.maximum, gx.minimum, gx.add]
+    functions += [gx.floor_divide, gx.remainder, gx.fmax, gx.fmin, gx.pow]
     if dtype != "bool":
-        functions += [gx.subtract, gx.multiply, gx.floor_divide, gx.remainder, gx.fmax, gx.divide]
+        functions += [gx.subtract, gx.multiply, gx.divide]
     outputs = [f(a, b) for f in functions]
     outputs += [gx.where(b, a, b), gx.sum(a, 0), gx.prod(a, 1), gx.max(a, 1), gx.min(a, 0), gx.any(a, 1), gx.all(a, 0)]
     outputs += [gx.argmax(a, 1), gx.count_nonzero(a), a.astype("float32"), a.astype("bool"), gx.pad(a, 1), a[::-1, ::2]]
     outputs += [gx.concat([a, b], 1), gx.take(a, [0, -1], 1), gx.identity(a), gx.stop_gradient(a)]
     if dtype != "bool":
-        outputs += [gx.matmul(a, b.T), gx.abs(a), gx.sign(a), -a]
+        outputs += [gx.matmul(a, b.T), gx.abs(a), gx.sign(a), -a, gx.relu(a)]
     exe = gx.compile([a, b], outputs, backend="numpy")
     built = build_of(exe)
     rng = np.random.default_rng(0)
@@ -134,6 +135,20 @@ def test_quotients_of_the_extreme_integers(dtype: str) -> None:
     ]
     for one, two in zip(run(built, session_of(built), arrays), exe(*arrays), strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_casts_and_quotients_at_the_edges(dtype: str) -> None:
+    g = gx.Graph("edges", float_dtype=dtype)
+    a, b = (g.input(n, ("n",), dtype) for n in "ab")
+    outputs = [a.astype(d) for d in ("bool", "uint8", "int32", "int64")]
+    outputs += [gx.floor_divide(a, b), gx.remainder(a, b), gx.sign(a)]
+    exe = gx.compile([a, b], outputs, backend="numpy")
+    edges = [0.0, -0.0, 1.0, -1.9, 5.0, 255.5, 300.0, 3e9, -3e9, 1e30, np.inf, -np.inf, np.nan]
+    arrays = [x.ravel().astype(dtype) for x in np.meshgrid(edges, edges)]
+    built = build_of(exe)
+    for one, two in zip(run(built, session_of(built), arrays), exe(*arrays), strict=True):
+        np.testing.assert_array_equal(one, two, strict=True)
 
 
 def test_empty_batches() -> None:

@@ -10,15 +10,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from graphc.ir.op import Attrs
 from graphc.ir.tensor import Node
-from graphc.ir.types import BOOL, INT64, UINT8, TensorType, dtype_of, is_float
+from graphc.ir.types import BOOL, INT32, INT64, UINT8, TensorType, dtype_of, is_float, is_integer
 from graphc.onnx.model import Model, Value
 
 LN2, LN10 = math.log(2), math.log(10)
-INT32 = np.dtype("int32")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +127,22 @@ def where(at: Site, c: Value, a: Value, b: Value) -> Value:
 
 
 def astype(at: Site, x: Value) -> Value:
-    return x.cast(dtype_of(at.attrs["dtype"]))
+    """Floats are brought into the range of the integer first: what lies beyond it ONNX leaves open."""
+    out = dtype_of(at.attrs["dtype"])
+    if is_float(x.dtype) and is_integer(out):
+        whole = INT64 if out == INT64 else INT32
+        limit = 2.0 ** (8 * whole.itemsize - 1)
+        x = (abs(x) < limit).select(x, -limit).cast(whole)
+    return x.cast(out)
+
+
+def pow(at: Site, a: Value, b: Value) -> Value:
+    y = a.op("Pow", b)
+    return y if is_float(a.dtype) else (a.equals(0) & (b < 0)).select(0, y)
+
+
+def relu(at: Site, x: Value) -> Value:
+    return x.op("Relu") if is_float(x.dtype) else number("Max")(at, x, x.like(0))
 
 
 def checked_index(at: Site, x: Value) -> Value:
@@ -235,7 +247,7 @@ def _polynomial(x: Value, coefficients: Sequence[float]) -> Value:
 
 ELEMENTWISE: dict[str, Rule] = {
     "add": number("Add"), "subtract": number("Sub"), "multiply": number("Mul"), "divide": plain("Div"),
-    "neg": number("Neg"), "abs": number("Abs"), "sign": widened(sign), "pow": number("Pow"),
+    "neg": number("Neg"), "abs": number("Abs"), "sign": widened(sign), "pow": widened(pow),
     "floor_divide": widened(floor_divide), "remainder": widened(remainder),
     "maximum": number("Max"), "minimum": number("Min"),
     "fmax": number_of_two("Max"), "fmin": number_of_two("Min"), "copysign": copysign,
@@ -260,7 +272,7 @@ ELEMENTWISE: dict[str, Rule] = {
     "sigmoid": plain("Sigmoid"), "softplus": softplus, "log_sigmoid": lambda at, x: -softplus(at, -x),
     "log1mexp": log1mexp, "logaddexp": logaddexp, "xlogy": xlogy, "xlog1py": xlog1py, "hypot": hypot,
     "floor": plain("Floor"), "ceil": plain("Ceil"), "round": plain("Round"), "trunc": trunc,
-    "relu": plain("Relu"),
+    "relu": relu,
 }  # fmt: skip
 
 __all__ = ["ELEMENTWISE", "INT32", "Rule", "Site", "plain", "widened"]

@@ -13,11 +13,21 @@ import numpy as np
 from graphc.errors import DTypeError, InputIndexError
 from graphc.ir.op import Attrs, Kind, Op, register
 from graphc.ir.tensor import Tensor
-from graphc.ir.types import DType, TensorType, broadcast_checks, broadcast_shapes, dtype_of, is_float
+from graphc.ir.types import (
+    BOOL,
+    INT32,
+    INT64,
+    DType,
+    TensorType,
+    broadcast_checks,
+    broadcast_shapes,
+    dtype_of,
+    is_float,
+    is_integer,
+)
 from graphc.ops.apply import Operand, apply, cast, common_dtype, graph_of, promoted, public, tensor
 
 Types = Sequence[TensorType]
-BOOL = np.dtype("bool")
 
 
 def elementwise(
@@ -177,12 +187,20 @@ elementwise("isfinite", 1, "isfinite(a)", np.isfinite, dtype=BOOL)
 def _cast_code(out: TensorType, types: Types, attrs: Attrs) -> str:
     if out.dtype == BOOL:
         return "a != {in_dtype}(0)" if types[0].dtype != BOOL else "a"
+    if is_float(types[0].dtype) and is_integer(out.dtype):
+        return "to_int64(a)" if out.dtype == INT64 else "{dtype}(to_int32(a))"
     return "{dtype}(a)"
 
 
 def _cast_reference(a: Any, dtype: str) -> Any:
+    """NumPy's, and what x86-64 gives where NumPy leaves it open: see `astype`."""
+    a, out = np.asarray(a), np.dtype(dtype)
     with np.errstate(invalid="ignore", over="ignore"):
-        return np.asarray(a).astype(dtype)
+        if is_float(a.dtype) and is_integer(out):
+            whole = INT64 if out == INT64 else INT32
+            limit = a.dtype.type(2.0 ** (8 * whole.itemsize - 1))
+            a = np.where(np.abs(a) < limit, a, -limit).astype(whole)
+        return a.astype(out)
 
 
 register(
@@ -236,6 +254,11 @@ def _binary(name: str, a: Operand, b: Operand, floating: bool = False) -> Tensor
     return apply(name, *promoted(a, b, floating=floating))
 
 
+def counted(a: Operand, b: Operand) -> tuple[Tensor, ...]:
+    """`promoted`, where bools count: they meet as int64."""
+    return tuple(cast(o, INT64) if o.dtype == BOOL else o for o in promoted(a, b))
+
+
 @public
 def add(a: Operand, b: Operand) -> Tensor:
     """``a + b``; bools are or-ed as NumPy's."""
@@ -271,14 +294,14 @@ def divide(a: Operand, b: Operand) -> Tensor:
 
 @public
 def floor_divide(a: Operand, b: Operand) -> Tensor:
-    """``a // b``, rounded down. Its derivative is 0 almost everywhere and not defined here."""
-    return _binary("floor_divide", a, b)
+    """``a // b``, rounded down; bools give int64. Its derivative is 0 almost everywhere and not defined here."""
+    return apply("floor_divide", *counted(a, b))
 
 
 @public
 def remainder(a: Operand, b: Operand) -> Tensor:
-    """``a % b``, with the sign of ``b``."""
-    return _binary("remainder", a, b)
+    """``a % b``, with the sign of ``b``; bools give int64."""
+    return apply("remainder", *counted(a, b))
 
 
 @public
@@ -440,7 +463,11 @@ def isfinite(x: Tensor) -> Tensor:
 
 @public
 def astype(x: Tensor, dtype: Any) -> Tensor:
-    """``x`` in another dtype; floats are cut towards zero on the way to integers. The gradient is cast back."""
+    """``x`` in another dtype. The gradient is cast back.
+
+    A float becomes an integer by cutting towards zero. NaN and what int32 or int64 cannot hold becomes the lowest
+    number of that dtype; uint8 is the low 8 bits of the int32, so it wraps as NumPy's, and is 0 beyond int32.
+    """
     return cast(x, dtype_of(dtype))
 
 

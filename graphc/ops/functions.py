@@ -8,9 +8,9 @@ import numpy as np
 
 from graphc.errors import DTypeError
 from graphc.ir.tensor import Tensor
-from graphc.ir.types import is_float
+from graphc.ir.types import is_float, is_integer
 from graphc.ops.apply import Operand, apply, cast, is_scalar, promoted, public
-from graphc.ops.elementwise import elementwise, equal, greater, logical_and, where
+from graphc.ops.elementwise import counted, elementwise, equal, greater, logical_and, where
 from graphc.ops.shape import ones_like
 
 SQRT_PI = float(np.sqrt(np.pi))
@@ -82,7 +82,13 @@ _unary("floor", "floor(a)", np.floor, None)
 _unary("ceil", "ceil(a)", np.ceil, None)
 _unary("trunc", "trunc(a)", np.trunc, None)
 _unary("round", "round(a)", np.round, None)
-_unary("relu", "maximum(a, {dtype}(0.0))", lambda x: np.maximum(x, 0), lambda g, y, x: where(greater(y, 0), g, 0))
+elementwise(
+    "relu",
+    1,
+    "maximum(a, {dtype}(0))",
+    lambda x: np.maximum(x, 0),
+    (lambda g, y, x: where(greater(y, 0), g, 0),),
+)
 
 elementwise(
     "polygamma",
@@ -107,7 +113,15 @@ def _pow_exponent(g: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return where(zero, 0, g * (y * log(where(zero, 1, a))))
 
 
-elementwise("pow", 2, "pow(a, b)", np.power, (_pow_base, _pow_exponent))
+def _power_reference(a: Any, b: Any) -> Any:
+    """NumPy's, which refuses integers to negative powers: those are cut towards zero, and 0 for a = 0."""
+    if not is_integer(np.asarray(b).dtype):
+        return np.power(a, b)
+    cut = np.where(a == 1, 1, np.where(a == -1, 1 - 2 * (b & 1), 0))
+    return np.where(b < 0, cut, np.power(a, np.maximum(b, 0))).astype(a.dtype)
+
+
+elementwise("pow", 2, "pow(a, b)", _power_reference, (_pow_base, _pow_exponent))
 elementwise(
     "atan2",
     2,
@@ -372,8 +386,9 @@ def log1mexp(x: Tensor) -> Tensor:
 
 @public
 def relu(x: Tensor) -> Tensor:
-    """``max(x, 0)``; its derivative at 0 is 0."""
-    return _float("relu", x)
+    """``max(x, 0)``, an integer of integers; its derivative at 0 is 0."""
+    whole = isinstance(x, Tensor) and is_integer(x.dtype)
+    return apply("relu", x) if whole else _float("relu", x)
 
 
 def _rounding(name: str, x: Tensor) -> Tensor:
@@ -408,7 +423,9 @@ def round(x: Tensor) -> Tensor:
 def pow(a: Operand, b: Operand) -> Tensor:
     """``a ** b``. A constant integer exponent up to 64 is repeated multiplication, right for negative bases.
 
-    The derivative by ``b`` is 0 where ``a = 0`` and ``b > 0``; that by ``a`` is 0 where ``b = 0``.
+    The derivative by ``b`` is 0 where ``a = 0`` and ``b > 0``; that by ``a`` is 0 where ``b = 0``. Integers to a
+    negative power are a DTypeError where that is a number or an array; where a tensor turns out to be negative, the
+    real result cut towards zero, and 0 for ``a = 0``. Bools give int64.
     """
     if (
         isinstance(a, Tensor)
@@ -419,7 +436,10 @@ def pow(a: Operand, b: Operand) -> Tensor:
         and is_float(a.dtype)
     ):
         return _power(a, int(b))
-    return apply("pow", *promoted(a, b))
+    base, exponent = counted(a, b)
+    if is_integer(base.dtype) and not isinstance(b, Tensor) and np.any(np.asarray(b) < 0):
+        raise DTypeError(f"{base.type} to the negative power {b}: cast the base to a float, or use a float exponent")
+    return apply("pow", base, exponent)
 
 
 def _power(x: Tensor, n: int) -> Tensor:

@@ -25,6 +25,8 @@ from graphc.codegen.vecmath.instructions import (
     round,
     select,
     sqrt,
+    to_int32,
+    to_int64,
     trunc,
 )
 from graphc.codegen.vecmath.special import digamma, erfinv, lgamma, polygamma
@@ -121,6 +123,8 @@ __all__ = [
     "sqrt",
     "tan",
     "tanh",
+    "to_int32",
+    "to_int64",
     "trunc",
     "xlog1py",
     "xlogy",

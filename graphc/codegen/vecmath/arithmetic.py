@@ -7,11 +7,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from graphc.codegen.buffer import f32, f64
 from graphc.codegen.vecmath import power, value
 from graphc.codegen.vecmath.by_dtype import function_by_dtype
-from graphc.codegen.vecmath.instructions import copysign, fmod, select
-from graphc.codegen.vecmath.value import Value, kernel_function
+from graphc.codegen.vecmath.instructions import select as choose
+from graphc.codegen.vecmath.value import Value, copysign, floor, fmod, kernel_function, select
 
 
 def _with_integers(of_floats: Callable[..., Value], of_integers: Any) -> Any:
@@ -31,18 +30,26 @@ def _with_integers(of_floats: Callable[..., Value], of_integers: Any) -> Any:
 # ---- quotients, remainders, powers
 
 
-def floor_divide_float(a, b):  # type: ignore[no-untyped-def]
-    """NumPy's: the quotient of what remainder leaves, rounded."""
+def _apart(r: Value, b: Value) -> Value:
+    """Whether a remainder is not 0 and has another sign than the divisor."""
+    return r.differs(0.0) & ((b < 0.0) ^ (r < 0.0))
+
+
+def _floor_divide(a: Value, b: Value) -> Value:
+    """NumPy's: the quotient of what the remainder leaves, rounded."""
     r = fmod(a, b)
     q = (a - r) / b
-    q = q - 1 if r != 0 and ((b < 0) != (r < 0)) else q
-    f = math.floor(q) if math.isfinite(q) else q
-    f = f + 1 if q - f > 0.5 else f
-    return copysign(b * 0 + 0.0, a / b) if q == 0 else (a / b if b == 0 else f)
+    q = select(_apart(r, b), q - 1.0, q)
+    whole = floor(q)
+    whole = select(q - whole > 0.5, whole + 1.0, whole)
+    quotient = a / b
+    return select(b.equals(0.0), quotient, select(q.equals(0.0), copysign(q.constant(0.0), quotient), whole))
 
 
-def floor_divide_f32(a, b):  # type: ignore[no-untyped-def]
-    return f32(floor_divide_f64_call(f64(a), f64(b)))
+def _remainder(a: Value, b: Value) -> Value:
+    """NumPy's: with the sign of b."""
+    r = fmod(a, b)
+    return select(r.equals(0.0), copysign(r.constant(0.0), b), select(_apart(r, b), r + b, r))
 
 
 def floor_divide_int(a, b):  # type: ignore[no-untyped-def]
@@ -53,33 +60,17 @@ def floor_divide_int(a, b):  # type: ignore[no-untyped-def]
     return a // b
 
 
-floor_divide_f64_call = function_by_dtype("floor_divide_f64_call", floor_divide_float, floor_divide_float)
-floor_divide = function_by_dtype("floor_divide", floor_divide_f32, floor_divide_float, floor_divide_int)
-
-
-def remainder_f64(a, b):  # type: ignore[no-untyped-def]
-    r = fmod(a, b)
-    if r != 0.0:
-        return r + b if (b < 0.0) != (r < 0.0) else r
-    return r if r != r else math.copysign(0.0, b)
-
-
-def remainder_f32(a, b):  # type: ignore[no-untyped-def]
-    return f32(remainder_f64_call(f64(a), f64(b)))
-
-
 def remainder_int(a, b):  # type: ignore[no-untyped-def]
     if b == 0 or b == -1:
         return a * 0
     return a % b
 
 
-remainder_f64_call = function_by_dtype("remainder_f64_call", remainder_f64, remainder_f64)
-remainder = function_by_dtype("remainder", remainder_f32, remainder_f64, remainder_int)
-
-
 def pow_int(a, b):  # type: ignore[no-untyped-def]
+    """a^b, which wraps; cut towards zero where b < 0, and 0 for a = 0."""
     out = a * 0 + 1
+    if b < 0:
+        out = choose(a == 1, out, choose(a == -1, out - 2 * (b & 1), a * 0))
     while b > 0:
         if b & 1:
             out = out * a
@@ -88,6 +79,8 @@ def pow_int(a, b):  # type: ignore[no-untyped-def]
     return out
 
 
+floor_divide = _with_integers(_floor_divide, floor_divide_int)
+remainder = _with_integers(_remainder, remainder_int)
 pow = _with_integers(power.pow, pow_int)
 
 
@@ -96,15 +89,15 @@ pow = _with_integers(power.pow, pow_int)
 
 def _sign(x: Value) -> Value:
     """-1, 0 or 1, NaN for NaN."""
-    return value.select(x > 0.0, 1.0, value.select(x < 0.0, -1.0, x))
+    return select(x > 0.0, 1.0, select(x < 0.0, -1.0, x + 0.0))  # 0 for -0.0 too
 
 
 def fabs_int(x):  # type: ignore[no-untyped-def]
-    return select(x < 0, -x, x)
+    return choose(x < 0, -x, x)
 
 
 def sign_int(x):  # type: ignore[no-untyped-def]
-    return select(x > 0, 1, select(x < 0, -1, 0))
+    return choose(x > 0, 1, choose(x < 0, -1, 0))
 
 
 fabs = _with_integers(value.fabs, fabs_int)

@@ -75,6 +75,23 @@ def _mul(b: Any, sig: Any, x: Any, y: Any) -> Any:
     return b.fmul(x, y, flags=("reassoc",)) if _is_float(sig) else b.mul(x, y)
 
 
+def _integer(kind: Any) -> Any:
+    """A float cut towards zero; the lowest integer for NaN and what is out of range, where LLVM's cast is undefined."""
+
+    def typer(typingctx: Any, a: Any) -> Any:
+        def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
+            (x,) = args
+            limit = ir.Constant(x.type, 2.0 ** (kind.bitwidth - 1))
+            inside = b.fcmp_ordered("<", _llvm("fabs")(b, sig, x), limit)
+            return b.fptosi(b.select(inside, x, b.fneg(limit)), context.get_value_type(kind))
+
+        return kind(a), codegen
+
+    return intrinsic(typer)
+
+
+to_int32 = _integer(types.int32)
+to_int64 = _integer(types.int64)
 reduce_add = _instruction(_add, arity=2)  # sums may be reordered, and so vectorise; nothing else is relaxed
 reduce_mul = _instruction(_mul, arity=2)
 maximum = _instruction(_extreme("maximum", ">"), arity=2)  # NaN where either is
@@ -86,6 +103,5 @@ ceil = _instruction(_llvm("ceil"))
 trunc = _instruction(_llvm("trunc"))
 round = _instruction(_llvm("rint"))
 copysign = _instruction(_llvm("copysign"), arity=2)
-fmod = _instruction(lambda b, sig, x, y: b.frem(x, y), arity=2)
-fmin = _instruction(_llvm("minnum"), arity=2)
-fmax = _instruction(_llvm("maxnum"), arity=2)
+fmin = _instruction(_extreme("minnum", "<"), arity=2)
+fmax = _instruction(_extreme("maxnum", ">"), arity=2)

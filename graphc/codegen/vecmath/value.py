@@ -196,8 +196,17 @@ def rint(x: Value) -> Value:
     return call("rint", x)
 
 
+def floor(x: Value) -> Value:
+    return call("floor", x)
+
+
 def copysign(x: Value, sign: Value) -> Value:
     return call("copysign", x, sign)
+
+
+def fmod(a: Value, b: Value) -> Value:
+    """What a division that is cut towards zero leaves, exactly."""
+    return Value(a.builder, a.builder.frem(a.value, b.value))
 
 
 def select(condition: Value, a: Value | float, b: Value | float) -> Value:
