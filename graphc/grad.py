@@ -3,19 +3,27 @@
 The walker knows no mathematics: each op's gradient rules turn the cotangent of its result into those of its operands
 (Griewank and Walther, Evaluating Derivatives, 2nd ed., chapter 3). Everything appended is ordinary nodes, so the
 result can be differentiated again.
+
+An op that chooses (where, maximum, clip, relu ...) says in ``Op.taken`` which elements of an operand it takes. The
+cotangent of the others is 0, and stays 0 whatever the derivatives on the way to the inputs are: infinite and NaN ones
+among them. So a cotangent carries its `Choice` through elementwise ops, movements and assemblies, and ``where`` is
+applied once, at their end. Past a reduction, a product of matrices or a gather, 0 * inf is NaN.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, overload
 
 from graphc.errors import GradientError, ShapeError, caller
 from graphc.ir.graph import Graph, located, topological
+from graphc.ir.op import Kind
 from graphc.ir.tensor import Node, Tensor
-from graphc.ir.types import is_float
+from graphc.ir.types import Shape, broadcast_shapes, is_float
 from graphc.ops.apply import cast, graph_of, tensor
-from graphc.ops.shape import sum_to, zeros_like
+from graphc.ops.elementwise import logical_and, logical_not, logical_or, not_equal, where
+from graphc.ops.shape import broadcast_to, sum_to, zeros_like
 
 
 @overload
@@ -75,28 +83,153 @@ def _seed(graph: Graph, y: Tensor, cotangent: Any) -> Tensor:
 def accumulate(graph: Graph, y: Tensor, wrt: Sequence[Tensor], seed: Tensor) -> list[Tensor | None]:
     """The cotangents of ``wrt`` when that of ``y`` is ``seed``; None where ``y`` does not depend on it."""
     nodes = topological(graph, [y.id])
-    depends = {t.id for t in wrt}
-    for node in nodes:
-        if any(i in depends for i in node.inputs):
-            depends.add(node.id)
-    cotangents: dict[int, Tensor] = {y.id: seed} if y.id in depends else {}
+    walk = _Walk(graph, *_ahead(graph, nodes, wrt))
+    if y.id in walk.depends:
+        walk.cotangents[y.id] = Cotangent(seed)
     for node in reversed(nodes):
-        g = cotangents.get(node.id)
-        if g is None or not node.inputs:
-            continue
-        with graph.placed(node.origin, node.forward or node.name):
-            for slot, i in enumerate(node.inputs):
-                if i in depends and is_float(graph.nodes[i].type.dtype):
-                    part = _pull(graph, node, slot, g)
-                    if part is not None:
-                        part = sum_to(part, graph.tensors[i].shape)
-                        cotangents[i] = cotangents[i] + part if i in cotangents else part
-    return [cotangents.get(t.id) for t in wrt]
+        if node.inputs and node.id in walk.cotangents:
+            with graph.placed(node.origin, node.forward or node.name):
+                walk.pull(node)
+    found = [walk.cotangents.get(t.id) for t in wrt]
+    return [None if c is None else walk.settled(c) for c in found]
 
 
-def _pull(graph: Graph, node: Node, slot: int, g: Tensor) -> Tensor | None:
-    """What the cotangent ``g`` of ``node`` gives to its operand in ``slot``; None where that is zero by rule."""
-    y, operands = graph.tensors[node.id], [graph.tensors[i] for i in node.inputs]
+CARRIED = (Kind.ELEMENTWISE, Kind.MOVEMENT, Kind.ASSEMBLY)  # ops that a choice goes through
+
+
+def _ahead(graph: Graph, nodes: Sequence[Node], wrt: Sequence[Tensor]) -> tuple[set[int], set[int]]:
+    """Nodes that depend on ``wrt``, and those on whose way there a derivative may be infinite or NaN."""
+    depends, unbounded = {t.id for t in wrt}, set[int]()
+    for node in nodes:
+        ways = [i for slot, i in enumerate(node.inputs) if i in depends and _differentiable(graph, node, slot)]
+        if ways:
+            depends.add(node.id)
+            if node.op.kind in CARRIED and (not _linear(node) or any(i in unbounded for i in ways)):
+                unbounded.add(node.id)
+    return depends, unbounded
+
+
+def _differentiable(graph: Graph, node: Node, slot: int) -> bool:
+    rules = node.op.gradient
+    if isinstance(rules, tuple) and rules and rules[slot] is None:
+        return False
+    return is_float(graph.nodes[node.inputs[slot]].type.dtype)
+
+
+def _linear(node: Node) -> bool:
+    """True where no derivative of the node can be infinite or NaN."""
+    return node.op.kind is not Kind.ELEMENTWISE or "linear" in node.op.facts
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """Elements that are taken: where ``condition`` is ``holds``, among those of ``outer``."""
+
+    condition: Tensor
+    holds: bool
+    outer: Choice | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cotangent:
+    """``value`` where ``choice`` takes it, 0 elsewhere; the value is 0 there already where it is ``clean``."""
+
+    value: Tensor
+    choice: Choice | None = None
+    clean: bool = True
+
+
+@dataclass(slots=True)
+class _Walk:
+    """One walk from a result to what it is differentiated by."""
+
+    graph: Graph
+    depends: set[int]
+    unbounded: set[int]
+    cotangents: dict[int, Cotangent] = field(default_factory=dict)
+    tests: dict[Choice, tuple[Tensor, bool]] = field(default_factory=dict)
+    selected: dict[tuple[int, Choice], Tensor] = field(default_factory=dict)
+
+    def pull(self, node: Node) -> None:
+        """Hands the cotangent of ``node`` on to its operands."""
+        given = self.cotangents[node.id]
+        if node.id not in self.unbounded:
+            given = Cotangent(self.settled(given))
+        for slot, i in enumerate(node.inputs):
+            if i in self.depends and is_float(self.graph.nodes[i].type.dtype):
+                part = self.part(node, slot, given)
+                if part is not None:
+                    held = self.cotangents.get(i)
+                    self.cotangents[i] = part if held is None else self.sum(held, part, i in self.unbounded)
+
+    def part(self, node: Node, slot: int, given: Cotangent) -> Cotangent | None:
+        """What the cotangent of ``node`` gives to its operand in ``slot``; None where that is zero by rule."""
+        y, operands = self.graph.tensors[node.id], [self.graph.tensors[i] for i in node.inputs]
+        value = _rule(node, slot, given.value, y, operands)
+        if value is None:
+            return None
+        choice, clean = given.choice, given.clean
+        if choice is not None and node.op.kind is not Kind.ELEMENTWISE:
+            moved = _rule(node, slot, self.mask(choice, node.type.shape), y, operands)
+            assert moved is not None
+            choice = Choice(moved, True)
+        clean = clean and (choice is None or _linear(node))
+        if node.op.taken and (takes := node.op.taken[slot]) is not None:
+            choice, clean = _within(choice, *takes(y, *operands)), False
+        found, shape = Cotangent(value, choice, clean), operands[slot].shape
+        return found if value.shape == shape else self.summed(found, shape, node.inputs[slot] in self.unbounded)
+
+    def summed(self, c: Cotangent, shape: Shape, carried: bool) -> Cotangent:
+        """A cotangent summed back to the shape of what was broadcast: taken where any of its elements is."""
+        total = sum_to(self.settled(c), shape)
+        if c.choice is None or not carried:
+            return Cotangent(total)
+        condition, holds = self.test(c.choice)
+        if broadcast_shapes(condition.shape, shape) != shape:
+            count = sum_to(cast(self.mask(c.choice, c.value.shape), total.dtype), shape)
+            condition, holds = not_equal(count, 0), True
+        return Cotangent(total, Choice(condition, holds))
+
+    def sum(self, a: Cotangent, b: Cotangent, carried: bool) -> Cotangent:
+        """Two cotangents of one tensor, added. Of two sides of one condition each element has the one that is taken."""
+        one, other = a.choice, b.choice
+        if _same(one, other):
+            return Cotangent(a.value + b.value, one, a.clean and b.clean)
+        if one is not None and other is not None and _opposite(one, other):
+            first, second = (a, b) if one.holds else (b, a)
+            return Cotangent(where(one.condition, first.value, second.value), one.outer, one.outer is None)
+        total = self.settled(a) + self.settled(b)
+        if one is None or other is None or not carried:
+            return Cotangent(total)
+        return Cotangent(total, Choice(*_either(self.test(one), self.test(other))))
+
+    def settled(self, c: Cotangent) -> Tensor:
+        """The value with zeros where nothing is taken."""
+        if c.choice is None or c.clean:
+            return c.value
+        key = c.value.id, c.choice
+        if key not in self.selected:
+            condition, holds = self.test(c.choice)
+            self.selected[key] = where(condition, c.value, 0) if holds else where(condition, 0, c.value)
+        return self.selected[key]
+
+    def test(self, choice: Choice) -> tuple[Tensor, bool]:
+        """A choice as one condition."""
+        chain, outer = list[Choice](), choice
+        while outer not in self.tests and outer.outer is not None:
+            chain.append(outer)
+            outer = outer.outer
+        found = self.tests.setdefault(outer, (outer.condition, outer.holds))
+        for inner in reversed(chain):
+            found = self.tests[inner] = _both(found, (inner.condition, inner.holds))
+        return found
+
+    def mask(self, choice: Choice, shape: Shape) -> Tensor:
+        """A choice as a tensor of ``shape``, True where it takes."""
+        return broadcast_to(_true(self.test(choice)), shape)
+
+
+def _rule(node: Node, slot: int, g: Tensor, y: Tensor, operands: Sequence[Tensor]) -> Tensor | None:
     rules = node.op.gradient
     if callable(rules):
         return rules(g, y, operands, slot)  # type: ignore[no-any-return]
@@ -104,3 +237,42 @@ def _pull(graph: Graph, node: Node, slot: int, g: Tensor) -> Tensor | None:
         raise GradientError(f"{node.op.name} has no derivative", node=node.name, origin=node.origin)
     rule = rules[slot]
     return None if rule is None else rule(g, y, *operands)
+
+
+# ---- choices
+
+
+def _within(outer: Choice | None, condition: Tensor, holds: bool) -> Choice:
+    """A choice among those of ``outer``."""
+    if outer is not None and outer.condition is condition and outer.holds is holds:
+        return outer
+    return Choice(condition, holds, outer)
+
+
+def _same(a: Choice | None, b: Choice | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return a is b or (a.condition is b.condition and a.holds is b.holds and a.outer is b.outer)
+
+
+def _opposite(a: Choice, b: Choice) -> bool:
+    return a.condition is b.condition and a.holds is not b.holds and a.outer is b.outer
+
+
+def _true(test: tuple[Tensor, bool]) -> Tensor:
+    condition, holds = test
+    return condition if holds else logical_not(condition)
+
+
+def _both(a: tuple[Tensor, bool], b: tuple[Tensor, bool]) -> tuple[Tensor, bool]:
+    """Where both tests are met."""
+    if a[1] or b[1]:
+        return logical_and(_true(a), _true(b)), True
+    return logical_or(a[0], b[0]), False
+
+
+def _either(a: tuple[Tensor, bool], b: tuple[Tensor, bool]) -> tuple[Tensor, bool]:
+    """Where one of two tests is met."""
+    if a[1] and b[1]:
+        return logical_or(a[0], b[0]), True
+    return logical_and(_true((a[0], not a[1])), _true((b[0], not b[1]))), False

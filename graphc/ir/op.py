@@ -80,7 +80,11 @@ class Op:
     view       a movement's index map, or None where the result is the operand's memory in another shape
     regions    an assembly's index map for each operand
     checks     what must hold of symbolic sizes when called
-    facts      algebraic facts that rules and schedules use: "commutative", "exact" ...
+    taken      of an op that chooses, for each operand ``(y, *operands) -> (condition, holds)``: the operand is taken
+               where the bool tensor is ``holds``. Elsewhere its cotangent is 0, whatever ``gradient`` gives there.
+               None for an operand that is always taken
+    facts      algebraic facts that rules and schedules use: "commutative", "index_check", and "linear": no derivative
+               of the op is ever infinite or NaN (of movements and assemblies none is)
     """
 
     name: str
@@ -98,6 +102,7 @@ class Op:
     regions: Callable[[TensorType, Sequence[TensorType], Attrs], list[IndexMap]] | None = None
     checks: Callable[[Sequence[TensorType], Attrs], list[SizeCheck]] | None = None
     attrs: tuple[str, ...] = ()
+    taken: tuple[Callable[..., tuple[Any, bool]] | None, ...] = ()
     facts: frozenset[str] = field(default_factory=frozenset)
 
     def __repr__(self) -> str:
@@ -120,8 +125,9 @@ class Op:
                 of = f"a {kind} op" if what is self.kind else f"an op with the fact {what!r}"
                 wanted = " or ".join(", ".join(names) for names in sets)
                 yield f"{of} needs the attributes {wanted}, found {', '.join(self.attrs) or 'none'}"
-        if isinstance(self.gradient, tuple) and self.gradient and len(self.gradient) != self.arity:
-            yield f"{len(self.gradient)} gradient rules for {self.arity} operands"
+        for found, what in ((self.gradient, "gradient rules"), (self.taken, "conditions")):
+            if isinstance(found, tuple) and found and len(found) != self.arity:
+                yield f"{len(found)} {what} for {self.arity} operands"
         if self.arity is not None and self.arity > len(LETTERS):
             yield f"expected at most {len(LETTERS)} operands, found {self.arity}"
         if self.kind is Kind.REDUCTION:

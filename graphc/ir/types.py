@@ -47,6 +47,17 @@ def is_integer(dtype: DType) -> bool:
     return dtype.kind in "iu"
 
 
+def limits(dtype: DType) -> tuple[Any, Any]:
+    """The least and the greatest value of a dtype, infinities of floats.
+
+    >>> limits(UINT8)
+    (0, 255)
+    """
+    if is_float(dtype):
+        return -np.inf, np.inf
+    return (False, True) if dtype == BOOL else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
+
+
 @dataclass(frozen=True, slots=True)
 class TensorType:
     """dtype and shape of one value.

@@ -118,6 +118,11 @@ def number_of_two(type: str) -> Rule:
     return widened(rule)
 
 
+def clip(at: Site, x: Value, low: Value, high: Value) -> Value:
+    """Not ONNX's, whose bounds are numbers and may lose a NaN."""
+    return x.op("Max", low).op("Min", high)
+
+
 def trunc(at: Site, x: Value) -> Value:
     return (x < 0).select(x.op("Ceil"), x.op("Floor"))
 
@@ -249,7 +254,7 @@ ELEMENTWISE: dict[str, Rule] = {
     "add": number("Add"), "subtract": number("Sub"), "multiply": number("Mul"), "divide": plain("Div"),
     "neg": number("Neg"), "abs": number("Abs"), "sign": widened(sign), "pow": widened(pow),
     "floor_divide": widened(floor_divide), "remainder": widened(remainder),
-    "maximum": number("Max"), "minimum": number("Min"),
+    "maximum": number("Max"), "minimum": number("Min"), "clip": widened(clip),
     "fmax": number_of_two("Max"), "fmin": number_of_two("Min"), "copysign": copysign,
     "identity": plain("Identity"), "stop_gradient": plain("Identity"),
     "equal": comparison("Equal"), "less": comparison("Less"), "less_equal": comparison("LessOrEqual"),

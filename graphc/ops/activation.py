@@ -1,19 +1,20 @@
-"""Activations as functions of primitives. Branches that are not taken are evaluated on safe operands."""
+"""Activations as functions of primitives."""
 
 from __future__ import annotations
 
 import math
 
 from graphc.ir.tensor import Tensor
-from graphc.ops.apply import public
-from graphc.ops.elementwise import abs, clip, greater, where
+from graphc.ops.apply import promoted, public
+from graphc.ops.elementwise import abs, clip, greater, slope_at, where
 from graphc.ops.functions import erf, expm1, relu, sigmoid, softplus, tanh
 
 
 @public
 def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
     """``x`` above 0, ``negative_slope * x`` elsewhere."""
-    return where(greater(x, 0), x, x * negative_slope)
+    x, slope = promoted(x, negative_slope, floating=True)
+    return x * where(greater(x, 0), 1, slope_at(x, slope))
 
 
 @public
@@ -25,8 +26,7 @@ def relu6(x: Tensor) -> Tensor:
 @public
 def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
     """``x`` above 0, ``alpha * (exp(x) - 1)`` elsewhere (Clevert et al. 2016)."""
-    positive = greater(x, 0)
-    return where(positive, x, alpha * expm1(where(positive, 0, x)))
+    return where(greater(x, 0), x, alpha * expm1(x))
 
 
 @public

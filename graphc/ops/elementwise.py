@@ -24,6 +24,7 @@ from graphc.ir.types import (
     dtype_of,
     is_float,
     is_integer,
+    limits,
 )
 from graphc.ops.apply import Operand, apply, cast, common_dtype, graph_of, promoted, public, tensor
 
@@ -40,6 +41,7 @@ def elementwise(
     floating: bool = False,
     facts: Sequence[str] = (),
     attrs: Sequence[str] = (),
+    taken: tuple[Any, ...] = (),
 ) -> None:
     """Registers an elementwise op; its result has its operands' dtype, or ``dtype``."""
 
@@ -62,6 +64,7 @@ def elementwise(
             code,
             checks=_checks,
             attrs=tuple(attrs),
+            taken=taken,
             facts=frozenset(facts),
         )
     )
@@ -79,9 +82,16 @@ elementwise(
     "a + b",
     np.add,
     (lambda g, y, a, b: g, lambda g, y, a, b: g),
-    facts=("commutative",),
+    facts=("commutative", "linear"),
 )
-elementwise("subtract", 2, "a - b", np.subtract, (lambda g, y, a, b: g, lambda g, y, a, b: -g))
+elementwise(
+    "subtract",
+    2,
+    "a - b",
+    np.subtract,
+    (lambda g, y, a, b: g, lambda g, y, a, b: -g),
+    facts=("linear",),
+)
 elementwise(
     "multiply",
     2,
@@ -98,8 +108,8 @@ elementwise(
     (lambda g, y, a, b: g / b, lambda g, y, a, b: -g * (y / b)),
     floating=True,
 )
-elementwise("neg", 1, "-a", np.negative, (lambda g, y, a: -g,))
-elementwise("identity", 1, "a", lambda a: a, (lambda g, y, a: g,))
+elementwise("neg", 1, "-a", np.negative, (lambda g, y, a: -g,), facts=("linear",))
+elementwise("identity", 1, "a", lambda a: a, (lambda g, y, a: g,), facts=("linear",))
 elementwise("stop_gradient", 1, "a", lambda a: a, (None,))
 elementwise("abs", 1, "fabs(a)", np.abs, (lambda g, y, a: g * sign(a),))
 elementwise("sign", 1, "sign(a)", np.sign, (lambda g, y, a: None,))
@@ -116,30 +126,34 @@ elementwise(
     2,
     "maximum(a, b)",
     np.maximum,
-    (lambda g, y, a, b: _larger(g, a, b), lambda g, y, a, b: _larger(g, b, a)),
+    (lambda g, y, a, b: g * _share(y, a, b),) * 2,
     facts=("commutative",),
+    taken=(lambda y, a, b: (less(a, b), False), lambda y, a, b: (less(b, a), False)),
 )
 elementwise(
     "minimum",
     2,
     "minimum(a, b)",
     np.minimum,
-    (lambda g, y, a, b: _larger(g, b, a), lambda g, y, a, b: _larger(g, a, b)),
+    (lambda g, y, a, b: g * _share(y, a, b),) * 2,
     facts=("commutative",),
+    taken=(lambda y, a, b: (less(b, a), False), lambda y, a, b: (less(a, b), False)),
 )
 elementwise(
     "fmax",
     2,
     "fmax(a, b)",
     np.fmax,
-    (lambda g, y, a, b: _kept(g, y, a, b), lambda g, y, a, b: _kept(g, y, b, a)),
+    (lambda g, y, a, b: g * where(equal(a, b), tensor(0.5, y.graph, y.dtype), 1),) * 2,
+    taken=(lambda y, a, b: (equal(y, a), True), lambda y, a, b: (equal(y, b), True)),
 )
 elementwise(
     "fmin",
     2,
     "fmin(a, b)",
     np.fmin,
-    (lambda g, y, a, b: _kept(g, y, a, b), lambda g, y, a, b: _kept(g, y, b, a)),
+    (lambda g, y, a, b: g * where(equal(a, b), tensor(0.5, y.graph, y.dtype), 1),) * 2,
+    taken=(lambda y, a, b: (equal(y, a), True), lambda y, a, b: (equal(y, b), True)),
 )
 elementwise(
     "copysign",
@@ -148,17 +162,32 @@ elementwise(
     np.copysign,
     (lambda g, y, a, b: where(equal(a, y), g, -g), None),
     floating=True,
+    facts=("linear",),
 )
 
 
-def _larger(g: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """All of g where a > b, half of it at a tie."""
-    return where(greater(a, b), g, where(equal(a, b), g * 0.5, 0))
+elementwise(
+    "clip",
+    3,
+    "minimum(maximum(a, b), c)",
+    lambda a, b, c: np.minimum(np.maximum(a, b), c),
+    (lambda g, y, a, b, c: g * slope_at(y),) * 3,
+    taken=(
+        lambda y, a, b, c: (logical_or(less(a, y), less(y, a)), False),  # a bound that is met takes nothing
+        lambda y, a, b, c: (logical_and(equal(y, y), logical_or(less_equal(b, a), not_equal(b, y))), False),
+        lambda y, a, b, c: (logical_and(equal(y, y), less_equal(maximum(a, b), c)), False),
+    ),
+)
 
 
-def _kept(g: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """All of g where y is a, half of it at a tie."""
-    return where(equal(y, a), where(equal(a, b), g * 0.5, g), 0)
+def slope_at(y: Tensor, slope: Operand = 1) -> Tensor:
+    """``slope``, and NaN where ``y`` is: the derivative of a function with kinks whose NaN is handed on."""
+    return where(equal(y, y), tensor(slope, y.graph, y.dtype), float("nan"))
+
+
+def _share(y: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """The slope of an operand that is the result ``y``, one half at a tie."""
+    return where(equal(a, b), 0.5, slope_at(y))
 
 
 # ---- comparison, logic
@@ -213,6 +242,7 @@ register(
         (lambda g, y, a: cast(g, a.dtype),),
         _cast_code,
         attrs=("dtype",),
+        facts=frozenset(("linear",)),
     )
 )
 
@@ -230,9 +260,11 @@ register(
         3,
         _infer_where,
         np.where,
-        (None, lambda g, y, c, a, b: where(c, g, 0), lambda g, y, c, a, b: where(c, 0, g)),
+        (None, lambda g, y, c, a, b: g, lambda g, y, c, a, b: g),
         "select(a, b, c)",
         checks=_checks,
+        taken=(None, lambda y, c, a, b: (c, True), lambda y, c, a, b: (c, False)),
+        facts=frozenset(("linear",)),
     )
 )
 
@@ -487,12 +519,18 @@ def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
 
 @public
 def clip(x: Tensor, min: Operand = None, max: Operand = None) -> Tensor:
-    """``x`` kept within bounds; the derivative is 1 on the closed interval, 0 outside. NaN stays NaN."""
-    if min is not None:
-        x = where(less(x, min), min, x)
-    if max is not None:
-        x = where(greater(x, max), max, x)
-    return x
+    """``x`` kept within bounds, NaN where any of the three is; ``max`` where ``min`` is above it.
+
+    The derivative is 1 on the closed interval, 0 outside, NaN where the value is.
+    """
+    if min is None and max is None:
+        return x
+    given = promoted(x, *(bound for bound in (min, max) if bound is not None))
+    dtype, bounds = given[0].dtype, iter(given[1:])
+    lowest, highest = limits(dtype)
+    low = next(bounds) if min is not None else tensor(lowest, x.graph, dtype)
+    high = next(bounds) if max is not None else tensor(highest, x.graph, dtype)
+    return apply("clip", given[0], low, high)
 
 
 @public

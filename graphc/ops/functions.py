@@ -10,7 +10,16 @@ from graphc.errors import DTypeError
 from graphc.ir.tensor import Tensor
 from graphc.ir.types import is_float, is_integer
 from graphc.ops.apply import Operand, apply, cast, is_scalar, promoted, public
-from graphc.ops.elementwise import counted, elementwise, equal, greater, logical_and, where
+from graphc.ops.elementwise import (
+    counted,
+    elementwise,
+    equal,
+    greater,
+    less_equal,
+    logical_and,
+    slope_at,
+    where,
+)
 from graphc.ops.shape import ones_like
 
 SQRT_PI = float(np.sqrt(np.pi))
@@ -87,7 +96,8 @@ elementwise(
     1,
     "maximum(a, {dtype}(0))",
     lambda x: np.maximum(x, 0),
-    (lambda g, y, x: where(greater(y, 0), g, 0),),
+    (lambda g, y, x: g * slope_at(y),),
+    taken=(lambda y, x: (less_equal(y, 0), False),),
 )
 
 elementwise(
@@ -101,18 +111,6 @@ elementwise(
 )
 
 
-def _pow_base(g: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """b * a**(b - 1), and 0 where b = 0 even if a = 0."""
-    zero = equal(b, 0)
-    return where(zero, 0, g * (b * pow(a, where(zero, 1, b - 1))))
-
-
-def _pow_exponent(g: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """y * log a, and 0 where a = 0 and b > 0."""
-    zero = logical_and(equal(a, 0), greater(b, 0))
-    return where(zero, 0, g * (y * log(where(zero, 1, a))))
-
-
 def _power_reference(a: Any, b: Any) -> Any:
     """NumPy's, which refuses integers to negative powers: those are cut towards zero, and 0 for a = 0."""
     if not is_integer(np.asarray(b).dtype):
@@ -121,7 +119,17 @@ def _power_reference(a: Any, b: Any) -> Any:
     return np.where(b < 0, cut, np.power(a, np.maximum(b, 0))).astype(a.dtype)
 
 
-elementwise("pow", 2, "pow(a, b)", _power_reference, (_pow_base, _pow_exponent))
+elementwise(
+    "pow",
+    2,
+    "pow(a, b)",
+    _power_reference,
+    (lambda g, y, a, b: g * (b * pow(a, b - 1)), lambda g, y, a, b: g * (y * log(a))),
+    taken=(
+        lambda y, a, b: (equal(b, 0), False),  # even if a = 0
+        lambda y, a, b: (logical_and(equal(a, 0), greater(b, 0)), False),
+    ),
+)
 elementwise(
     "atan2",
     2,
@@ -135,8 +143,9 @@ elementwise(
     2,
     "hypot(a, b)",
     np.hypot,
-    (lambda g, y, a, b: _unit(g, y, a), lambda g, y, a, b: _unit(g, y, b)),
+    (lambda g, y, a, b: g * (a / y), lambda g, y, a, b: g * (b / y)),
     floating=True,
+    taken=(lambda y, a, b: (equal(y, 0), False),) * 2,
 )
 elementwise(
     "logaddexp",
@@ -152,23 +161,19 @@ elementwise(
     2,
     "xlogy(a, b)",
     _special("xlogy"),
-    (lambda g, y, a, b: g * log(b), lambda g, y, a, b: where(equal(a, 0), 0, g * (a / b))),
+    (lambda g, y, a, b: g * log(b), lambda g, y, a, b: g * (a / b)),
     floating=True,
+    taken=(None, lambda y, a, b: (equal(a, 0), False)),
 )
 elementwise(
     "xlog1py",
     2,
     "xlog1py(a, b)",
     _special("xlog1py"),
-    (lambda g, y, a, b: g * log1p(b), lambda g, y, a, b: where(equal(a, 0), 0, g * (a / (1 + b)))),
+    (lambda g, y, a, b: g * log1p(b), lambda g, y, a, b: g * (a / (1 + b))),
     floating=True,
+    taken=(None, lambda y, a, b: (equal(a, 0), False)),
 )
-
-
-def _unit(g: Tensor, y: Tensor, a: Tensor) -> Tensor:
-    """a / y, and 0 at the origin."""
-    zero = equal(y, 0)
-    return where(zero, 0, g * (a / where(zero, 1, y)))
 
 
 def _share(a: Tensor, b: Tensor) -> Tensor:

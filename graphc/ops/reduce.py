@@ -12,7 +12,7 @@ from graphc.errors import DTypeError, GraphError, ShapeError
 from graphc.ir import dims
 from graphc.ir.op import ADDITION, Attrs, Kind, Op, register
 from graphc.ir.tensor import Tensor
-from graphc.ir.types import DType, SizeCheck, TensorType, is_float, normalize_axes, normalize_axis, shape_text
+from graphc.ir.types import DType, SizeCheck, TensorType, is_float, limits, normalize_axes, normalize_axis, shape_text
 from graphc.ops.apply import apply, cast, public, size_node
 from graphc.ops.shape import broadcast_to, expand_dims, iota, permute_dims, reshape
 
@@ -40,12 +40,19 @@ def spread(g: Tensor, y: Tensor, x: Tensor) -> Tensor:
 
 
 def _extreme_gradient(g: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """Each of k tied elements gets g / k."""
-    from graphc.ops.elementwise import divide, equal, where
+    """Each of k tied elements gets g / k, and all get NaN where the result is NaN."""
+    from graphc.ops.elementwise import divide, equal, slope_at
 
-    tied = equal(x, spread(y, y, x))
-    count = apply("sum", cast(tied, x.dtype), axes=y.attrs["axes"], keepdims=y.attrs["keepdims"])
-    return where(tied, spread(divide(g, count), y, x), 0)
+    tied = cast(equal(x, spread(y, y, x)), x.dtype)
+    count = apply("sum", tied, axes=y.attrs["axes"], keepdims=y.attrs["keepdims"])
+    return spread(divide(g * slope_at(y), count), y, x)
+
+
+def _beaten(a: Tensor, b: Tensor) -> tuple[Tensor, bool]:
+    """Elements that are less, or are met by less, are not taken."""
+    from graphc.ops.elementwise import less
+
+    return less(a, b), False
 
 
 def _prod_gradient(g: Tensor, y: Tensor, x: Tensor) -> Tensor:
@@ -65,14 +72,6 @@ def _prod_gradient(g: Tensor, y: Tensor, x: Tensor) -> Tensor:
     others = apply("prod", where(itself, 1, expand_dims(flat, -2)), axes=(len(keep) + 1,), keepdims=False)
     back = reshape(others, tuple(x.shape[a] for a in order))
     return spread(g, y, x) * permute_dims(back, tuple(int(a) for a in np.argsort(order)))
-
-
-def _lowest(dtype: DType) -> Any:
-    return -np.inf if is_float(dtype) else False if dtype.kind == "b" else np.iinfo(dtype).min
-
-
-def _highest(dtype: DType) -> Any:
-    return np.inf if is_float(dtype) else True if dtype.kind == "b" else np.iinfo(dtype).max
 
 
 def _infer_extreme(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
@@ -151,8 +150,26 @@ _reduction(
     (_prod_gradient,),
     _infer_sum,
 )
-_reduction("max", "maximum(acc, a)", _lowest, np.max, (_extreme_gradient,), _infer_extreme, checks=_not_empty)
-_reduction("min", "minimum(acc, a)", _highest, np.min, (_extreme_gradient,), _infer_extreme, checks=_not_empty)
+_reduction(
+    "max",
+    "maximum(acc, a)",
+    lambda dtype: limits(dtype)[0],
+    np.max,
+    (_extreme_gradient,),
+    _infer_extreme,
+    checks=_not_empty,
+    taken=(lambda y, x: _beaten(x, spread(y, y, x)),),
+)
+_reduction(
+    "min",
+    "minimum(acc, a)",
+    lambda dtype: limits(dtype)[1],
+    np.min,
+    (_extreme_gradient,),
+    _infer_extreme,
+    checks=_not_empty,
+    taken=(lambda y, x: _beaten(spread(y, y, x), x),),
+)
 _reduction("any", "acc | a", lambda dtype: False, np.any, infer=_infer_bool)
 _reduction("all", "acc & a", lambda dtype: True, np.all, infer=_infer_bool)
 
