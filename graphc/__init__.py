@@ -11,6 +11,8 @@
 (5.0, [2.0, 4.0])
 """
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 from graphc import ctrl_c, init, optim  # noqa: F401 - ctrl_c first: it is about the imports that follow
 from graphc.compile import compile
 from graphc.config import __version__
@@ -25,6 +27,7 @@ from graphc.errors import (
     InputDTypeError,
     InputError,
     InputIndexError,
+    InputKeyError,
     InputMemoryError,
     InputShapeError,
     NumericalError,
@@ -38,6 +41,7 @@ from graphc.file.store import load, save
 from graphc.grad import grad
 from graphc.ir.graph import Graph
 from graphc.ir.interchange import from_networkx
+from graphc.ir.names import meant as _meant
 from graphc.ir.tensor import Tensor
 from graphc.look.inspection import Inspection, inspect
 from graphc.onnx import from_onnx
@@ -199,6 +203,7 @@ __all__ = [
     "InputDTypeError",
     "InputError",
     "InputIndexError",
+    "InputKeyError",
     "InputMemoryError",
     "InputShapeError",
     "Inspection",
@@ -373,3 +378,11 @@ __all__ = [
     "xlogy",
     "zeros_like",
 ]
+
+if not _TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Where a name is another library's, what it is called here."""
+        found = None if name.startswith("_") else _meant(name)
+        advice = f"; did you mean gx.{found}?" if found else ""
+        raise AttributeError(f"module 'graphc' has no attribute {name!r}{advice}", name=name)

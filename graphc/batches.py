@@ -103,7 +103,9 @@ class _Data:
         elif isinstance(arrays, (list, tuple)):
             given = arrange(tensors, arrays, {})
         else:
-            raise InputError(f"arrays must be a list, tuple or dict, found {type(arrays).__name__}")
+            names = ", ".join(t.name for t in tensors)
+            text = f"arrays must be a list, tuple or dict with one for each input, found {type(arrays).__name__}"
+            raise InputError(f"{text}; write [{names}]")
         if isinstance(batch, bool) or not isinstance(batch, (int, np.integer)) or batch < 1:
             raise InputError(f"batch_size must be an int of at least 1, found {batch!r}")
         if shuffle and seed is None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import InputDTypeError, InputError, InputMemoryError, InputShapeError
-from graphc.ir.state import Array
+from graphc.errors import InputDTypeError, InputError, InputMemoryError, InputShapeError, did_you_mean
+from graphc.ir.arrays import Array, as_numbers
 from graphc.ir.tensor import Tensor
 from graphc.ir.types import DType
 
@@ -21,13 +21,15 @@ def arrange(inputs: Sequence[Tensor], args: Sequence[Any], kwargs: Mapping[str, 
     out = dict(zip(names, args, strict=False))
     for name, value in kwargs.items():
         if name not in names:
-            raise InputError(f"there is no input {name!r}; inputs are {', '.join(names)}")
+            raise InputError(f"there is no input {name!r}; inputs are {', '.join(names)}{did_you_mean(name, names)}")
         if name in out:
             raise InputError(f"input {name!r} is passed twice", node=name)
         out[name] = value
     for t in inputs:
         if t.name not in out:
             text = f"input {t.name!r} is missing: expected {t.type}; {len(names)} inputs are {', '.join(names)}"
+            if t.name == "out":
+                text += "; pass it by position, for out= names arrays to write into"
             raise InputError(text, node=t.name, origin=t.origin)
     return [out[name] for name in names]
 
@@ -49,43 +51,19 @@ def convert(tensor: Tensor, value: Any) -> Array:
 
 def checked(tensor: Tensor, value: Any) -> Array:
     """``value`` as an array whose dtype can become the input's."""
+
+    def complaint(found: str) -> InputDTypeError:
+        text = f"input {tensor.name!r}: expected {tensor.type}, found {found}"
+        return InputDTypeError(text, node=tensor.name, origin=tensor.origin)
+
     if isinstance(value, Tensor):
-        raise _dtype_error(tensor, f"the tensor {value.name}; pass an array")
-    if isinstance(value, np.ma.MaskedArray):
-        raise _dtype_error(tensor, "a masked array; fill it first")
+        raise complaint(f"the tensor {value.name}; pass an array")
     try:
-        array = np.asarray(value)
+        return as_numbers(value, tensor.dtype, complaint)
+    except InputDTypeError:
+        raise
     except ValueError as error:
         raise InputShapeError(f"input {tensor.name!r}: {error}", node=tensor.name, origin=tensor.origin) from None
-    if type(array) is not np.ndarray:
-        array = np.asarray(array).view(np.ndarray)
-    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
-        raise _dtype_error(tensor, f"dtype {array.dtype}")
-    if not array.dtype.isnative:
-        array = array.astype(array.dtype.newbyteorder("="))
-    if not fits(array, tensor.dtype):
-        raise _dtype_error(tensor, f"{array.dtype}, which cannot be converted without loss of meaning")
-    return array
-
-
-def fits(array: Array, target: DType) -> bool:
-    """float to float, int to float; int to int where every value fits; bool to any number."""
-    kind = array.dtype.kind
-    if array.dtype == target or kind == "b":
-        return True
-    if target.kind == "f":
-        return True
-    if target.kind == "b" or kind == "f":
-        return False
-    if not array.size:
-        return True
-    limits = np.iinfo(target)
-    return bool(int(array.min()) >= limits.min and int(array.max()) <= limits.max)
-
-
-def _dtype_error(tensor: Tensor, found: str) -> InputDTypeError:
-    text = f"input {tensor.name!r}: expected {tensor.type}, found {found}"
-    return InputDTypeError(text, node=tensor.name, origin=tensor.origin)
 
 
 def check_out(

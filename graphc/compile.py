@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import CompileError, DTypeError, GraphError, ShapeError, caller
+from graphc.errors import CompileError, DTypeError, GraphError, ShapeError, caller, did_you_mean
 from graphc.executable import Executable
 from graphc.ir import dims
 from graphc.ir.graph import Graph, copy_node, located, topological
 from graphc.ir.op import lookup
 from graphc.ir.tensor import Tensor
+from graphc.ops.apply import tensor_list
+from graphc.ops.signature import found
 from graphc.program import MOST_BYTES, Program, Structure
 
 
@@ -56,7 +58,11 @@ def compile(
     with located("compile", origin):
         _check_options(threads, debug, backend, max_bytes, unused)
         structure, results = Structure.of(outputs)
-        arguments, nexts = list(inputs), dict(updates or {})
+        arguments = tensor_list("inputs", inputs)
+        if updates is not None and not isinstance(updates, Mapping):
+            todo = "; an optimiser's are opt.updates(loss)" if hasattr(updates, "updates") else ""
+            raise CompileError(f"updates must be a dict, state -> its next value, found {found(updates)}{todo}")
+        nexts = dict(updates or {})
         graph = one_graph(arguments, results, nexts)
         check_updates(graph, arguments, nexts)
         nexts.update(_moved_keys(graph, [*results, *nexts.values()], arguments, nexts, origin))
@@ -78,18 +84,17 @@ def _check_options(threads: int | None, debug: str | None, backend: str, max_byt
             raise CompileError(f"{name} must be an int of at least 1 or None, found {value!r}")
     if debug is not None:
         raise CompileError(f"debug must be None, found {debug!r}")
-    if backend not in ("numba", "numpy"):
-        raise CompileError(f'backend must be "numba" or "numpy", found {backend!r}')
-    if unused not in ("error", "ignore"):
-        raise CompileError(f'unused must be "error" or "ignore", found {unused!r}')
+    for name, text, allowed in (("backend", backend, ("numba", "numpy")), ("unused", unused, ("error", "ignore"))):
+        if not isinstance(text, str) or text not in allowed:
+            words = " or ".join(f'"{word}"' for word in allowed)
+            raise CompileError(f"{name} must be {words}, found {text!r}{did_you_mean(text, allowed)}")
 
 
 def one_graph(arguments: list[Tensor], results: list[Tensor], nexts: dict[Tensor, Tensor]) -> Graph:
     """The graph of all these tensors; raises where they are not of one, or an input cannot be one."""
     tensors = [*arguments, *results, *nexts, *nexts.values()]
-    for t in tensors:
-        if not isinstance(t, Tensor):
-            raise GraphError(f"expected tensors, found {type(t).__name__}: {t!r}"[:200])
+    tensor_list("outputs", results)
+    tensor_list("updates", [*nexts, *nexts.values()])
     if not results and not nexts:
         raise CompileError("nothing to compute: neither outputs nor updates")
     graph = tensors[-1].graph

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import linecache
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NoReturn
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _DEMO = os.path.join(_PACKAGE, "demo", "")  # written as a user would
@@ -14,10 +17,11 @@ _DEMO = os.path.join(_PACKAGE, "demo", "")  # written as a user would
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A line of the user's program; ``saved`` is its text where the node came from a file.
+    """A line of the user's program; ``saved`` is its text where it is not to be looked up: it came from a file, or
+    from a notebook, whose cells may run again with another text.
 
-    >>> str(Origin("model.py", 18))
-    'model.py:18'
+    >>> str(Origin("model.py", 18)), str(Origin("Cell In[1]", 2))
+    ('model.py:18', 'Cell In[1], line 2')
     """
 
     file: str
@@ -25,6 +29,8 @@ class Origin:
     saved: str | None = None
 
     def __str__(self) -> str:
+        if self.file.startswith("Cell In["):
+            return f"{self.file}, line {self.line}"
         return f"{os.path.basename(self.file)}:{self.line}"
 
     @property
@@ -42,7 +48,16 @@ def caller() -> Origin:
     frame = sys._getframe(1)
     while frame.f_back is not None and _inside(frame.f_code.co_filename):
         frame = frame.f_back
-    return Origin(frame.f_code.co_filename, frame.f_lineno)
+    file, line = frame.f_code.co_filename, frame.f_lineno
+    cell = _cell(file)
+    return Origin(file, line) if cell is None else Origin(cell, line, linecache.getline(file, line).strip())
+
+
+def _cell(file: str) -> str | None:
+    """What IPython calls the cell that it compiled under the name of a temporary file: ``Cell In[1]``."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    names = getattr(getattr(shell, "compile", None), "format_code_name", lambda file: None)
+    return " ".join(found) if (found := names(file)) else None
 
 
 def _inside(file: str) -> bool:
@@ -96,6 +111,12 @@ class InputMemoryError(InputError, MemoryError):
     """What an executable would need for arguments of these sizes does not fit in memory."""
 
 
+class InputKeyError(InputError, KeyError):
+    """There is no state, or no executable of a file, of that name."""
+
+    __str__ = Exception.__str__  # KeyError shows the repr
+
+
 class CompileError(GraphcError):
     """A graph cannot be compiled as asked."""
 
@@ -117,3 +138,43 @@ class GraphFileError(GraphcError):
 
 
 UnsupportedOp = UnsupportedOpError
+
+
+def relocated(error: GraphcError, node: str, origin: Origin) -> GraphcError:
+    """The same error at a node and line, the node's name in front."""
+    text = error.message if error.message.startswith(node) else f"{node}: {error.message}"
+    return type(error)(text, node=node, origin=origin)
+
+
+class Uncopied:
+    """What lives in this process only: pickling and copying say what to do instead."""
+
+    __slots__ = ()
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        text = f"{type(self).__name__} objects are neither pickled nor copied; gx.save(path, name=executable) keeps "
+        raise GraphError(
+            text + "executables with their graph and state, gx.load(path) gives them back", origin=caller()
+        )
+
+
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """What to add to an error about ``word``, which is none of ``known``: the closest of them.
+
+    >>> did_you_mean("lables", ["x", "labels"]), did_you_mean("q", ["x", "labels"])
+    ("; did you mean 'labels'?", '')
+    """
+    names = {name.lower(): name for name in known}
+    found = difflib.get_close_matches(str(word)[:200].lower(), names, n=1)
+    return f"; did you mean {names[found[0]]!r}?" if found else ""
+
+
+def listed(names: Iterable[str], most: int = 8) -> str:
+    """Names in an error, the first few of many.
+
+    >>> listed(["x", "y"]), listed([]), listed("abcdefghij", 3)
+    ('x, y', 'none', 'a, b, c and 7 more')
+    """
+    all = list(names)
+    more = f" and {len(all) - most} more" if len(all) > most else ""
+    return ", ".join(all[:most]) + more or "none"

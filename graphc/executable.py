@@ -25,10 +25,10 @@ from graphc.codegen.kernel import Kernel, Limit, work_bytes
 from graphc.codegen.record import from_record, program_key, to_record
 from graphc.crew import WORTH, can_share, conductor, crew, gather, processors
 from graphc.entry import Desk, Entry, Face, Plan, desk_bytes
-from graphc.errors import CompileError, GraphError, InputError, InputIndexError, Origin, caller
+from graphc.errors import CompileError, GraphError, InputError, InputIndexError, Origin, Uncopied, caller
 from graphc.ir import dims
 from graphc.ir.graph import Graph, located
-from graphc.ir.op import FUNCTIONS
+from graphc.ir.op import LATER
 from graphc.ir.state import Array
 from graphc.ir.tensor import Tensor
 from graphc.ir.text import print_graph
@@ -41,7 +41,7 @@ MOST_ENTRIES = 256  # shapes remembered by one executable
 STRUCTURES = {"one": words.ONE, "list": words.LIST, "dict": words.DICT, "none": words.NOTHING}
 
 
-class Executable:
+class Executable(Uncopied):
     """A compiled graph. ``exe(*arrays)`` runs it; see `graphc.compile`.
 
     Calls without updates run side by side in several threads, calls with updates one after the other.
@@ -161,7 +161,7 @@ class Executable:
 
     # ---- calls
 
-    def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         """Runs the program. Arrays come in order or by input name; outputs are fresh arrays, 0-d ones scalars.
 
         ``out`` holds arrays of the outputs' structure to write into. Raises InputError and its kinds, naming the input.
@@ -435,7 +435,7 @@ class Executable:
         Raises ExportError, naming the nodes, for operations that ONNX, or with ``verify`` stock ONNX Runtime, does
         not have, and where results differ; OSError where the file cannot be written. Needs ``graphc[onnx]``.
         """
-        FUNCTIONS["export_onnx"](self, path, verify=verify)
+        LATER["export_onnx"](self, path, verify=verify)
 
     def export_c(
         self, directory: str | os.PathLike[str], name: str = "model", cpu: str = "native", blas: str = "tiles"
@@ -473,7 +473,7 @@ class Executable:
             out["assembly"] = self._bounds[-1].compiled.assembly
         return MappingProxyType(out)
 
-    def memory(self, **sizes: int) -> int:
+    def memory(self, /, **sizes: int) -> int:
         """Bytes of workspace for given symbolic sizes, ``exe.memory(batch=256)``; InputError for other names."""
         if set(sizes) != set(self._program.symbols):
             raise InputError(f"memory: expected the sizes {', '.join(self._program.symbols)}, found {', '.join(sizes)}")

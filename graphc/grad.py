@@ -21,9 +21,10 @@ from graphc.ir.graph import Graph, located, topological
 from graphc.ir.op import Kind
 from graphc.ir.tensor import Node, Tensor
 from graphc.ir.types import Shape, broadcast_shapes, is_float
-from graphc.ops.apply import cast, graph_of, tensor
+from graphc.ops.apply import cast, graph_of, tensor, tensor_list
 from graphc.ops.elementwise import logical_and, logical_not, logical_or, not_equal, where
 from graphc.ops.shape import broadcast_to, sum_to, zeros_like
+from graphc.ops.signature import found
 
 
 @overload
@@ -49,23 +50,26 @@ def grad(
     origin = caller()
     with located("grad", origin):
         single = isinstance(wrt, Tensor)
-        targets: list[Tensor] = [wrt] if isinstance(wrt, Tensor) else list(wrt)
+        if not isinstance(y, Tensor):
+            raise GradientError(f"y must be one tensor, found {found(y)}; add up what there is more of")
+        targets = [wrt] if isinstance(wrt, Tensor) else tensor_list("wrt", wrt, GradientError)
         graph = graph_of([y, *targets])
-        if on_disconnected not in ("error", "zeros"):
+        if not isinstance(on_disconnected, str) or on_disconnected not in ("error", "zeros"):
             raise GradientError(f'on_disconnected must be "error" or "zeros", found {on_disconnected!r}')
         for t in [y, *targets]:
-            if not isinstance(t, Tensor):
-                raise GradientError(f"expected a tensor, found {type(t).__name__}")
             if not is_float(t.dtype):
                 raise GradientError(f"{t.name} is {t.type}; only float tensors have derivatives", node=t.name)
-        results = accumulate(graph, y, targets, _seed(graph, y, cotangent))
+        with graph.placed(origin, y.name):
+            seed = _seed(graph, y, cotangent)
+        results = accumulate(graph, y, targets, seed)
         out = []
-        for t, found in zip(targets, results, strict=True):
-            if found is None and on_disconnected == "error":
+        for t, result in zip(targets, results, strict=True):
+            if result is None and on_disconnected == "error":
                 raise GradientError(
                     f'{y.name} does not depend on {t.name}; pass on_disconnected="zeros" for zeros', node=t.name
                 )
-            out.append(zeros_like(t) if found is None else found)
+            with graph.placed(origin, t.name):
+                out.append(zeros_like(t) if result is None else result)
     return out[0] if single else out
 
 
@@ -90,8 +94,11 @@ def accumulate(graph: Graph, y: Tensor, wrt: Sequence[Tensor], seed: Tensor) -> 
         if node.inputs and node.id in walk.cotangents:
             with graph.placed(node.origin, node.forward or node.name):
                 walk.pull(node)
-    found = [walk.cotangents.get(t.id) for t in wrt]
-    return [None if c is None else walk.settled(c) for c in found]
+    out: list[Tensor | None] = []
+    for t in wrt:
+        with graph.placed(t.origin, t.node.forward or t.name):
+            out.append(None if t.id not in walk.cotangents else walk.settled(walk.cotangents[t.id]))
+    return out
 
 
 CARRIED = (Kind.ELEMENTWISE, Kind.MOVEMENT, Kind.ASSEMBLY)  # ops that a choice goes through

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphc.binding import arrange, convert
-from graphc.errors import InputDTypeError, InputError, InputShapeError
+from graphc.errors import InputDTypeError, InputError, InputShapeError, Uncopied
 from graphc.ir import dims
 from graphc.ir.state import Array
 from graphc.reference import bind_sizes
@@ -33,7 +33,7 @@ class _Part:
         return vector[self.where].reshape(self.shape)
 
 
-class Objective:
+class Objective(Uncopied):
     """A value and its gradient as a function of one flat float64 vector.
 
     ``scipy.optimize.minimize(f, f.x0, jac=True)`` minimises it. ``f.unflatten(x)`` takes a vector apart, ``f.flatten``

@@ -17,10 +17,12 @@ from graphc.errors import GraphError, caller
 from graphc.grad import grad
 from graphc.ir.graph import Graph, located
 from graphc.ir.tensor import Tensor
+from graphc.ops.apply import tensor_list
 from graphc.ops.elementwise import minimum, multiply, where
 from graphc.ops.functions import cos, expm1, floor, pow, sqrt
 from graphc.ops.functions import exp as _exp
 from graphc.ops.reduce import sum
+from graphc.ops.signature import found
 
 Rate = Any  # a float or a scalar Tensor
 Updates = dict[Tensor, Tensor]
@@ -42,8 +44,10 @@ class Optimizer(ABC):
     def updates(self, loss: Tensor, params: Sequence[Tensor] | None = None) -> Updates:
         """Next values of ``params`` (every parameter of the graph by default) and of the optimiser's own variables."""
         with located(type(self).__name__, caller()):
+            if not isinstance(loss, Tensor):
+                raise GraphError(f"loss must be a scalar tensor, found {found(loss)}")
             graph = loss.graph
-            chosen = list(graph.parameters.values()) if params is None else list(params)
+            chosen = list(graph.parameters.values()) if params is None else tensor_list("params", params)
             if not chosen:
                 raise GraphError("there are no parameters to train")
             for p in chosen:

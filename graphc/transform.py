@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from graphc.errors import DTypeError, GraphError, ShapeError, caller
+from graphc.errors import DTypeError, ShapeError, caller
+from graphc.ir.call import Call
 from graphc.ir.graph import Graph, located, topological
 from graphc.ir.tensor import Tensor
-from graphc.ops.apply import graph_of
+from graphc.ops.apply import graph_of, tensor_list
 
 
 def substitute(outputs: Any, replacements: Mapping[Tensor, Tensor]) -> Any:
@@ -46,20 +47,21 @@ def dropped(graph: Graph, id: int) -> Tensor | None:
 
 
 def _flat(outputs: Any) -> list[Tensor]:
-    many = list(outputs.values()) if isinstance(outputs, Mapping) else outputs
-    flat = [many] if isinstance(many, Tensor) else list(many)
-    for t in flat:
-        if not isinstance(t, Tensor):
-            raise GraphError(f"expected tensors, found {type(t).__name__}")
-    return flat
+    many = outputs.values() if isinstance(outputs, Mapping) else outputs
+    return [many] if isinstance(many, Tensor) else tensor_list("outputs", many)
 
 
 def _rebuilt(graph: Graph, outputs: Any, made: dict[int, Tensor]) -> Any:
     """``outputs`` with what depends on a replaced tensor built again; ``made`` grows with it."""
+    calls: dict[Call, Call] = {}  # what nodes were made together are so again
     for node in topological(graph, [t.id for t in _flat(outputs)]):
         if node.id not in made and any(i in made and made[i].id != i for i in node.inputs):
             operands = [made.get(i, graph.tensors[i]) for i in node.inputs]
-            made[node.id] = graph.append(node.op, operands, node.attrs, origin=node.origin, forward=node.forward)
+            call = None if node.call is None else calls.setdefault(node.call, node.call.again())
+            copy = graph.append(node.op, operands, node.attrs, origin=node.origin, forward=node.forward, call=call)
+            if call is not None and node.call is not None and node.name == node.call.name:
+                call.name = copy.name
+            made[node.id] = copy
 
     def of(t: Tensor) -> Tensor:
         return made.get(t.id, t)

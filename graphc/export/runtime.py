@@ -16,8 +16,8 @@ import llvmlite.binding as ll
 import numba
 import numpy as np
 
-from graphc.binding import fits
 from graphc.codegen.pipeline import Short
+from graphc.ir.arrays import fits
 from graphc.ir.state import Array, aligned_empty
 
 MOST_SPARE = 4  # workspaces kept for calls side by side
@@ -52,8 +52,8 @@ class Sizes(NamedTuple):
 class State(MutableMapping[str, Array]):
     """Arrays that calls read and write. Reading gives a copy, assignment copies in.
 
-    Assignment raises ValueError where the shape differs, TypeError where the dtype does, KeyError for another name;
-    nothing can be added or deleted.
+    Assignment converts as arguments of a call are. It raises ValueError where the shape differs, TypeError where the
+    dtype does not fit, KeyError for another name; nothing can be added or deleted.
     """
 
     def __init__(self, storage: dict[str, Array]) -> None:
@@ -68,7 +68,7 @@ class State(MutableMapping[str, Array]):
         held, given = self.storage[name], np.asarray(value)
         if given.shape != held.shape:
             raise ValueError(f"state {name!r}: expected shape {held.shape}, found {given.shape}")
-        if given.dtype != held.dtype:
+        if given.dtype.kind not in "biuf" or given.dtype.itemsize > 8 or not fits(given, held.dtype):
             raise TypeError(f"state {name!r}: expected dtype {held.dtype}, found {given.dtype}")
         with self.lock:
             held[...] = given

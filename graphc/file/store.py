@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from graphc.config import __version__
-from graphc.errors import GraphcError, GraphFileError
+from graphc.errors import GraphcError, GraphFileError, InputKeyError, Uncopied, caller, did_you_mean, listed
 from graphc.executable import Executable, graph_of
 from graphc.file import archive, programs, schema, strict, tensors
 from graphc.file.strict import show
@@ -159,7 +159,7 @@ def _options(held: Any, place: str) -> dict[str, Any]:
     return options
 
 
-class Loaded(Mapping[str, Executable]):
+class Loaded(Uncopied, Mapping[str, Executable]):
     """The executables of a file, by name; each is compiled when first asked for, and kept.
 
     Iteration, ``len`` and ``in`` compile nothing, nor do `graph`, `programs` and `manifest`.
@@ -179,6 +179,9 @@ class Loaded(Mapping[str, Executable]):
         return {name: program for name, (program, _) in self._programs.items()}
 
     def __getitem__(self, name: str) -> Executable:
+        if name not in self._programs:
+            text = f"the file has no executable {name!r}; it has {listed(self._programs)}"
+            raise InputKeyError(text + did_you_mean(name, self._programs), origin=caller())
         with self._lock:
             if name not in self._made:
                 program, options = self._programs[name]

@@ -11,15 +11,27 @@ from typing import Any
 import networkx
 import numpy as np
 
-from graphc.errors import DTypeError, GraphcError, GraphError, Origin, ShapeError, caller
+from graphc.errors import (
+    DTypeError,
+    GraphcError,
+    GraphError,
+    Origin,
+    ShapeError,
+    Uncopied,
+    caller,
+    did_you_mean,
+    relocated,
+)
 from graphc.ir import dims
-from graphc.ir.op import FUNCTIONS, Attrs, Kind, Op, lookup
-from graphc.ir.state import Array, State
+from graphc.ir.arrays import Array
+from graphc.ir.call import OPEN, Call
+from graphc.ir.op import LATER, Attrs, Kind, Op, lookup
+from graphc.ir.state import State
 from graphc.ir.tensor import Node, Tensor
 from graphc.ir.types import Shape, TensorType, dtype_of, is_float
 
 
-class Graph:
+class Graph(Uncopied):
     """A static graph that only grows.
 
     ``float_dtype`` is what Python floats, true division of integers and the like become.
@@ -39,7 +51,7 @@ class Graph:
             raise DTypeError(f"float_dtype must be float32 or float64, found {self.float_dtype}", origin=caller())
         self.nodes: list[Node] = []
         self.tensors: list[Tensor] = []
-        self.state = State()
+        self.state = State(name)
         self._names: dict[str, int] = {}
         self._outputs: tuple[int, ...] | None = None
         self._mirror: networkx.MultiDiGraph | None = None  # made when first looked at, kept in step from then on
@@ -48,28 +60,28 @@ class Graph:
         self._streams: dict[int, int] = {}
         self.random_keys: set[int] = set()
         self.dropouts: dict[int, int] = {}  # result of a dropout -> what it was made of
-        self._places: list[tuple[Origin, str | None]] = []
+        self._places: list[tuple[Origin, str | None, Call | None]] = []
 
     def __repr__(self) -> str:
         return f"<Graph {self.name}: {len(self.nodes)} nodes>"
 
     def __str__(self) -> str:
-        return FUNCTIONS["print_graph"](self)  # type: ignore[no-any-return]
+        return LATER["print_graph"](self)  # type: ignore[no-any-return]
 
     def __len__(self) -> int:
         return len(self.nodes)
 
     # ---- leaves
 
-    def input(self, name: str, shape: Sequence[Any] = (), dtype: Any = "float32") -> Tensor:
-        """A value passed at each call.
+    def input(self, name: str, shape: Sequence[Any] = (), dtype: Any = None) -> Tensor:
+        """A value passed at each call; its dtype is the graph's float where none is given.
 
         A shape entry is an int, a str (a symbolic size: the same name means the same size), None (a fresh symbolic
         size) or a size of another tensor. Raises GraphError for a name that is taken, ShapeError, DTypeError.
         """
         origin = caller()
-        with located(name, origin):
-            kind = TensorType(dtype_of(dtype), self.shape(shape))
+        with located(str(name), origin):
+            kind = TensorType(self.float_dtype if dtype is None else dtype_of(dtype), self.shape(shape))
         return self.append(lookup("input"), (), {}, type=kind, name=self._claim(name, origin), origin=origin)
 
     def parameter(self, name: str, value: Any, dtype: Any = None) -> Tensor:
@@ -85,13 +97,12 @@ class Graph:
 
     def constant(self, value: Any, dtype: Any = None, name: str | None = None) -> Tensor:
         """A fixed value. Arrays keep their dtype; lists and Python numbers take the graph's float or int64."""
-        origin = caller()
-        with located(name or "constant", origin):
+        with located(name or "constant"):
             array = self.as_array(value, dtype)
         array.setflags(write=False)
-        claimed = None if name is None else self._claim(name, origin)
+        claimed = None if name is None else self._claim(name, caller())
         kind = TensorType(array.dtype, array.shape)
-        return self.append(lookup("constant"), (), {}, type=kind, name=claimed, origin=origin, value=array)
+        return self.append(lookup("constant"), (), {}, type=kind, name=claimed, value=array)
 
     def random_key(self, seed: int = 0, name: str = "key") -> Tensor:
         """A variable ``int64[2]`` of seed and call counter that random functions draw from."""
@@ -174,14 +185,14 @@ class Graph:
         origin: Origin | None = None,
         value: Array | None = None,
         forward: str | None = None,
+        call: Call | None = None,
     ) -> Tensor:
         """Adds one node and returns its tensor; its type is inferred where it is not given.
 
         Raises GraphError for operands of another graph, and what inference raises, with the user's line.
         """
-        if self._places and origin is None:
-            origin, forward = self._places[-1]
-        origin = origin or caller()
+        if origin is None:
+            origin, forward, call = self._place()
         for tensor in inputs:
             if tensor.graph is not self:
                 raise GraphError(
@@ -190,25 +201,37 @@ class Graph:
                     origin=origin,
                 )
         if type is None:
-            with located(op.name, origin):
+            try:
                 type = op.infer([t.type for t in inputs], attrs)
+            except GraphcError as error:
+                raise error if error.origin is not None else relocated(error, op.name, origin) from None
         id = len(self.nodes)
         name = name or self._readable(op, id)
         self._names[name] = id
-        self.nodes.append(Node(id, op, tuple(t.id for t in inputs), attrs, type, name, origin, value, forward))
+        self.nodes.append(Node(id, op, tuple(t.id for t in inputs), attrs, type, name, origin, value, forward, call))
         self.tensors.append(Tensor(self, id))
         if self._mirror is not None:
             self._reflect(self.nodes[id])
         return self.tensors[id]
 
     @contextmanager
-    def placed(self, origin: Origin, forward: str | None) -> Iterator[None]:
-        """Nodes made inside take this line, and ``forward`` as the forward node they come from."""
-        self._places.append((origin, forward))
+    def placed(self, origin: Origin, forward: str | None, call: Call | None = None) -> Iterator[None]:
+        """Nodes made inside take this line, ``forward`` as the forward node they come from, and this call."""
+        self._places.append((origin, forward, call))
         try:
             yield
         finally:
             self._places.pop()
+
+    def _place(self) -> tuple[Origin, str | None, Call | None]:
+        """Line, forward node and call of a node that is made now."""
+        if self._places:
+            return self._places[-1]
+        call = OPEN.call
+        if call is None:
+            return caller(), None, None
+        call.nodes += 1
+        return call.origin, None, call
 
     @contextmanager
     def scope(self, name: str) -> Iterator[None]:
@@ -253,7 +276,9 @@ class Graph:
         full = self._full(name)
         if full in self._names:
             taken = self.nodes[self._names[full]].origin
-            raise GraphError(f"the name {full!r} is taken, by the node made at {taken}", node=full, origin=origin)
+            text = f"the name {full!r} is taken, by the node made at {taken}"
+            todo = f"choose another, use g[{full!r}], or begin a new graph by gx.Graph, as before a cell runs again"
+            raise GraphError(f"{text}; {todo}", node=full, origin=origin)
         self._names[full] = len(self.nodes)
         return full
 
@@ -274,7 +299,8 @@ class Graph:
         try:
             return self.tensors[self._names[name]]
         except (KeyError, TypeError):
-            raise GraphError(f"graph {self.name!r} has no node called {name!r}", origin=caller()) from None
+            text = f"graph {self.name!r} has no node called {name!r}{did_you_mean(name, self._names)}"
+            raise GraphError(text, origin=caller()) from None
 
     def __contains__(self, name: object) -> bool:
         return name in self._names
@@ -306,11 +332,12 @@ class Graph:
         return tuple(self.tensors[n.id] for n in self.nodes if n.id not in used and n.op.kind is not Kind.LEAF)
 
     @outputs.setter
-    def outputs(self, tensors: Sequence[Tensor]) -> None:
-        for tensor in tensors:
+    def outputs(self, tensors: Sequence[Tensor] | Tensor) -> None:
+        listed: list[Any] = list(tensors) if isinstance(tensors, (list, tuple)) else [tensors]
+        for tensor in listed:
             if not isinstance(tensor, Tensor) or tensor.graph is not self:
                 raise GraphError(f"outputs must be tensors of graph {self.name!r}, found {tensor!r}", origin=caller())
-        self._outputs = tuple(t.id for t in tensors)
+        self._outputs = tuple(t.id for t in listed)
 
     # ---- networkx
 
@@ -369,15 +396,14 @@ def _signature(graph: Graph, node: Node) -> Any:
 
 
 @contextmanager
-def located(node: str, origin: Origin) -> Iterator[None]:
-    """Errors raised inside without a place get this node and line."""
+def located(node: str, origin: Origin | None = None) -> Iterator[None]:
+    """Errors raised inside without a place get this node and line, the user's by default."""
     try:
         yield
     except GraphcError as error:
         if error.origin is not None:
             raise
-        text = error.message if error.message.startswith(node) else f"{node}: {error.message}"
-        raise type(error)(text, node=node, origin=origin) from None
+        raise relocated(error, node, origin or caller()) from None
 
 
 def topological(graph: Graph, roots: Sequence[int]) -> list[Node]:
@@ -406,7 +432,7 @@ def rebuild(graph: Graph, visit: Callable[[Graph, Node, tuple[Tensor, ...]], Ten
         operands = tuple(made[i] for i in node.inputs)
         tensor = None
         if visit is not None:
-            with new.placed(node.origin, node.forward):
+            with new.placed(node.origin, node.forward, node.call):
                 tensor = visit(new, node, operands)
         made[node.id] = tensor if tensor is not None else copy_node(new, node, operands)
     new._outputs = tuple(made[i].id for i in roots)
@@ -424,6 +450,7 @@ def copy_node(new: Graph, node: Node, operands: Sequence[Tensor]) -> Tensor:
         origin=node.origin,
         value=node.value,
         forward=node.forward,
+        call=node.call,
     )
 
 

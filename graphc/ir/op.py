@@ -158,8 +158,11 @@ class Op:
 
 OPS: dict[str, Op] = {}
 
-# Functions of the DSL that Tensor's operators and methods call, by name; the op tables fill it.
+# Public functions by name; Tensor's operators and methods find them here. The op tables fill it.
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
+
+# Functions of higher floors that lower ones call, by name.
+LATER: dict[str, Callable[..., Any]] = {}
 
 
 def register(op: Op) -> Op:

@@ -9,10 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import InputDTypeError, InputShapeError
+from graphc.errors import (
+    InputDTypeError,
+    InputError,
+    InputKeyError,
+    InputShapeError,
+    Uncopied,
+    caller,
+    did_you_mean,
+    listed,
+)
+from graphc.ir.arrays import Array, as_numbers
 from graphc.ir.types import DType
 
-Array = np.ndarray[Any, Any]
 ALIGNMENT = 64  # bytes; one cache line, and the widest vector register
 
 
@@ -92,13 +101,15 @@ class _Side:
         self._stop()
 
 
-class State(Mapping[str, Array]):
-    """``g.state``: reading gives a copy, assignment copies in.
+class State(Uncopied, Mapping[str, Array]):
+    """``g.state``: reading gives a copy, assignment copies in, converted as the arguments of a call are.
 
-    Assignment raises InputShapeError or InputDTypeError where shape or dtype differ, KeyError for an unknown name.
+    Raises InputKeyError, a KeyError, for an unknown name; assignment raises InputShapeError or InputDTypeError where
+    shape or dtype do not fit.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, graph: str = "graph") -> None:
+        self.graph = graph  # its name, for errors
         self.storage: dict[str, Array] = {}
         self.lock = ReadersWriterLock()
 
@@ -109,20 +120,59 @@ class State(Mapping[str, Array]):
         self.storage[name] = array
 
     def __getitem__(self, name: str) -> Array:
+        held = self._held(name)
         with self.lock.reading:
-            return self.storage[name].copy()
+            return held.copy()
 
     def __setitem__(self, name: str, value: Any) -> None:
-        held, given = self.storage[name], np.asarray(value)
-        if given.shape != held.shape:
-            raise InputShapeError(f"state {name!r}: expected shape {held.shape}, found {given.shape}", node=name)
-        if given.dtype != held.dtype:
-            raise InputDTypeError(f"state {name!r}: expected dtype {held.dtype}, found {given.dtype}", node=name)
+        self.update({name: value})
+
+    def update(self, values: Mapping[str, Any]) -> None:
+        """Assigns to all of ``values`` at once; where one of them does not fit, to none."""
+        if not isinstance(values, Mapping):
+            raise InputError(
+                f"state: expected a dict of arrays by name, found {type(values).__name__}", origin=caller()
+            )
+        pairs = [(self._held(name), self._fitted(name, value)) for name, value in values.items()]
         with self.lock.writing:
-            held[...] = given
+            for held, given in pairs:
+                held[...] = given
+
+    def _held(self, name: str) -> Array:
+        try:
+            return self.storage[name]
+        except (KeyError, TypeError):
+            text = f"graph {self.graph!r} has no state {name!r}; it has {listed(self.storage)}"
+            raise InputKeyError(text + did_you_mean(name, self.storage), origin=caller()) from None
+
+    def _fitted(self, name: str, value: Any) -> Array:
+        """``value`` as an array that the state of that name can take."""
+        held, origin = self._held(name), caller()
+
+        def complaint(found: str) -> InputDTypeError:
+            text = f"state {name!r}: expected {held.dtype}{list(held.shape)}, found {found}"
+            return InputDTypeError(text, node=name, origin=origin)
+
+        try:
+            given = as_numbers(value, held.dtype, complaint)
+        except InputDTypeError:
+            raise
+        except ValueError as error:
+            raise InputShapeError(f"state {name!r}: {error}", node=name, origin=origin) from None
+        if given.shape != held.shape:
+            text = f"state {name!r}: expected shape {held.shape}, found {given.shape}"
+            raise InputShapeError(text, node=name, origin=origin)
+        return given
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.storage)
 
     def __len__(self) -> int:
         return len(self.storage)
+
+    def __repr__(self) -> str:
+        lines = [f"  {name}: {array.dtype}{list(array.shape)}" for name, array in self.storage.items()]
+        return "\n".join([f"<State of graph {self.graph!r}: {len(lines)} arrays>", *lines])
+
+
+__all__ = ["ALIGNMENT", "Array", "ReadersWriterLock", "State", "aligned_empty"]

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from graphc.errors import Origin
+from graphc.errors import DTypeError, Origin, Uncopied, caller
 from graphc.ir import dims
-from graphc.ir.op import FUNCTIONS, Attrs, Op
-from graphc.ir.state import Array
+from graphc.ir.arrays import Array
+from graphc.ir.call import Call
+from graphc.ir.names import meant
+from graphc.ir.op import FUNCTIONS, Attrs, Kind, Op
 from graphc.ir.types import DType, Shape, TensorType
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ class Node:
     """One operation applied to operands; the frozen truth behind a Tensor.
 
     ``value`` is a leaf's array (a constant's value, the first value of state), ``forward`` the name of the node that
-    a gradient node was derived from.
+    a gradient node was derived from, ``call`` the call of a public function that made it.
     """
 
     id: int
@@ -32,16 +34,30 @@ class Node:
     origin: Origin
     value: Array | None = None
     forward: str | None = None
+    call: Call | None = None
+
+    @property
+    def composition(self) -> Call | None:
+        """The call that made this node, where there is more to tell than the op: other nodes, or another name."""
+        call = self.call
+        return None if call is None or (call.nodes == 1 and call.function == self.op.name) else call
+
+    @property
+    def role(self) -> str:
+        """What a node is there for: the op of a leaf, "gradient", "update" or "forward"."""
+        if self.op.kind is Kind.LEAF:
+            return self.op.name
+        return "gradient" if self.forward else "forward" if self.call is None else self.call.role
 
 
-class Tensor:
+class Tensor(Uncopied):
     """A value in a graph. Arithmetic, comparison, indexing and methods append nodes to the same graph.
 
-    A tensor has no value before an executable runs, so ``bool``, ``len``, iteration and array conversion raise.
+    A tensor has no value before an executable runs, so ``bool``, ``len``, iteration, array conversion and functions of
+    NumPy raise DTypeError, a TypeError. Operators between an array and a tensor are the tensor's.
     """
 
     __slots__ = ("__weakref__", "graph", "id")
-    __array_ufunc__ = None  # NumPy arrays leave operators to the tensor
 
     def __init__(self, graph: Graph, id: int) -> None:
         self.graph, self.id = graph, id
@@ -99,19 +115,20 @@ class Tensor:
     def __repr__(self) -> str:
         return f"<Tensor {self.name}: {self.type}>"
 
+    def _refused(self, text: str) -> NoReturn:
+        raise DTypeError(f"{self.name} is a tensor {self.type}, {text}", node=self.name, origin=caller())
+
     def __bool__(self) -> NoReturn:
-        raise TypeError(
-            f"{self!r} has no truth value before it runs; use gx.where, or compare arrays that exe(...) returns"
-        )
+        self._refused("which is neither true nor false before it runs; choose by gx.where, compare tensors by `is`")
 
     def __iter__(self) -> NoReturn:
-        raise TypeError(f"{self!r} cannot be iterated; index it, t[0], or use gx.split")
+        self._refused("which cannot be iterated; index it, t[0], or use gx.split")
 
     def __len__(self) -> NoReturn:
-        raise TypeError(f"{self!r} has no len; its sizes are t.shape")
+        self._refused("which has no len; its sizes are t.shape")
 
     def _no_number(self) -> NoReturn:
-        raise TypeError(f"{self!r} has no number before it runs; compile it and call the executable")
+        self._refused("which has no number before it runs; compile it and call the executable")
 
     def __int__(self) -> int:
         self._no_number()
@@ -123,9 +140,22 @@ class Tensor:
         self._no_number()
 
     def __array__(self, *_: Any, **__: Any) -> Array:
-        raise TypeError(
-            f"{self!r} is not an array; use functions of graphc (gx.exp, not np.exp), or compile it and call"
-        )
+        self._refused("not an array; use functions of graphc (gx.exp, not np.exp), or compile it and call")
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *operands: Any, **options: Any) -> Tensor:
+        """``array + tensor`` is the tensor's; other functions of NumPy are told graphc's name."""
+        name = OPERATORS.get(ufunc.__name__)
+        if name is None or method != "__call__" or options:
+            self._no_function(f"np.{ufunc.__name__}", ufunc.__name__)
+        return _call(name, *operands)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> NoReturn:
+        self._no_function(f"{function.__module__}.{function.__name__}".replace("numpy.", "np."), function.__name__)
+
+    def _no_function(self, shown: str, name: str) -> NoReturn:
+        found = meant(name)
+        todo = f"use gx.{found}" if found else "compile the tensor, and call it with what the executable returns"
+        self._refused(f"and {shown} takes arrays; {todo}")
 
     def __hash__(self) -> int:
         return id(self)
@@ -261,6 +291,15 @@ class Tensor:
 
     def astype(self, dtype: Any) -> Tensor:
         return _call("astype", self, dtype)
+
+
+# The operators of Python that NumPy's arrays have, by the ufunc behind each.
+OPERATORS = {
+    "add": "add", "subtract": "subtract", "multiply": "multiply", "divide": "divide", "floor_divide": "floor_divide",
+    "remainder": "remainder", "power": "pow", "matmul": "matmul", "equal": "equal", "not_equal": "not_equal",
+    "less": "less", "less_equal": "less_equal", "greater": "greater", "greater_equal": "greater_equal",
+    "bitwise_and": "logical_and", "bitwise_or": "logical_or", "bitwise_xor": "logical_xor",
+}  # fmt: skip
 
 
 def _call(name: str, *args: Any, **kwargs: Any) -> Tensor:

@@ -6,7 +6,7 @@ import hashlib
 from typing import Any
 
 from graphc.ir.graph import Graph
-from graphc.ir.op import FUNCTIONS
+from graphc.ir.op import LATER
 from graphc.ir.tensor import Node
 
 
@@ -21,7 +21,7 @@ def print_graph(graph: Graph) -> str:
     return "\n".join(lines)
 
 
-FUNCTIONS["print_graph"] = print_graph
+LATER["print_graph"] = print_graph
 
 
 def _call(node: Node) -> str:

@@ -13,7 +13,7 @@ import networkx
 from graphc.atomic import replacing
 from graphc.binding import convert
 from graphc.compile import extract
-from graphc.errors import GraphError, InputError, Origin, caller
+from graphc.errors import GraphError, InputError, Origin, caller, did_you_mean
 from graphc.grad import accumulate
 from graphc.ir.graph import Graph, located
 from graphc.ir.op import Kind
@@ -25,9 +25,10 @@ from graphc.look.drawing import Box, draw
 from graphc.look.expression import formula
 from graphc.look.rule import gradient_rule
 from graphc.look.summary import line, lines
-from graphc.ops.apply import graph_of
+from graphc.ops.apply import graph_of, tensor_list
 from graphc.ops.elementwise import add
 from graphc.ops.reduce import sum as total
+from graphc.ops.signature import found as describe
 from graphc.reference import bind_sizes, evaluate
 
 MOST_BOXES = 60  # beyond, what stands in one scope is one box
@@ -85,9 +86,11 @@ def inspect(
     """
     origin = caller()
     with located("inspect", origin):
-        targets = [outputs] if isinstance(outputs, Tensor) else list(outputs)
-        wanted = [] if wrt is None else [wrt] if isinstance(wrt, Tensor) else list(wrt)
+        targets = [outputs] if isinstance(outputs, Tensor) else tensor_list("outputs", outputs)
+        wanted = [] if wrt is None else [wrt] if isinstance(wrt, Tensor) else tensor_list("wrt", wrt)
         graph = graph_of([*targets, *wanted])
+        if not isinstance(feeds, Mapping):
+            raise InputError(f"feeds must be a dict, input -> array, found {describe(feeds)}")
         fed = {_fed(graph, key): value for key, value in feeds.items()}
         arguments = [graph[name] for name in fed]
         work = extract(graph, arguments, targets, "ignore")
@@ -111,7 +114,9 @@ def _fed(graph: Graph, key: Any) -> str:
             raise GraphError(f"{key.name} belongs to graph {key.graph.name!r}, not to {graph.name!r}", node=key.name)
         return key.name
     if key not in graph:
-        raise InputError(f"there is no input {key!r}; inputs are {', '.join(graph.inputs)}")
+        raise InputError(
+            f"there is no input {key!r}; inputs are {', '.join(graph.inputs)}{did_you_mean(key, graph.inputs)}"
+        )
     return str(key)
 
 

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from graphc.ir.graph import Graph
-from graphc.ir.op import FUNCTIONS
+from graphc.ir.op import LATER
 
 
 def export_onnx(exe: Any, path: str | os.PathLike[str], *, verify: Any = True) -> None:
@@ -31,6 +31,6 @@ def from_onnx(path: str | os.PathLike[str]) -> Graph:
     return load(path)
 
 
-FUNCTIONS["export_onnx"] = export_onnx  # type: ignore[assignment]
+LATER["export_onnx"] = export_onnx  # type: ignore[assignment]
 
 __all__ = ["export_onnx", "from_onnx"]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set, ValuesView
 from functools import wraps
 from typing import Any, ParamSpec
 
 import numpy as np
 
-from graphc.errors import DTypeError, GraphError, caller
+from graphc.errors import DTypeError, GraphcError, GraphError, caller, relocated
 from graphc.ir import dims
+from graphc.ir.call import OPEN, Call
 from graphc.ir.dims import Size
-from graphc.ir.graph import Graph, located
+from graphc.ir.graph import Graph
 from graphc.ir.op import FUNCTIONS, lookup
 from graphc.ir.tensor import Tensor
 from graphc.ir.types import DType, is_float, promote
+from graphc.ops.signature import found, misused
 
 Operand = Any  # Tensor, array, list or number
 P = ParamSpec("P")
@@ -26,29 +28,76 @@ def apply(name: str, *operands: Tensor, **attrs: Any) -> Tensor:
 
 
 def public(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
-    """A function of the DSL: Tensor's operators find it by name, and its errors name it and the user's line."""
+    """A function of the DSL: Tensor's operators find it by name, and its errors name it and the user's line.
 
+    The nodes that it makes share one `Call`; functions that it calls in turn are part of it.
+    """
+    return _public(function, function.__name__)
+
+
+def public_in(space: str) -> Callable[[Callable[P, Tensor]], Callable[P, Tensor]]:
+    """`public` for functions of ``gx.SPACE``."""
+    return lambda function: _public(function, f"{space}.{function.__name__}")
+
+
+def _public(function: Callable[P, Tensor], name: str) -> Callable[P, Tensor]:
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> Tensor:
-        with located(function.__name__, caller()):
+        if OPEN.call is not None:
             return function(*args, **kwargs)
+        made = OPEN.call = Call(name)
+        try:
+            out = function(*args, **kwargs)
+        except Exception as error:
+            raise _explained(error, name, function, args, kwargs) from None
+        finally:
+            OPEN.call = None
+        if made.nodes:
+            made.name = (out[0] if isinstance(out, (list, tuple)) else out).name
+        return out
 
-    FUNCTIONS[function.__name__] = call
+    FUNCTIONS[name] = call
     return call
+
+
+def _explained(error: Exception, name: str, function: Callable[..., Any], args: Any, kwargs: Any) -> Exception:
+    """What a user is to read when a public function has failed."""
+    if isinstance(error, GraphcError):
+        if error.origin is not None:
+            return error
+        inner, _, rest = error.message.partition(": ")  # the function that was called is named, not one it calls
+        return relocated(type(error)(rest) if inner in FUNCTIONS else error, name, caller())
+    text = misused(function, args, kwargs)
+    return error if text is None else DTypeError(f"{name}: {text}", node=name, origin=caller())
 
 
 def graph_of(operands: Sequence[Operand]) -> Graph:
     """The one graph of the tensors among ``operands``; GraphError where there is none or more than one."""
-    found = [o for o in operands if isinstance(o, Tensor)]
-    if not found:
-        raise GraphError("expected a tensor, found " + ", ".join(repr(o)[:40] for o in operands))
-    for other in found[1:]:
-        if other.graph is not found[0].graph:
+    tensors = [o for o in operands if isinstance(o, Tensor)]
+    if not tensors:
+        raise GraphError(f"expected a tensor, found {' and '.join(map(found, operands))}; g.constant(...) makes one")
+    for other in tensors[1:]:
+        if other.graph is not tensors[0].graph:
             raise GraphError(
-                f"operands of two graphs: {found[0].name} of {found[0].graph.name!r}, "
+                f"operands of two graphs: {tensors[0].name} of {tensors[0].graph.name!r}, "
                 f"{other.name} of {other.graph.name!r}"
             )
-    return found[0].graph
+    return tensors[0].graph
+
+
+def tensor_list(what: str, value: Any, kind: type[GraphcError] = GraphError) -> list[Tensor]:
+    """``value`` as a list where it is tensors in a list or tuple; an error that says what to write otherwise."""
+    if isinstance(value, Tensor):
+        raise kind(f"{what} must be a list of tensors, found {found(value)}; write [{value.name}]")
+    if not isinstance(value, (list, tuple, Set, Iterator, ValuesView)):
+        todo = "; use list(....values())" if isinstance(value, Mapping) else ""
+        raise kind(f"{what} must be a list of tensors, found {found(value)}{todo}")
+    tensors = list(value)
+    for t in tensors:
+        if not isinstance(t, Tensor):
+            todo = f"; g[{t!r}] is the tensor of that name" if isinstance(t, str) else ""
+            raise kind(f"{what} must be tensors, found {found(t)}{todo}")
+    return tensors
 
 
 def is_scalar(value: Operand) -> bool:
@@ -63,7 +112,7 @@ def tensor(value: Operand, graph: Graph, dtype: DType | None = None) -> Tensor:
     if isinstance(value, dims.Dim):
         return cast(size_node(graph, value), np.dtype("int64") if dtype is None else dtype)
     if not isinstance(value, (bool, int, float, np.generic, np.ndarray, list, tuple)):
-        raise DTypeError(f"expected a tensor, array or number, found {type(value).__name__}")
+        raise DTypeError(f"expected a tensor, an array or a number, found {found(value)}")
     return graph.constant(value, dtype)
 
 

@@ -181,9 +181,7 @@ def _share(a: Tensor, b: Tensor) -> Tensor:
     return sigmoid(where(equal(a, b), 0, a - b))
 
 
-def _float(name: str, x: Operand) -> Tensor:
-    if not isinstance(x, Tensor):
-        raise DTypeError(f"expected a tensor, found {type(x).__name__}")
+def _float(name: str, x: Tensor) -> Tensor:
     return apply(name, x if is_float(x.dtype) else cast(x, x.graph.float_dtype))
 
 

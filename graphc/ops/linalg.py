@@ -107,6 +107,8 @@ def tensordot(a: Operand, b: Operand, axes: int | tuple[Sequence[int], Sequence[
     """The sum of products over pairs of axes, as NumPy's."""
     left, right = promoted(a, b)
     if isinstance(axes, int):
+        if not 0 <= axes <= min(left.ndim, right.ndim):
+            raise ShapeError(f"cannot sum over {axes} axes of {left.type} and {right.type}")
         over_left, over_right = list(range(left.ndim - axes, left.ndim)), list(range(axes))
     else:
         pairs = [[k] if isinstance(k, int) else list(k) for k in axes]

@@ -12,7 +12,7 @@ from graphc.ir.op import Attrs, Kind, Op, register
 from graphc.ir.tensor import Tensor
 from graphc.ir.types import TensorType, dtype_of, is_float
 from graphc.ops import counter_rng
-from graphc.ops.apply import apply, cast, public
+from graphc.ops.apply import apply, cast, public, public_in
 from graphc.ops.elementwise import greater_equal, less, where
 from graphc.ops.functions import erfinv, floor, log1p
 
@@ -46,6 +46,7 @@ register(
 )
 
 
+@public_in("random")
 def uniform(key: Tensor, shape: Sequence[Any], low: float = 0.0, high: float = 1.0, dtype: Any = None) -> Tensor:
     """Uniform numbers in ``[low, high)``; each call draws its own stream of ``key``."""
     if key.dtype != np.dtype("int64") or key.shape != (2,):
@@ -60,6 +61,7 @@ def uniform(key: Tensor, shape: Sequence[Any], low: float = 0.0, high: float = 1
     return draw if (low, high) == (0.0, 1.0) else draw * (high - low) + low
 
 
+@public_in("random")
 def normal(key: Tensor, shape: Sequence[Any], mean: float = 0.0, std: float = 1.0, dtype: Any = None) -> Tensor:
     """Normal numbers, by the inverse of the distribution function."""
     u = uniform(key, shape, dtype=dtype)
@@ -68,18 +70,21 @@ def normal(key: Tensor, shape: Sequence[Any], mean: float = 0.0, std: float = 1.
     return z if mean == 0 else z + mean
 
 
+@public_in("random")
 def bernoulli(key: Tensor, shape: Sequence[Any], p: float = 0.5) -> Tensor:
     """True with probability ``p``."""
     return less(uniform(key, shape), p)
 
 
+@public_in("random")
 def randint(key: Tensor, shape: Sequence[Any], low: int, high: int) -> Tensor:
     """Integers in ``[low, high)``, int64."""
     if high <= low:
-        raise ShapeError(f"randint: expected low < high, found {low} and {high}")
+        raise ShapeError(f"expected low < high, found {low} and {high}")
     return cast(floor(uniform(key, shape, dtype="float64") * (high - low)), np.dtype("int64")) + low
 
 
+@public_in("random")
 def exponential(key: Tensor, shape: Sequence[Any], scale: float = 1.0, dtype: Any = None) -> Tensor:
     """Exponential numbers with mean ``scale``."""
     return -scale * log1p(-uniform(key, shape, dtype=dtype))

@@ -181,11 +181,13 @@ def full(graph: Graph, value: float, shape: Shape, dtype: Any) -> Tensor:
     return broadcast_to(graph.constant(value, dtype), shape)
 
 
+@public
 def zeros_like(x: Tensor) -> Tensor:
     """Zeros of the shape and dtype of ``x``."""
     return full(x.graph, 0, x.shape, x.dtype)
 
 
+@public
 def ones_like(x: Tensor) -> Tensor:
     """Ones of the shape and dtype of ``x``."""
     return full(x.graph, 1, x.shape, x.dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graphc.ir.tensor import Tensor
 from graphc.ir.types import is_float, normalize_axes
-from graphc.ops.apply import Operand, cast, public
+from graphc.ops.apply import Operand, cast, public, tensor
 from graphc.ops.elementwise import equal, isfinite, stop_gradient, where
 from graphc.ops.functions import exp, log, rsqrt
 from graphc.ops.reduce import Axis, max, mean, sum
@@ -76,7 +76,7 @@ def batch_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """``x`` brought to mean 0 and variance 1 with the given statistics of its last axis (Ioffe and Szegedy 2015)."""
-    return _affine((x - average) * rsqrt(variance + eps), weight, bias)
+    return _affine((x - average) * rsqrt(tensor(variance, x.graph) + eps), weight, bias)
 
 
 def _affine(y: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:

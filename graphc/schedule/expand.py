@@ -136,7 +136,7 @@ def outputs_apart(graph: Graph) -> Graph:
     for tensor in new.outputs:
         node = tensor.node
         if node.id in seen or node.op.kind in (Kind.LEAF, Kind.MOVEMENT) or is_check(node) or is_formula(node):
-            with new.placed(node.origin, node.forward):
+            with new.placed(node.origin, node.forward, node.call):
                 tensor = _copy(tensor)
         seen.add(tensor.id)
         out.append(tensor)

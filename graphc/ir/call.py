@@ -1,0 +1,58 @@
+"""Calls of public functions: what nodes were made together, by which function, on which line."""
+
+from __future__ import annotations
+
+import threading
+
+from graphc.errors import Origin, caller
+
+
+class Call:
+    """One call of a public function by a user; the nodes that it makes share it.
+
+    function  its name
+    name      the name of its result, where that is known
+    role      "forward", or "update" where an optimiser makes the nodes
+    prefix    nodes made inside are named ``prefix/op``, where a user gave the name beforehand
+    nodes     how many it has made
+    """
+
+    __slots__ = ("_origin", "function", "name", "nodes", "prefix", "role")
+
+    def __init__(self, function: str, name: str = "", role: str = "forward", prefix: str = "") -> None:
+        self.function, self.name, self.role, self.prefix = function, name, role, prefix
+        self.nodes = 0
+        self._origin: Origin | None = None
+
+    def __repr__(self) -> str:
+        return f"<{self.role} call of {self.function}: {self.name or 'unnamed'}>"
+
+    @property
+    def origin(self) -> Origin:
+        """The user's line; looked up when the first node is made."""
+        if self._origin is None:
+            self._origin = caller()
+        return self._origin
+
+    def again(self) -> Call:
+        """A call of its own for copies of its nodes."""
+        made = Call(self.function, self.name, self.role)
+        made.nodes = self.nodes
+        return made
+
+
+class _Open(threading.local):
+    """The outermost public call that this thread is in."""
+
+    call: Call | None = None
+
+
+OPEN = _Open()
+
+
+def here() -> Origin:
+    """The user's line that led here."""
+    return caller() if OPEN.call is None else OPEN.call.origin
+
+
+__all__ = ["OPEN", "Call", "here"]
