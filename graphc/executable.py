@@ -20,7 +20,7 @@ from graphc.binding import arrange, check_out, convert
 from graphc.bound import Bound, bind
 from graphc.callback import low_level
 from graphc.codegen import entry as words
-from graphc.codegen.jit import recall, remember
+from graphc.codegen.jit import jit_disabled, recall, remember, warn_once
 from graphc.codegen.kernel import Kernel, Limit, work_bytes
 from graphc.codegen.record import from_record, program_key, to_record
 from graphc.crew import WORTH, can_share, conductor, crew, gather, processors
@@ -82,7 +82,9 @@ class Executable(Uncopied):
         )
         self._bounds: list[Bound] = []  # the kernel that calls run stands last; the others may still be in use
         self._coming: Background | None = None  # the kernel, where calls do not wait for it
-        if backend == "numba":
+        if backend == "numba" and jit_disabled():
+            warn_once('NUMBA_DISABLE_JIT is set: NumPy interprets what is compiled, as with backend="numpy"')
+        elif backend == "numba":
             known = _recalled(program) if cache else None
             if known is None and lazy:
                 self._coming = Background(partial(self._build_behind, caller()))
@@ -398,7 +400,8 @@ class Executable(Uncopied):
     def bound(self) -> Bound:
         """The kernel that calls run now, with its machine code and its state; CompileError where there is none."""
         if not self.wait():
-            raise CompileError('backend="numpy" has no machine code; compile with backend="numba"')
+            why = "NUMBA_DISABLE_JIT is set" if self.backend == "numba" else 'compile with backend="numba"'
+            raise CompileError(f"there is no machine code: NumPy interprets the program; {why}")
         return self._bounds[-1]
 
     # ---- export

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 
@@ -317,3 +318,62 @@ def test_a_warm_start_runs_no_pass_and_names_its_own_nodes(tmp_path: Path, monke
     for name in ("w", "last"):
         np.testing.assert_array_equal(first.graph.state["one_" + name], second.graph.state["two_" + name])
     assert second.source.replace("two_", "one_") == first.source
+
+
+# ---- settings of Numba
+
+CHANGE_CODE = (
+    "OPT LOOP_VECTORIZE SLP_VECTORIZE BOUNDSCHECK DEBUGINFO_DEFAULT DISABLE_INTEL_SVML LLVM_REFPRUNE_FLAGS DEBUG_JIT"
+)
+CHANGE_NONE = (
+    "NUMBA_NUM_THREADS NUMBA_DEFAULT_NUM_THREADS THREADING_LAYER CACHE_DIR COLOR_SCHEME DUMP_LLVM CUDA_LOG_LEVEL"
+)
+
+
+def test_settings_that_change_code_are_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = jit._key("source")
+    for name in [*CHANGE_CODE.split(), *CHANGE_NONE.split()]:
+        assert hasattr(numba.config, name), name
+        with monkeypatch.context() as patch:
+            patch.setattr(numba.config, name, "other")
+            assert (jit._key("source") != before) == (name in CHANGE_CODE.split()), name
+    monkeypatch.setattr(numba.config, "OF_A_LATER_NUMBA", 1, raising=False)
+    assert jit._key("source") != before
+
+
+def test_a_process_without_optimisation_leaves_nothing_to_others(tmp_path: Path) -> None:
+    def found(**env: str) -> list[str]:
+        command = [sys.executable, "-c", GRAPH]
+        env = {**os.environ, "GRAPHC_CACHE_DIR": str(tmp_path / "cache"), **env}
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=300).stdout.split()
+
+    assert found(NUMBA_OPT="0")[0] == "compiled"
+    first = found()
+    assert first[0] == "compiled" and found(NUMBA_NUM_THREADS="1") == ["hit", *first[1:]]
+    assert found(NUMBA_OPT="0")[0] == "hit"
+
+
+DISABLED = """
+import warnings, numpy as np, graphc as gx
+g = gx.Graph(); x = g.input("x", ("n",), "float32"); w = g.parameter("w", np.float32(3))
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    exes = [gx.compile([x], gx.sum(x * w * k), updates={w: w + 1}) for k in (1.0, 2.0)]
+print(len(caught), caught[0].lineno, str(caught[0].message).split()[0], exes[0]._kernel, exes[1](np.ones(2, np.float32)))
+print(exes[0].run_batches([np.ones(4, np.float32)], 2).tolist(), exes[0].wait(), list(exes[0].stages)[0])
+try:
+    exes[0].address
+except gx.CompileError as error:
+    print(error)
+"""
+
+
+def test_without_a_compiler_programs_are_interpreted_and_said_so_once(tmp_path: Path) -> None:
+    env = {**os.environ, "NUMBA_DISABLE_JIT": "1", "GRAPHC_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", DISABLED], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "1 6 NUMBA_DISABLE_JIT None 12.0",
+        "[8.0, 10.0] False graph",
+        "there is no machine code: NumPy interprets the program; NUMBA_DISABLE_JIT is set",
+    ]
+    assert not list(tmp_path.iterdir())

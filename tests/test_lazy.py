@@ -36,7 +36,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 def counting() -> tuple[gx.Graph, gx.Tensor, gx.Tensor, gx.Tensor]:
     """A sum, and a count of the calls that computed it."""
     g = gx.Graph("counting", float_dtype="float64")
-    x = g.input("x", ("n",))
+    x = g.input("x", ("n",), "float64")
     count = g.variable("count", 0)
     return g, x, gx.sum(gx.tanh(x) * gx.exp(x)), count
 

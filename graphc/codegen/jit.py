@@ -181,7 +181,7 @@ def _part(source: str, on_disk: bool, fastmath: bool) -> Compiled:
 
 def _key(*parts: str) -> str:
     digest = hashlib.sha256()
-    for part in ("graphc 2", *parts, *_machine()):
+    for part in ("graphc 3", *parts, *_machine(), *_numba_settings()):
         digest.update(part.encode() + b"\0")
     return digest.hexdigest()[:32]
 
@@ -192,6 +192,25 @@ def _machine() -> tuple[str, ...]:
     processor = cpu_target.target_context.codegen().magic_tuple()
     versions = (__version__, numba.__version__, llvmlite.__version__, sys.implementation.cache_tag or "")
     return (*versions, repr(processor))
+
+
+# Settings of Numba that change no code: where and how much it writes, how many threads it starts, CUDA.
+CODE_APART = re.compile(
+    "CUDA_.*|.*_CUDA|ENABLE_CUDASIM|FORCE_CUDA_CC|DUMP_.*|DEBUG_PRINT_.*|HIGHLIGHT_DUMPS|CACHE_.*|DEBUG_CACHE|COLOR_SCHEME|"
+    "NUMBA_NUM_THREADS|NUMBA_DEFAULT_NUM_THREADS|THREADING_LAYER.*|DISABLE_PERFORMANCE_WARNINGS|FUNCTION_CACHE_SIZE|"
+    "CHROME_TRACE|HTML|ANNOTATE|GDB_BINARY|RUNNING_UNDER_PROFILER"
+)
+
+
+def _numba_settings() -> list[str]:
+    """All other settings of Numba, as they are now: what a later version adds is taken to change code."""
+    held = vars(numba.config)
+    return [f"{name}={held[name]!r}" for name in sorted(held) if name.isupper() and not CODE_APART.fullmatch(name)]
+
+
+def jit_disabled() -> bool:
+    """Whether Numba is told to compile nothing (NUMBA_DISABLE_JIT)."""
+    return bool(numba.config.DISABLE_JIT)
 
 
 @cache
@@ -244,7 +263,7 @@ def _load_or_keep(function: Function) -> tuple[Any, bool]:
             if not result.library.has_dynamic_globals:  # addresses of this process
                 write_whole(file, dumps(result._reduce()))
     except OSError as error:
-        _warn_once(f"kernels cannot be kept in {settings().cache_dir}: {error.strerror or error}")
+        warn_once(f"kernels cannot be kept in {settings().cache_dir}: {error.strerror or error}")
     return made, False
 
 
@@ -253,7 +272,7 @@ def _warn(message: str) -> None:
     warnings.warn_explicit(message, UserWarning, origin.file, origin.line)
 
 
-_warn_once = cache(_warn)
+warn_once = cache(_warn)  # in a process
 
 
 @contextlib.contextmanager
