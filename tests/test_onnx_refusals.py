@@ -156,10 +156,19 @@ def held(name: str) -> Any:
     return onnx.numpy_helper.from_array(np.ones(2, np.float32), name)
 
 
-def outside() -> Any:
+def outside(**entries: Any) -> Any:
+    """Two float32 in a file of their own, as ``entries`` tell."""
     tensor = held("w")
+    tensor.ClearField("raw_data")
     tensor.data_location = onnx.TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value="/etc/passwd")
+    for key, value in entries.items():
+        tensor.external_data.add(key=key, value=str(value))
+    return tensor
+
+
+def typed(data_type: int) -> Any:
+    tensor = held("w")
+    tensor.data_type = data_type
     return tensor
 
 
@@ -176,17 +185,21 @@ REFUSED: list[tuple[Callable[[], bytes], type[gx.GraphcError], str]] = [
     (lambda: model(node("Transpose", perm=[0, 0])), gx.GraphFileError, "expected each axis"),
     (lambda: model(node("Transpose", perm="text")), gx.GraphFileError, "perm"),
     (lambda: model(node("Reshape", "x", "x")), gx.UnsupportedOpError, "operand 1 must be known"),
-    (lambda: model(node("Cast", to=16)), gx.GraphFileError, r"'here' \(Cast\): to: the dtype BFLOAT16 is not supported"),
-    (lambda: model(node("Constant", value=outside())), gx.GraphFileError, r"'here' \(Constant\): value: its data lie"),
-    (lambda: model(node("Sum", *["x"] * 60000)), gx.GraphFileError, r"'here' \(Sum\): with its operands and results"),
+    (lambda: model(node("Cast", to=16)), gx.UnsupportedOpError, r"'here' \(Cast\): to: the dtype BFLOAT16 is not supported"),
+    (lambda: model(node("Cast", to=99)), gx.GraphFileError, r"'here' \(Cast\): to: there is no dtype 99"),
+    (lambda: model(node("Relu"), initializers=[typed(10)]), gx.UnsupportedOpError, "'w': the dtype FLOAT16 is not supported"),
+    (lambda: model(node("Constant", value=outside(location="/x"))), gx.GraphFileError, r"'here' \(Constant\): value: its data"),
+    (lambda: model(node("Sum", *["x"] * 60000)), gx.UnsupportedOpError, r"'here' \(Sum\): with its operands and results"),
     (lambda: model(node("Relu"), initializers=[held("w"), held("w")]), gx.GraphFileError, "initializer 'w': given 2 times"),
     (lambda: model(node("Relu"), inputs="xzz"), gx.GraphFileError, "input 'z': given 2 times"),
-    (lambda: model(node("Relu"), opset=7), gx.UnsupportedOpError, "read are opsets 9 to 26, the model has 7"),
-    (lambda: model(node("Relu"), initializers=[outside()]), gx.GraphFileError, "'w': its data lie in another file"),
+    (lambda: model(node("Add", "x", "x"), opset=6), gx.UnsupportedOpError, "operator of opset 6 is not read; read are opsets 7"),
+    (lambda: model(node("Add", "x", "x"), opset=99), gx.UnsupportedOpError, "operator of opset 99 is not read"),
+    (lambda: model(node("Relu", domain="ai.onnx.ml")), gx.UnsupportedOpError, r"\(ai.onnx.ml.Relu\): this operator is not"),
+    (lambda: model(node("Neg"), opset=0), gx.GraphFileError, "the model does not say which opset"),
     (lambda: model(node("Relu"), dims=("n", -2)), gx.GraphFileError, "input 'x': x: a size must be an int of at least 0"),
     (lambda: model(node("Relu", "x"), node("Relu", "x")), gx.GraphFileError, "'y' is the name of an earlier value"),
     (lambda: model(helper.make_node("Relu", ["x"], ["z"])), gx.GraphFileError, "output 'y': no node computes it"),
-    (lambda: model(node("Dropout"), opset=27), gx.UnsupportedOpError, "the model has 27"),
+    (lambda: model(node("Einsum", equation="i->")), gx.GraphFileError, "the term 'i' does not fit"),
 ]  # fmt: skip
 
 

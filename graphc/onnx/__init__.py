@@ -23,8 +23,9 @@ def from_onnx(path: str | os.PathLike[str]) -> Graph:
     (PyTorch's and scikit-learn's exporters) floats in the file are parameters, except single numbers; running
     statistics are variables; sizes without a name are fresh symbols.
 
-    Nothing but the file is read. Raises GraphFileError, naming the place in it, for one that is damaged or hostile;
-    UnsupportedOpError, naming the node and its operator, for what graphc does not have. Needs ``graphc[onnx]``.
+    Nothing is read but the file and, where it keeps weights outside, files of plain names beside it. Raises
+    GraphFileError, naming the place in it, for one that is damaged or hostile; UnsupportedOpError, naming the node and
+    its operator, for what graphc does not have. Needs ``graphc[onnx]``.
     """
     from graphc.onnx.load import load
 

@@ -7,18 +7,20 @@ import os
 from graphc.errors import GraphFileError, UnsupportedOpError
 from graphc.ir.graph import Graph
 from graphc.onnx import provenance, wire
+from graphc.onnx.beside import Beside
 from graphc.onnx.reading.model import read
 
 
 def load(path: str | os.PathLike[str]) -> Graph:
     """See `from_onnx`."""
+    folder, name = os.path.split(os.fsdecode(path))
+    beside = Beside(folder)
     try:
         proto = wire.parse(wire.read(path))
-        arrays = {t.name: wire.array(t, f"initializer {t.name[:60]!r}") for t in proto.graph.initializer}
+        arrays = {t.name: wire.array(t, f"initializer {t.name[:60]!r}", beside) for t in proto.graph.initializer}
         graph = provenance.recall(proto, arrays)
-        return read(proto, arrays) if graph is None else graph
+        return read(proto, arrays, beside) if graph is None else graph
     except (GraphFileError, UnsupportedOpError) as error:
-        name = os.path.basename(os.fsdecode(path))
         raise type(error)(f"{name}: {error.message}", node=error.node) from None
 
 

@@ -1,4 +1,4 @@
-"""Models from strangers: bytes of a file, the message in them, and arrays, none of them from anywhere else."""
+"""Models from strangers: bytes of a file, the message in them, and arrays, in the file or beside it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import numpy as np
 
-from graphc.errors import GraphFileError
+from graphc.errors import GraphFileError, UnsupportedOpError
 from graphc.file import schema
 from graphc.file.strict import show
 from graphc.ir.state import Array
 from graphc.ir.types import DTYPES
+from graphc.onnx.beside import Beside
 from graphc.onnx.extra import need
 
 LARGEST = (1 << 31) - 1  # bytes; protobuf reads no more
@@ -23,17 +25,17 @@ LARGEST = (1 << 31) - 1  # bytes; protobuf reads no more
 
 def read(path: str | os.PathLike[str]) -> bytes:
     """The bytes of a regular file; GraphFileError for anything else or one that is too large."""
-    found = os.stat(path)
-    if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait
+    if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait
         raise GraphFileError("not a file")
-    if found.st_size > LARGEST:
-        raise GraphFileError(f"{found.st_size} bytes, a model has at most {LARGEST}")
     with open(path, "rb") as file:
-        return file.read(LARGEST + 1)
+        size = os.fstat(file.fileno()).st_size
+        if size > LARGEST:
+            raise GraphFileError(f"{size} bytes, a model has at most {LARGEST}")
+        return file.read(size)  # asking for more would take the memory for it
 
 
 def parse(data: bytes) -> Any:
-    """The model message; GraphFileError where the bytes are none."""
+    """The model message; GraphFileError where the bytes are none, UnsupportedOpError for one that is too large."""
     onnx = need("onnx", "from_onnx")
     from google.protobuf.message import DecodeError
 
@@ -43,11 +45,11 @@ def parse(data: bytes) -> Any:
         raise GraphFileError(f"not an ONNX model: {str(error)[:200]}") from None
     if not model.HasField("graph") or not model.opset_import:
         raise GraphFileError("not an ONNX model: it has no graph or no opset")
-    if model.functions or model.graph.sparse_initializer:
-        raise GraphFileError("functions and sparse initializers are not read")
+    if model.graph.sparse_initializer:
+        raise UnsupportedOpError("sparse initializers are not read")
     many = len(model.graph.node) + len(model.graph.initializer) + len(model.graph.input) + len(model.graph.output)
     if many > schema.MOST_NODES:
-        raise GraphFileError(f"nodes: {many}, more than {schema.MOST_NODES}")
+        raise UnsupportedOpError(f"{many} nodes; a model of more than {schema.MOST_NODES} is not read")
     _check_texts(model)
     for what, named in (("initializer", model.graph.initializer), ("input", model.graph.input)):
         for name, count in Counter(part.name for part in named).items():
@@ -67,15 +69,20 @@ def _check_texts(message: Any) -> None:
                 _check_texts(part)
 
 
-def array(tensor: Any, place: str) -> Array:
-    """The value of a tensor message. GraphFileError, naming ``place``, where it is not all there, or elsewhere."""
+def array(tensor: Any, place: str, beside: Beside | None = None) -> Array:
+    """The value of a tensor message, from the model or from a file ``beside`` it.
+
+    Errors name ``place``: GraphFileError where the value is not all there, UnsupportedOpError for a dtype.
+    """
     onnx = need("onnx", "from_onnx")
-    if tensor.data_location != onnx.TensorProto.DEFAULT or tensor.external_data:
-        raise GraphFileError(f"{place}: its data lie in another file, which is not read")
     name = dtype_name(tensor.data_type, place)
     shape = tuple(tensor.dims)
-    if len(shape) > schema.MOST_AXES or any(n < 0 for n in shape) or math.prod(shape) > schema.LARGEST_SHAPE:
+    if len(shape) > schema.MOST_AXES:
+        raise UnsupportedOpError(f"{place}: more than {schema.MOST_AXES} axes are not read")
+    if any(n < 0 for n in shape) or math.prod(shape) > schema.LARGEST_SHAPE:
         raise GraphFileError(f"{place}: the shape {show(str(list(shape)))} is negative or too large")
+    if tensor.data_location != onnx.TensorProto.DEFAULT or tensor.external_data:
+        return _outside(tensor, name, shape, place, beside)
     try:
         held: Array = np.asarray(onnx.numpy_helper.to_array(tensor))
     except (TypeError, ValueError, OverflowError) as error:
@@ -87,17 +94,37 @@ def array(tensor: Any, place: str) -> Array:
     return held.astype(held.dtype.newbyteorder("="), order="C")
 
 
+def _outside(tensor: Any, name: str, shape: tuple[int, ...], place: str, beside: Beside | None) -> Array:
+    if beside is None or tensor.data_location != need("onnx", "from_onnx").TensorProto.EXTERNAL:
+        raise GraphFileError(f"{place}: its data lie in another file, which is not read")
+    entries = {e.key: e.value for e in tensor.external_data}
+    if len(entries) < len(tensor.external_data):
+        raise GraphFileError(f"{place}: it is said twice where its data lie")
+    dtype = DTYPES[name]
+    data = beside.read(entries, math.prod(shape) * dtype.itemsize, place)
+    if dtype.kind == "b":
+        held: Array = np.frombuffer(data, np.uint8) != 0
+    else:
+        held = np.frombuffer(data, dtype.newbyteorder("<")).astype(dtype, copy=False)
+    return held.reshape(shape)
+
+
 def dtype_name(data_type: int, place: str) -> str:
-    """graphc's name of an ONNX element type; GraphFileError for one that it does not have."""
-    onnx = need("onnx", "from_onnx")
-    try:
-        name = onnx.helper.tensor_dtype_to_np_dtype(data_type).name
-    except (KeyError, TypeError, ValueError):
-        name = ""
+    """graphc's name of an ONNX element type; UnsupportedOpError for one that it does not have."""
+    known = _dtypes().get(data_type)
+    if known is None:
+        raise GraphFileError(f"{place}: there is no dtype {data_type}")
+    name = {"FLOAT": "float32", "DOUBLE": "float64"}.get(known, known.lower())
     if name not in DTYPES:
-        known = {v: k for k, v in onnx.TensorProto.DataType.items()}
-        raise GraphFileError(f"{place}: the dtype {known.get(data_type, data_type)} is not supported")
-    return str(name)
+        raise UnsupportedOpError(f"{place}: the dtype {known} is not supported")
+    return name
+
+
+@cache
+def _dtypes() -> dict[int, str]:
+    """ONNX's names of its element types."""
+    kinds: dict[str, int] = need("onnx", "from_onnx").TensorProto.DataType
+    return {number: name for name, number in kinds.items() if name != "UNDEFINED"}
 
 
 __all__ = ["array", "dtype_name", "parse", "read"]

@@ -207,7 +207,7 @@ def stack(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
 
 
 @public
-def tile(x: Tensor, repetitions: Sequence[int]) -> Tensor:
+def tile(x: Tensor, repetitions: Sequence[Size]) -> Tensor:
     """``x`` laid side by side, ``repetitions`` times along each axis."""
     many = tuple(repetitions)
     if len(many) < x.ndim:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import reduce
 
@@ -31,10 +32,10 @@ def many(function: Callable[[Tensor, Tensor], Tensor]) -> Reader:
 def divide(at: Reading) -> Tensor:
     """Integers are cut towards zero."""
     a, b = at.tensor(0), at.tensor(1)
-    return e.divide(a, b) if is_float(a.dtype) else _cut(a, b)
+    return e.divide(a, b) if is_float(a.dtype) else cut(a, b)
 
 
-def _cut(a: Tensor, b: Tensor) -> Tensor:
+def cut(a: Tensor, b: Tensor) -> Tensor:
     q, apart = e.floor_divide(a, b), e.logical_xor(e.less(a, 0), e.less(b, 0))
     return e.where(e.logical_and(apart, e.not_equal(e.remainder(a, b), 0)), q + 1, q)
 
@@ -43,7 +44,12 @@ def modulo(at: Reading) -> Tensor:
     a, b = at.tensor(0), at.tensor(1)
     if not at.attribute("fmod", 0):
         return e.remainder(a, b)
-    return e.sign(a) * e.remainder(e.abs(a), e.abs(b)) if is_float(a.dtype) else a - b * _cut(a, b)
+    return e.sign(a) * e.remainder(e.abs(a), e.abs(b)) if is_float(a.dtype) else a - b * cut(a, b)
+
+
+def relu(at: Reading) -> Tensor:
+    x = at.tensor()
+    return f.relu(x) if is_float(x.dtype) else e.maximum(x, 0)
 
 
 def power(at: Reading) -> Tensor:
@@ -87,9 +93,10 @@ def prelu(at: Reading) -> Tensor:
 
 
 def is_inf(at: Reading) -> Tensor:
-    at.only("detect_positive", 1)
-    at.only("detect_negative", 1)
-    return e.isinf(at.tensor())
+    x, wanted = at.tensor(), [at.attribute("detect_negative", 1), at.attribute("detect_positive", 1)]
+    if all(wanted):
+        return e.isinf(x)
+    return e.equal(x, math.inf if wanted[1] else -math.inf) if any(wanted) else e.less(x, x)
 
 
 ELEMENTWISE: dict[str, Reader] = {
@@ -100,7 +107,7 @@ ELEMENTWISE: dict[str, Reader] = {
     "Asin": unary(f.asin), "Acos": unary(f.acos), "Atan": unary(f.atan),
     "Sinh": unary(f.sinh), "Cosh": unary(f.cosh), "Tanh": unary(f.tanh),
     "Asinh": unary(f.asinh), "Acosh": unary(f.acosh), "Atanh": unary(f.atanh),
-    "Sigmoid": unary(f.sigmoid), "Softplus": unary(f.softplus), "Relu": unary(f.relu),
+    "Sigmoid": unary(f.sigmoid), "Softplus": unary(f.softplus), "Relu": relu,
     "Softsign": unary(act.softsign), "Mish": unary(act.mish), "HardSwish": unary(act.hard_swish),
     "LeakyRelu": lambda at: act.leaky_relu(at.tensor(), at.attribute("alpha", 0.01)),
     "Elu": lambda at: act.elu(at.tensor(), at.attribute("alpha", 1.0)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -16,6 +16,7 @@ from graphc.ir.state import Array
 from graphc.ir.tensor import Tensor
 from graphc.ir.types import INT64, DType, is_float
 from graphc.onnx import wire
+from graphc.onnx.beside import Beside
 from graphc.onnx.extra import need
 from graphc.ops.apply import cast, size_node
 from graphc.ops.assembly import concat
@@ -42,9 +43,11 @@ class Held:
         self.graph, self.name, self.array, self.role = graph, name, array, role
         self._tensor = tensor
         self.sizes = sizes  # integers that are known, a tuple or one: numbers, or polynomials in the symbols
-        self.dtype = dtype  # of known integers
+        self.dtype = dtype if tensor is None else tensor.dtype
+        if array is not None:
+            self.dtype = array.dtype
         if array is not None and array.ndim <= 1 and array.dtype.kind in "biu" and array.size <= LONGEST:
-            self.sizes, self.dtype = tuple(map(int, array)) if array.ndim else int(array), array.dtype
+            self.sizes = tuple(map(int, array)) if array.ndim else int(array)
 
     @property
     def known(self) -> Array | None:
@@ -93,14 +96,30 @@ def free(graph: Graph, name: str) -> str:
 class Reading:
     """One node of a model: its operands by slot, its attributes by name. Every refusal names node and operator."""
 
-    def __init__(self, graph: Graph, node: Any, operands: Sequence[Held | None], opset: int) -> None:
-        self.graph, self.node, self.operands, self.opset = graph, node, operands, opset
+    beside: Beside | None = None  # the files of data
+    rank: int | None = None  # of the first result, where the model declares it
+
+    def __init__(self, graph: Graph, node: Any, operands: Sequence[Held | None], opsets: Mapping[str, int]) -> None:
+        self.graph, self.node, self.operands, self.opsets = graph, node, operands, opsets
+        self.domain = "" if node.domain == "ai.onnx" else node.domain
+        self.opset = opsets.get(self.domain, 0)  # 0 where the model does not tell
         self.name = node.name or (node.output[0] if node.output else "")
         self.attributes = {a.name: a for a in node.attribute}
 
+    def elsewhere(self, graph: Graph, operands: Sequence[Held | None]) -> Reading:
+        """This node on operands of another graph."""
+        at = Reading(graph, self.node, operands, self.opsets)
+        at.beside, at.rank = self.beside, self.rank
+        return at
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What a function that this node calls is called."""
+        return self.domain, self.node.op_type, getattr(self.node, "overload", "")
+
     @property
     def place(self) -> str:
-        domain = f"{self.node.domain}." if self.node.domain else ""
+        domain = f"{self.domain}." if self.domain else ""
         return f"node {show(self.name)} ({show(domain + self.node.op_type)[1:-1]})"
 
     def fail(self, text: str) -> NoReturn:
@@ -152,9 +171,10 @@ class Reading:
         return found  # type: ignore[return-value]
 
     def number(self, slot: int) -> float | None:
-        """The value of an operand that the file holds and that is one number."""
-        array = self.held(slot).array
-        return float(array.reshape(())) if array is not None and array.size == 1 else None
+        """The value of an operand that is known and is one number."""
+        held = self.held(slot)
+        array = held.known if held.array is None else held.array
+        return array.reshape(()).item() if array is not None and array.size == 1 else None
 
     # ---- attributes
 
@@ -182,7 +202,7 @@ class Reading:
         """An attribute that is a tensor."""
         if name not in self.attributes:
             self.fail(f"the attribute {name} is missing")
-        return wire.array(self.attributes[name].t, name)
+        return wire.array(self.attributes[name].t, name, self.beside)
 
     def constant(self) -> Array:
         """The value of a Constant node, which has one attribute of several."""
@@ -199,6 +219,15 @@ class Reading:
         if name in self.attributes:
             return tuple(self.attribute(name, ()))
         return self.integers(slot) if self.has(slot) else None
+
+    def bounds(self) -> tuple[Sizes, Sizes, tuple[int, ...] | None, tuple[int, ...]]:
+        """Starts, ends, axes and steps of a Slice: attributes in old opsets, operands in new ones."""
+        if "starts" in self.attributes:
+            old: Sizes = self.attribute("starts", ())
+            return old, self.attribute("ends", ()), self.attribute("axes"), (1,) * len(old)
+        starts, ends = self.vector(1), self.vector(2)
+        axes, steps = (self.integers(slot) if self.has(slot) else None for slot in (3, 4))
+        return starts, ends, axes, (1,) * len(starts) if steps is None else steps
 
     def axis(self, default: int, ndim: int) -> int:
         """The attribute ``axis``, counted from the front."""

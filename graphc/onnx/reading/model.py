@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 
-from graphc.errors import GraphcError, GraphFileError, ShapeError, UnsupportedOpError
+from graphc.errors import GraphcError, GraphFileError, ShapeError, UnsupportedOpError, caller
 from graphc.file import schema
 from graphc.file.strict import show
 from graphc.ir.dims import Size
@@ -18,108 +19,184 @@ from graphc.ir.state import Array
 from graphc.ir.tensor import Tensor
 from graphc.ir.types import BOOL, DTYPES, INT64
 from graphc.onnx import wire
+from graphc.onnx.beside import Beside
+from graphc.onnx.extra import need
+from graphc.onnx.reading.definitions import Key, define, key, versions
 from graphc.onnx.reading.elementwise import ELEMENTWISE, Reader
 from graphc.onnx.reading.held import LONGEST, Held, Reading, free, terms
+from graphc.onnx.reading.indexing import INDEXING
 from graphc.onnx.reading.layout import LAYOUT
 from graphc.onnx.reading.network import LEARNED, NETWORK
 from graphc.onnx.reading.sizes import SIZES, Known
 from graphc.ops.elementwise import identity
 from graphc.reference import evaluate
 
-OPSETS = range(9, 27)
+OLDEST, NEWEST = 7, 28  # opsets: the readers know all versions of their operators between these
 READERS: Mapping[str, Mapping[str, Reader]] = {
-    "": {**ELEMENTWISE, **LAYOUT, **NETWORK},
+    "": {**ELEMENTWISE, **LAYOUT, **INDEXING, **NETWORK},
     "ai.onnx.ml": LEARNED,
 }
 HINTS = {"ZipMap": 'export with options={"zipmap": False}'}
 MOST_IN_SIZE = 256  # terms
 MOST_FOLDED = 4096  # elements
 LARGEST_SIZE = 1 << 63
+DEEPEST = 16  # definitions inside one another
+MOST_READ = 4 * schema.MOST_NODES  # nodes, those of definitions counted where they are used
 
 
-def read(proto: Any, arrays: Mapping[str, Array]) -> Graph:
-    """The graph of a model. GraphFileError or UnsupportedOpError, naming the node and its operator, for any other."""
-    opset = _opset(proto)
+def read(proto: Any, arrays: Mapping[str, Array], beside: Beside | None = None) -> Graph:
+    """The graph of a model with these initializers; ``beside`` are the files of data that nodes may name.
+
+    GraphFileError, naming the node and its operator, for a model that is not legal, UnsupportedOpError for one that
+    may be and is not read.
+    """
     kinds = {v.type.tensor_type.elem_type for v in proto.graph.input}
     graph = Graph(proto.graph.name or "graph", "float64" if kinds and 1 not in kinds and 11 in kinds else "float32")
-    values: dict[str, Held] = {}
+    model = _Model(graph, {key(f): f for f in proto.functions}, beside)
+    values: Values = {}
     for name, array in arrays.items():
         role = "parameter" if array.ndim else "constant"
         values[name] = Held(graph, name, array=array, role=role)
-    for info in proto.graph.input:
-        if info.name not in values:  # an initializer of that name is its default
-            values[info.name] = Held(graph, info.name, tensor=_input(graph, info))
-    for node in proto.graph.node:
-        _node(graph, node, values, opset)
-    graph.outputs = [_output(values, info.name) for info in proto.graph.output]
+    with graph.placed(caller(), None):
+        symbols: dict[str, Size] = {}
+        for info in proto.graph.input:
+            if info.name not in values:  # an initializer of that name is its default
+                values[info.name] = Held(graph, info.name, tensor=_input(graph, info, symbols))
+        model.ranks = {v.name: _rank(v) for v in (*proto.graph.value_info, *proto.graph.output)}
+        model.walk(proto.graph.node, values, versions(proto.opset_import))
+        graph.outputs = [_output(values, info.name) for info in proto.graph.output]
     return graph
 
 
-def _opset(proto: Any) -> int:
-    found = [o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")]
-    if not found or max(found) not in OPSETS:
-        text = f"read are opsets {OPSETS[0]} to {OPSETS[-1]}, the model has {max(found, default='none')}"
-        raise UnsupportedOpError(text)
-    return int(max(found))
+# ---- inputs and outputs
 
 
-def _input(graph: Graph, info: Any) -> Tensor:
+def _input(graph: Graph, info: Any, symbols: dict[str, Size]) -> Tensor:
     place = f"input {show(info.name)}"
     if info.type.WhichOneof("value") != "tensor_type" or not info.type.tensor_type.HasField("shape"):
-        raise GraphFileError(f"{place}: read are only tensors of known rank", node=info.name)
+        raise UnsupportedOpError(f"{place}: read are only tensors of known rank", node=info.name)
     kind = info.type.tensor_type
     dtype = wire.dtype_name(kind.elem_type, place)
     if len(kind.shape.dim) > schema.MOST_AXES:
-        raise GraphFileError(f"{place}: more than {schema.MOST_AXES} axes", node=info.name)
+        raise UnsupportedOpError(f"{place}: more than {schema.MOST_AXES} axes are not read", node=info.name)
     try:
-        return graph.input(info.name, [_entry(d) for d in kind.shape.dim], dtype)
+        return graph.input(info.name, [_entry(graph, d, symbols) for d in kind.shape.dim], dtype)
     except GraphcError as error:
         raise GraphFileError(f"{place}: {error.message[:300]}", node=info.name) from None
 
 
-def _entry(dim: Any) -> Size | None:
-    """A size: a number, a name, the printed form of a formula, or a fresh symbol."""
-    if dim.WhichOneof("value") == "dim_value":
+def _entry(graph: Graph, dim: Any, symbols: dict[str, Size]) -> Size:
+    """A size: a number, a name, the printed form of a formula, or a symbol for what is not known or any other text."""
+    if dim.WhichOneof("value") == "dim_value" and dim.dim_value != -1:
         return int(dim.dim_value)
-    try:
-        return parse(dim.dim_param, most_terms=1) if dim.dim_param else None
-    except ShapeError:
-        return None
+    if not dim.dim_param:
+        return graph.shape([None])[0]
+    if dim.dim_param not in symbols:
+        try:
+            symbols[dim.dim_param] = parse(dim.dim_param, most_terms=1)
+        except ShapeError:
+            symbols[dim.dim_param] = graph.shape([None])[0]
+    return symbols[dim.dim_param]
 
 
-def _node(graph: Graph, node: Any, values: dict[str, Held], opset: int) -> None:
-    missing = next((name for name in node.input if name and name not in values), None)
-    operands = [values[name] if name and missing is None else None for name in node.input]
-    at = Reading(graph, node, operands, opset)
-    if missing is not None:
-        at.fail(f"nothing before it is called {show(missing)}")
-    for name in node.output:
-        if name and name in values:
-            at.fail(f"{show(name)} is the name of an earlier value")
-    since = len(graph)
-    if since + max(len(node.input), len(node.output)) > schema.MOST_NODES:
-        at.fail(f"with its operands and results the graph has more than {schema.MOST_NODES} nodes")
-    try:
-        made = _constant(at) or _followed(at) or _folded(at) or _applied(at)
-    except (GraphFileError, UnsupportedOpError) as error:
-        if error.node == at.name:
-            raise
-        raise type(error)(f"{at.place}: {error.message[:300]}", node=at.name) from None
-    except GraphcError as error:
-        at.fail(error.message[:300])
-    except (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
-        at.fail(f"its operands and attributes are not such as {node.op_type} takes")
-    _limit(at, since)
-    for k, name in enumerate(node.output):
-        if name:
-            if k >= len(made):
-                at.refuse(f"its output {k} is not read")
-            values[name] = made[k]
-            _rename(graph, made[k], name, since)
+def _rank(info: Any) -> int | None:
+    kind = info.type.tensor_type
+    return len(kind.shape.dim) if kind.HasField("shape") else None
+
+
+def _output(values: Values, name: str) -> Tensor:
+    held = values.get(name)
+    if held is None:
+        raise GraphFileError(f"output {show(name)}: no node computes it", node=name)
+    tensor = held.tensor()
+    if tensor.op.kind is Kind.LEAF or tensor.name != name:
+        return identity(tensor).named(free(tensor.graph, name))
+    return tensor
+
+
+# ---- nodes
+
+Values = dict[str, Held | None]  # None stands for an operand of a function that its call leaves out
+
+
+class _Model:
+    """A model that is read, with what its nodes may refer to."""
+
+    def __init__(self, graph: Graph, functions: Mapping[Key, Any], beside: Beside | None) -> None:
+        self.graph, self.functions, self.beside = graph, functions, beside
+        self.ranks: Mapping[str, int | None] = {}  # declared, by the name of the value
+        self.read = self.depth = 0
+
+    def walk(self, nodes: Iterable[Any], values: Values, opsets: Mapping[str, int], within: str = "") -> None:
+        """Reads nodes in order; their results join ``values``, and the graph under names that begin with ``within``."""
+        for node in nodes:
+            at = self.reading(node, values, opsets)
+            since = len(self.graph)
+            made = self.made(at, within)
+            _limit(at, since)
+            for k, name in enumerate(node.output):
+                held = made[k] if k < len(made) else None
+                if name and held is None:
+                    at.refuse(f"its output {k} is not read")
+                if name:
+                    values[name] = held
+                    _rename(self.graph, held, within + name, since)
+
+    def reading(self, node: Any, values: Values, opsets: Mapping[str, int]) -> Reading:
+        """A node with its operands; errors where it is not legal, or one too many."""
+        missing = next((name for name in node.input if name and name not in values), None)
+        operands = [values[name] if name and missing is None else None for name in node.input]
+        at = Reading(self.graph, node, operands, opsets)
+        at.beside, at.rank = self.beside, self.ranks.get(node.output[0]) if node.output and not self.depth else None
+        if missing is not None:
+            at.fail(f"nothing before it is called {show(missing)}")
+        for name in node.output:
+            if name and name in values:
+                at.fail(f"{show(name)} is the name of an earlier value")
+        self.read += 1
+        many = len(self.graph) + max(len(node.input), len(node.output))
+        if many > schema.MOST_NODES or self.read > MOST_READ:
+            at.refuse(f"with its operands and results the graph has more than {schema.MOST_NODES} nodes")
+        return at
+
+    def made(self, at: Reading, within: str) -> Sequence[Held | None]:
+        """The results of a node. Errors name it."""
+        try:
+            if at.key in self.functions:
+                return self.defined(at, within)
+            return _constant(at) or _followed(at) or _folded(at) or _applied(at) or self.defined(at, within)
+        except (GraphFileError, UnsupportedOpError) as error:
+            if error.node == at.name:
+                raise
+            raise type(error)(f"{at.place}: {error.message[:300]}", node=at.name) from None
+        except ShapeError as error:
+            made = [held.made for held in at.operands if held]
+            if all(isinstance(s, int) for tensor in made if tensor is not None for s in tensor.shape):
+                at.fail(error.message[:300])
+            at.refuse(error.message[:300])  # what cannot be told of symbols may hold of numbers
+        except GraphcError as error:
+            at.refuse(error.message[:300])
+        except (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
+            at.refuse(f"its operands and attributes are not such as are read of {at.node.op_type[:60]}")
+
+    def defined(self, at: Reading, within: str) -> Sequence[Held | None]:
+        """The results of an operator that is defined by others."""
+        definition = define(at, self.functions)
+        if definition is None:
+            hint = HINTS.get(at.node.op_type)
+            at.refuse(f"this operator is not read{f'; {hint}' if hint else ''}")
+        if self.depth == DEEPEST:
+            at.refuse(f"definitions more than {DEEPEST} deep are not read")
+        values: Values = dict.fromkeys(definition.inputs)
+        values.update(zip(definition.inputs, at.operands, strict=False))
+        self.depth += 1
+        self.walk(definition.nodes, values, definition.opsets, f"{within}{at.name}/")
+        self.depth -= 1
+        return [values.get(name) for name in definition.outputs]
 
 
 def _constant(at: Reading) -> list[Held] | None:
-    if at.node.op_type != "Constant" or at.node.domain not in ("", "ai.onnx"):
+    if at.node.op_type != "Constant" or at.domain:
         return None
     return [Held(at.graph, at.name, array=at.constant())]
 
@@ -127,7 +204,7 @@ def _constant(at: Reading) -> list[Held] | None:
 def _followed(at: Reading) -> list[Held] | None:
     """What is computed of sizes alone."""
     op = at.node.op_type
-    if at.node.domain not in ("", "ai.onnx") or op not in SIZES or not at.operands:
+    if at.domain or op not in SIZES or not at.operands:
         return None
     known: list[Known] = []
     if op not in ("Shape", "Size"):
@@ -135,6 +212,7 @@ def _followed(at: Reading) -> list[Held] | None:
             if operand is None or operand.sizes is None:
                 return None
             known.append(operand.sizes)
+    _check_version(at)
     found = SIZES[op](at, *known)
     if found is None:
         return None
@@ -142,21 +220,11 @@ def _followed(at: Reading) -> list[Held] | None:
     if len(many) > LONGEST:
         return None
     if any(terms(s) > MOST_IN_SIZE or (isinstance(s, int) and abs(s) >= LARGEST_SIZE) for s in many):
-        at.fail("a size is too large or too long")
+        at.refuse("a size is too large or too long")
     dtype = BOOL if op == "Equal" else INT64 if op in ("Shape", "Size") else at.held(op == "Where").dtype
     if op == "Cast":
         dtype = DTYPES[wire.dtype_name(at.attribute("to", 0), "to")]
     return [Held(at.graph, at.name, sizes=found, dtype=dtype)]
-
-
-def _applied(at: Reading) -> list[Held]:
-    domain = "" if at.node.domain == "ai.onnx" else at.node.domain
-    reader = READERS.get(domain, {}).get(at.node.op_type)
-    if reader is None:
-        hint = HINTS.get(at.node.op_type)
-        at.refuse(f"this operator is not read{f'; {hint}' if hint else ''}")
-    made = reader(at)
-    return [Held(at.graph, at.name, tensor=t) for t in (made if isinstance(made, list) else [made])]
 
 
 def _folded(at: Reading) -> list[Held] | None:
@@ -169,43 +237,68 @@ def _folded(at: Reading) -> list[Held] | None:
         if operand is not None and (known is None or known.size > MOST_FOLDED):
             return None
         operands.append(None if known is None else Held(scratch, "", array=known))
-    made = [held.tensor() for held in _applied(Reading(scratch, at.node, operands, at.opset))]
-    if any(not isinstance(n.type.size, int) or n.type.size > MOST_FOLDED for n in scratch.nodes):
+    applied = _applied(at.elsewhere(scratch, operands))
+    if applied is None or any(not isinstance(n.type.size, int) or n.type.size > MOST_FOLDED for n in scratch.nodes):
         return None
+    made = [held.tensor() for held in applied]
     if any(t.dtype.kind == "f" for t in made):
         return None
     return [Held(at.graph, at.name, array=np.array(a)) for a in evaluate(made, {})]
 
 
+def _applied(at: Reading) -> list[Held] | None:
+    """What the reader of the operator makes of it; None where there is none."""
+    reader = READERS.get(at.domain, {}).get(at.node.op_type)
+    if reader is None:
+        return None
+    _check_version(at)
+    made = reader(at)
+    return [Held(at.graph, at.name, tensor=t) for t in (made if isinstance(made, list) else [made])]
+
+
+def _check_version(at: Reading) -> None:
+    if at.domain or OLDEST <= at.opset <= NEWEST:
+        return
+    if at.opset <= 0:
+        at.fail("the model does not say which opset it is of")
+    if not _known(at.node.op_type, at.opset):
+        read = f"read are opsets {OLDEST} to {NEWEST}, and of others the operators that are the same there"
+        at.refuse(f"this operator of opset {at.opset} is not read; {read}")
+
+
+@cache
+def _known(op: str, opset: int) -> bool:
+    """Whether the operator as it is in an opset is one that the readers know."""
+    defs = need("onnx", "from_onnx").defs
+    try:
+        since = defs.get_schema(op, opset).since_version
+        if opset < OLDEST:
+            return bool(since == defs.get_schema(op, OLDEST).since_version)
+    except (defs.SchemaError, TypeError):
+        return False
+    return bool(opset <= defs.onnx_opset_version() and since <= NEWEST)
+
+
 def _limit(at: Reading, since: int) -> None:
     """Refuses sizes that would make later ones expensive."""
     if len(at.graph) > schema.MOST_NODES:
-        at.fail(f"the graph has more than {schema.MOST_NODES} nodes")
+        at.refuse(f"the graph has more than {schema.MOST_NODES} nodes")
     for node in at.graph.nodes[since:]:
         product, known = 1, 1
         for size in node.type.shape:
             product *= terms(size)
             known *= size if isinstance(size, int) and size else 1
         if product > schema.MOST_IN_PRODUCT or known > schema.LARGEST_SHAPE or node.type.ndim > schema.MOST_AXES:
-            at.fail(f"a shape is too large or too long: {str(node.type)[:80]}")
+            at.refuse(f"a shape is too large or too long: {str(node.type)[:80]}")
 
 
-def _rename(graph: Graph, held: Held, name: str, since: int) -> None:
+def _rename(graph: Graph, held: Held | None, name: str, since: int) -> None:
     """The node made for a value takes its name where it has none of its own."""
-    tensor = held.made
+    tensor = held.made if held else None
     if tensor is None or tensor.id < since or name in graph or tensor.op.kind is Kind.LEAF:
         return
     if tensor.name.startswith(f"{tensor.op.name}_"):
         tensor.named(name)
 
 
-def _output(values: Mapping[str, Held], name: str) -> Tensor:
-    if name not in values:
-        raise GraphFileError(f"output {show(name)}: no node computes it", node=name)
-    tensor = values[name].tensor()
-    if tensor.op.kind is Kind.LEAF or tensor.name != name:
-        return identity(tensor).named(free(tensor.graph, name))
-    return tensor
-
-
-__all__ = ["OPSETS", "READERS", "read"]
+__all__ = ["NEWEST", "OLDEST", "READERS", "read"]

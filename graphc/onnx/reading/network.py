@@ -6,10 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 
+from graphc.ir import dims
 from graphc.ir.tensor import Tensor
+from graphc.ir.types import BOOL, FLOAT32
+from graphc.onnx.reading.einsum import einsum
 from graphc.onnx.reading.elementwise import Reader
 from graphc.onnx.reading.held import Reading, free
-from graphc.onnx.reading.layout import array_feature
+from graphc.onnx.reading.indexing import array_feature, hardmax
 from graphc.ops import elementwise as e
 from graphc.ops import functions as f
 from graphc.ops import reduce, shape
@@ -31,49 +34,95 @@ def gemm(at: Reading) -> Tensor:
 
 
 def normalised(function: Callable[..., Tensor]) -> Reader:
-    """Softmax and its logarithm; before opset 13 all axes behind the given one were one."""
+    """A function of rows along an axis; before opset 13 all axes from the given one on were one row."""
 
     def read(at: Reading) -> Tensor:
         x = at.tensor()
-        axis = at.axis(-1 if at.opset >= 13 else 1, x.ndim)
-        if at.opset < 13 and axis != x.ndim - 1:
-            at.refuse("before opset 13 only the last axis is read")
-        return function(x, axis)
+        if at.opset >= 13:
+            return function(x, at.axis(-1, x.ndim))
+        axis = at.attribute("axis", 1)
+        if not -x.ndim <= axis <= x.ndim:
+            at.fail(f"axis {axis} does not exist in {x.type}")
+        axis = axis % x.ndim if axis < 0 else axis
+        rows = shape.reshape(x, (dims.product(x.shape[:axis]), dims.product(x.shape[axis:])))
+        return shape.reshape(function(rows, 1), x.shape)
 
     return read
 
 
-def layer_normalization(at: Reading) -> Tensor:
+def layer_normalization(at: Reading) -> list[Tensor]:
     x = at.tensor()
     axes = tuple(range(at.axis(-1, x.ndim), x.ndim))
-    centred = x - reduce.mean(x, axes, keepdims=True)
-    return _scaled(at, centred, axes, at.attribute("epsilon", 1e-5))
+    mean = reduce.mean(x, axes, keepdims=True)
+    y, scale = _scaled(at, x - mean, axes, at.attribute("epsilon", 1e-5))
+    kind = FLOAT32 if at.attribute("stash_type", 1) == 1 else x.dtype  # of the statistics
+    return [y, *(cast(t, kind) for t in (mean, scale)[: len(at.node.output) - 1])]
 
 
 def rms_normalization(at: Reading) -> Tensor:
     x = at.tensor()
-    return _scaled(at, x, tuple(range(at.axis(-1, x.ndim), x.ndim)), at.attribute("epsilon", 1e-5))
+    return _scaled(at, x, tuple(range(at.axis(-1, x.ndim), x.ndim)), at.attribute("epsilon", 1e-5))[0]
 
 
-def _scaled(at: Reading, x: Tensor, axes: tuple[int, ...], epsilon: float) -> Tensor:
-    y = x * f.rsqrt(reduce.mean(x * x, axes, keepdims=True) + epsilon) * at.tensor(1)
-    return y + at.tensor(2) if at.has(2) else y
+def _scaled(at: Reading, x: Tensor, axes: tuple[int, ...], epsilon: float) -> tuple[Tensor, Tensor]:
+    """``x`` over its root mean square, times operand 1 and plus operand 2, and what it was multiplied by first."""
+    scale = f.rsqrt(reduce.mean(x * x, axes, keepdims=True) + epsilon)
+    y = x * scale * at.tensor(1)
+    return (y + at.tensor(2) if at.has(2) else y), scale
 
 
-def batch_normalization(at: Reading) -> Tensor:
-    """With running statistics, which become variables; channels are axis 1."""
-    at.only("training_mode", 0)
-    x = at.tensor()
-    scale, bias = at.tensor(1), at.tensor(2)
+def batch_normalization(at: Reading) -> Tensor | list[Tensor]:
+    """Channels are axis 1. Running statistics become variables; in training they are results too."""
+    at.only("spatial", 1)
+    x, epsilon = at.tensor(), at.attribute("epsilon", 1e-5)
     average, variance = at.as_state(3, "variable"), at.as_state(4, "variable")
-    wide = [shape.reshape(t, (-1, *(1,) * (x.ndim - 2))) for t in (scale, bias, average, variance)]
-    return (x - wide[2]) * (wide[0] * f.rsqrt(wide[3] + at.attribute("epsilon", 1e-5))) + wide[1]
+
+    def wide(t: Tensor) -> Tensor:
+        return shape.reshape(t, (-1, *(1,) * (x.ndim - 2)))
+
+    def normal(mean: Tensor, square: Tensor) -> Tensor:
+        return (x - wide(mean)) * (wide(at.tensor(1)) * f.rsqrt(wide(square) + epsilon)) + wide(at.tensor(2))
+
+    if not at.attribute("training_mode", 0):
+        return normal(average, variance)
+    rest, keep = tuple(a for a in range(x.ndim) if a != 1), at.attribute("momentum", 0.9)
+    mean, square = reduce.mean(x, rest), reduce.var(x, rest)
+    return [
+        normal(mean, square),
+        *(old * keep + new * (1 - keep) for old, new in ((average, mean), (variance, square))),
+    ]
 
 
-def dropout(at: Reading) -> Tensor:
+def instance_normalization(at: Reading) -> Tensor:
+    x = at.tensor()
+    axes = tuple(range(2, x.ndim))
+    centred = x - reduce.mean(x, axes, keepdims=True)
+    scale, bias = (shape.reshape(at.tensor(k), (-1, *(1,) * (x.ndim - 2))) for k in (1, 2))
+    return (
+        centred * f.rsqrt(reduce.mean(centred * centred, axes, keepdims=True) + at.attribute("epsilon", 1e-5)) * scale
+        + bias
+    )
+
+
+def lp_normalization(at: Reading) -> Tensor:
+    """Over the norm along an axis; what is all zeros stays."""
+    x, p = at.tensor(), at.attribute("p", 2)
+    if p not in (1, 2):
+        at.fail(f"p must be 1 or 2, found {p}")
+    return _over_norm(x, p, at.axis(-1, x.ndim))
+
+
+def _over_norm(x: Tensor, p: int, axis: int) -> Tensor:
+    length = reduce.norm(x, p, axis, keepdims=True)
+    return x / e.where(e.equal(length, 0), 1, length)
+
+
+def dropout(at: Reading) -> list[Tensor]:
     if at.has(2) and at.held(2).sizes != 0:
         at.refuse("dropout in training is not read")
-    return e.identity(at.tensor())
+    x = at.tensor()
+    mask = [shape.full(x.graph, True, x.shape, BOOL)] if at.opset >= 12 else [shape.ones_like(x)]
+    return [e.identity(x), *mask[: len(at.node.output) - 1]]
 
 
 def pooled(function: Callable[..., Tensor]) -> Reader:
@@ -95,7 +144,7 @@ def weight(at: Reading, name: str, rows: int | None = None) -> Tensor:
 
 
 def _linear(at: Reading, rows: int) -> Tensor:
-    out = matmul(cast(at.tensor(), np.dtype("float32")), weight(at, "coefficients", rows).T)
+    out = matmul(cast(at.tensor(), FLOAT32), weight(at, "coefficients", rows).T)
     return out + weight(at, "intercepts") if "intercepts" in at.attributes else out
 
 
@@ -124,7 +173,7 @@ def linear_classifier(at: Reading) -> list[Tensor]:
 
 
 def scaler(at: Reading) -> Tensor:
-    x = cast(at.tensor(), np.dtype("float32"))
+    x = cast(at.tensor(), FLOAT32)
     return (x - weight(at, "offset")) * weight(at, "scale")
 
 
@@ -133,20 +182,26 @@ def normalizer(at: Reading) -> Tensor:
     x, kind = at.tensor(), at.attribute("norm", "MAX")
     if kind not in ("L1", "L2"):
         at.refuse(f"norm {kind[:40]!r} is not read")
-    length = reduce.norm(x, {"L1": 1, "L2": 2}[kind], -1, keepdims=True)
-    return x / e.where(e.equal(length, 0), 1, length)
+    return _over_norm(x, {"L1": 1, "L2": 2}[kind], -1)
+
+
+def binarizer(at: Reading) -> Tensor:
+    x = at.tensor()
+    return cast(e.greater(x, at.attribute("threshold", 0.0)), x.dtype)
 
 
 NETWORK: dict[str, Reader] = {
     "MatMul": lambda at: matmul(at.tensor(0), at.tensor(1)), "Gemm": gemm,
     "Softmax": normalised(softmax), "LogSoftmax": normalised(log_softmax),
+    "Hardmax": normalised(hardmax), "Einsum": einsum,
     "LayerNormalization": layer_normalization, "RMSNormalization": rms_normalization,
-    "BatchNormalization": batch_normalization, "Dropout": dropout,
+    "BatchNormalization": batch_normalization, "InstanceNormalization": instance_normalization,
+    "LpNormalization": lp_normalization, "Dropout": dropout,
     "GlobalAveragePool": pooled(reduce.mean), "GlobalMaxPool": pooled(reduce.max),
 }  # fmt: skip
 LEARNED: dict[str, Reader] = {
     "LinearRegressor": linear_regressor, "LinearClassifier": linear_classifier,
-    "Scaler": scaler, "Normalizer": normalizer, "ArrayFeatureExtractor": array_feature,
+    "Scaler": scaler, "Normalizer": normalizer, "Binarizer": binarizer, "ArrayFeatureExtractor": array_feature,
 }  # fmt: skip
 
 __all__ = ["LEARNED", "NETWORK"]

@@ -54,11 +54,17 @@ def _gather(at: Reading, data: Known, index: Known) -> Known | None:
     return picked if isinstance(index, tuple) else picked[0]
 
 
-def _slice(at: Reading, data: Known, *bounds: Known) -> Known | None:
-    parts = [_vector(b) for b in bounds] + [(0,), (1,)][len(bounds) - 2 :]
-    if not isinstance(data, tuple) or any(len(p) != 1 or not isinstance(p[0], int) for p in parts):
+def _slice(at: Reading, data: Known, *_: Known) -> Known | None:
+    starts, ends, axes, steps = at.bounds()
+    if (
+        not isinstance(data, tuple)
+        or axes not in (None, (0,), (-1,))
+        or not len(starts) == len(ends) == len(steps) == 1
+    ):
         return None
-    return data[slice(parts[0][0], parts[1][0], parts[3][0])]
+    if not (isinstance(starts[0], int) and isinstance(ends[0], int) and steps[0]):
+        return None
+    return data[starts[0] : ends[0] : steps[0]]
 
 
 def _squeeze(at: Reading, data: Known, *_: Known) -> Known | None:
@@ -108,9 +114,12 @@ def _remainder(left: Size, right: Size) -> Size | None:
     return left - dims.multiply(dims.floor_divide(left, right), right)
 
 
-def _product(at: Reading, data: Known, *_: Known) -> Known:
+def _product(at: Reading, data: Known, *_: Known) -> Known | None:
+    axes = at.listed("axes", 1)
+    if axes not in (None, (), (0,), (-1,)) or (not axes and at.attribute("noop_with_empty_axes", 0)):
+        return None
     product = dims.product(_vector(data))
-    return (product,) if at.attribute("keepdims", 1) else product
+    return (product,) if at.attribute("keepdims", 1) and isinstance(data, tuple) else product
 
 
 def _equal(left: Size, right: Size) -> int | None:
