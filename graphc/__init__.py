@@ -13,7 +13,7 @@
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-from graphc import ctrl_c, init, optim  # noqa: F401 - ctrl_c first: it is about the imports that follow
+from graphc import ctrl_c, dependencies, init, optim  # noqa: F401 - the first two are about the imports that follow
 from graphc.compile import compile
 from graphc.config import __version__
 from graphc.errors import (

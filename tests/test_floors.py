@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from pathlib import Path
 
+import pytest
+
 import graphc
+from graphc import dependencies
 
 PACKAGE = Path(graphc.__file__).parent
 
 # From the ground up; a module belongs to the longest prefix that fits.
 FLOORS = [
-    ["errors", "config", "atomic", "ctrl_c"],
+    ["errors", "config", "atomic", "ctrl_c", "dependencies"],
     ["ir"],
     ["ops"],
     ["reference", "grad"],
@@ -84,3 +88,11 @@ def test_a_violation_is_seen() -> None:
     assert upward("ir.graph", "from graphc.codegen import emit") == ["codegen"]
     assert upward("ops.shape", "def f():\n    import graphc.compile") == ["compile"]
     assert not upward("codegen.emit", "from graphc.ir.graph import Graph")
+
+
+def test_the_oldest_packages_are_those_of_pyproject() -> None:
+    file = PACKAGE.parent / "pyproject.toml"
+    if not file.exists():
+        pytest.skip("graphc is installed")
+    listed = tomllib.loads(file.read_text())["project"]["dependencies"]
+    assert dict(line.split(">=") for line in listed) == dependencies.LEAST
