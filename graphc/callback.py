@@ -1,7 +1,7 @@
 """Executables as C callbacks: `Executable.low_level`.
 
-Each C function calls `Executable.njit` on what the caller's pointers point at. Nothing may be raised through C: what
-would be an error is NaN, or the 0 by which SciPy's filters know a failed callback.
+Each C function calls what `Executable.njit` calls, on what the caller's pointers point at. Nothing may be raised
+through C: what would be an error is NaN, or the 0 by which SciPy's filters know a failed callback.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numba
 import numpy as np
-from numba import carray
-from numba.core import types
-from numba.np.unsafe.ndarray import to_fixed_tuple
+from numba import carray, types
 
 from graphc.errors import CompileError
 from graphc.ir import dims
+from graphc.native import frozen
 
 if TYPE_CHECKING:
     from graphc.executable import Executable
@@ -59,7 +58,8 @@ def low_level(exe: Executable, signature: str) -> Any:
         raise CompileError(f"low_level: {written!r} is for {form.wants}, all float64; {found}")
     gives, _, takes = written.removesuffix(")").partition(" (")
     kind = C_TYPES[gives](*(C_TYPES[t] for t in takes.split(", ")))
-    compiled = numba.cfunc(kind, error_model="numpy")(form.write(exe.njit, inputs))
+    function = frozen(exe, ["array" if t.ndim else "scalar" for t in inputs])
+    compiled = numba.cfunc(kind, error_model="numpy")(form.write(function, inputs))
     function = compiled.ctypes
     function.keep = compiled, exe  # for as long as the callable is held
     return LowLevelCallable(function, signature=written)
@@ -103,17 +103,12 @@ def _numbers(f: Any, inputs: Sequence[Tensor]) -> Callable[..., Any]:
     """One value goes to each number, the rest to a vector behind them."""
     count = sum(t.ndim == 0 for t in inputs)
 
-    @numba.njit(error_model="numpy")
-    def alone(values):  # type: ignore[no-untyped-def]
-        return f(*to_fixed_tuple(values, count)) if len(values) == count else np.nan
-
-    @numba.njit(error_model="numpy")
-    def and_vector(values):  # type: ignore[no-untyped-def]
-        if len(values) < count:
-            return np.nan
-        return f(*(to_fixed_tuple(values[:count], count) + (values[count:],)))  # noqa: RUF005
-
-    spread = alone if count == len(inputs) else and_vector
+    numbers = ", ".join(f"values[{k}]" for k in range(count))
+    vector = "" if count == len(inputs) else f"{', ' * bool(count)}values[{count}:]"
+    fits = f"len(values) {'>=' if vector else '=='} {count}"
+    scope: dict[str, Any] = {"f": f, "nan": np.nan}
+    exec(f"def spread(values):\n    return f({numbers}{vector}) if {fits} else nan\n", scope)
+    spread = numba.njit(error_model="numpy")(scope["spread"])
 
     def callback(n, x):  # type: ignore[no-untyped-def]
         try:

@@ -13,24 +13,23 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numba
 import numpy as np
-from numba.core import cgutils, types
-from numba.core.errors import TypingError
-from numba.core.imputils import lower_builtin, lower_constant
+from llvmlite import ir
+from numba import TypingError, from_dtype, types
 from numba.extending import (
     NativeValue,
+    lower_builtin,
     make_attribute_wrapper,
     models,
     register_model,
     typeof_impl,
     unbox,
 )
-from numba.np.numpy_support import from_dtype
 
-from graphc.codegen import abi, buffer
+from graphc.codegen import abi, buffer, private
 from graphc.codegen.jit import _digest
 from graphc.config import __version__
 from graphc.ir import dims
@@ -87,6 +86,13 @@ class Interface:
         )
 
 
+class Addresses(NamedTuple):
+    """Of a kernel and of its table of state."""
+
+    kernel_address: int
+    state_address: int
+
+
 class NjitFunction:
     """What `Executable.njit` gives: a function of arrays, for Python and for ``@numba.njit`` code."""
 
@@ -140,10 +146,20 @@ class NjitType(types.Callable):  # type: ignore[misc]
 
 @cache
 def _around(face: Interface, ways: tuple[str, ...]) -> Any:
-    """The jitted function around a kernel."""
-    scope = {"np": np, "buffer": buffer.buffer, "set_word": buffer.set_word}
+    """The jitted function around a kernel, whose first argument holds the addresses."""
+    return _jitted(source(face, ways), {})
+
+
+def frozen(exe: Executable, ways: Sequence[str]) -> Any:
+    """A jitted function of an executable's arguments alone, for callers that keep the executable alive."""
+    text = source(Interface.of(exe.program, exe.bound.kernel), ways)
+    return _jitted(text.replace("def call(f, ", "def call("), {"f": Addresses(exe.address, exe.state_address)})
+
+
+def _jitted(text: str, scope: dict[str, Any]) -> Any:
+    scope |= {"np": np, "buffer": buffer.buffer, "set_word": buffer.set_word}
     scope |= {name: getattr(abi, name) for name in ("call_kernel", "data_address", "keep", "stack")}
-    exec(compile(source(face, ways), "<graphc njit>", "exec"), scope)
+    exec(compile(text, "<graphc njit>", "exec"), scope)
     return numba.njit(nogil=True, error_model="numpy")(scope["call"])
 
 
@@ -160,11 +176,11 @@ def _lower_call(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 @register_model(NjitType)
 class _NjitModel(models.StructModel):  # type: ignore[misc]
     def __init__(self, dmm: Any, fe_type: NjitType) -> None:
-        super().__init__(dmm, fe_type, [("kernel_address", types.int64), ("state_address", types.int64)])
+        super().__init__(dmm, fe_type, [(name, types.int64) for name in Addresses._fields])
 
 
-make_attribute_wrapper(NjitType, "kernel_address", "kernel_address")
-make_attribute_wrapper(NjitType, "state_address", "state_address")
+for _name in Addresses._fields:
+    make_attribute_wrapper(NjitType, _name, _name)
 
 
 @typeof_impl.register(NjitFunction)
@@ -174,25 +190,33 @@ def _typeof(value: NjitFunction, context: Any) -> NjitType:
 
 @unbox(NjitType)
 def _unbox(kind: NjitType, value: Any, c: Any) -> NativeValue:
-    made = cgutils.create_struct_proxy(kind)(c.context, c.builder)
-    for name in ("kernel_address", "state_address"):
+    words = []
+    for name in Addresses._fields:
         attribute = c.pyapi.object_getattr_string(value, name)
-        setattr(made, name, c.pyapi.long_as_longlong(attribute))
+        words.append(c.pyapi.long_as_longlong(attribute))
         c.pyapi.decref(attribute)
-    return NativeValue(made._getvalue())
+    return NativeValue(_pair(c.context, c.builder, kind, words))
+
+
+def _pair(context: Any, builder: Any, kind: NjitType, words: Sequence[Any]) -> Any:
+    """Both addresses as the value of a type in compiled code."""
+    made = ir.Constant(context.get_value_type(kind), ir.Undefined)
+    for k, word in enumerate(words):
+        made = builder.insert_value(made, word, k)
+    return made
 
 
 _frozen: list[NjitFunction] = []  # compiled code that holds their addresses may outlive all other references
 
 
-@lower_constant(NjitType)
 def _constant(context: Any, builder: Any, kind: NjitType, value: NjitFunction) -> Any:
     _frozen.append(value)
-    made = cgutils.create_struct_proxy(kind)(context, builder)
-    for name in ("kernel_address", "state_address"):
-        address = context.add_dynamic_addr(builder, getattr(value, name), info=name)  # keeps Numba's disk cache out
-        setattr(made, name, builder.ptrtoint(address, cgutils.intp_t))
-    return made._getvalue()
+    places = [context.add_dynamic_addr(builder, getattr(value, name), info=name) for name in Addresses._fields]
+    return _pair(context, builder, kind, [builder.ptrtoint(p, ir.IntType(64)) for p in places])  # no disk cache has it
+
+
+if private.lower_constant is not private.Absent:
+    private.lower_constant(NjitType)(_constant)
 
 
 @numba.njit(nogil=True)

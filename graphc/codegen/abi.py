@@ -6,8 +6,10 @@ import hashlib
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba import types
 from numba.extending import intrinsic
+
+from graphc.codegen.llvm import copy, declared, on_stack
 
 PREFIX = "graphc"  # of the symbols in machine code
 WORDS = (types.int64,) * 5
@@ -43,7 +45,7 @@ def copy_bytes(typingctx: Any, target: Any, source: Any, count: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         byte = ir.IntType(8).as_pointer()
         to, from_ = builder.inttoptr(args[0], byte), builder.inttoptr(args[1], byte)
-        cgutils.raw_memcpy(builder, to, from_, args[2], 1)
+        copy(builder, to, from_, args[2])
         return context.get_dummy_value()
 
     return types.none(types.int64, types.int64, types.int64), codegen
@@ -54,7 +56,7 @@ def stack(typingctx: Any, count: Any) -> Any:
     """The address of a known ``count`` of bytes on the stack, 64-byte aligned."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        memory = cgutils.alloca_once(builder, ir.ArrayType(ir.IntType(8), count.literal_value))
+        memory = on_stack(builder, ir.ArrayType(ir.IntType(8), count.literal_value))
         memory.align = 64
         return builder.ptrtoint(memory, ir.IntType(64))
 
@@ -87,7 +89,7 @@ def part_address(typingctx: Any, function: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         word = ir.IntType(64)
         kind = ir.FunctionType(word, [word] * len(PART))
-        return builder.ptrtoint(cgutils.get_or_insert_function(builder.module, kind, function.symbol), word)
+        return builder.ptrtoint(declared(builder.module, kind, function.symbol), word)
 
     return types.int64(function), codegen
 

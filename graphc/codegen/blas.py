@@ -24,10 +24,11 @@ from typing import Any, NamedTuple
 
 import llvmlite.binding as ll
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba import types
 from numba.extending import intrinsic
 
 from graphc.codegen.abi import PREFIX
+from graphc.codegen.llvm import declared, kept
 from graphc.config import settings
 from graphc.errors import CompileError
 
@@ -162,7 +163,7 @@ def _count_products(module: Any, blas: Library) -> Any:
     number = ir.IntType(32)
     get = _external(module, blas.symbol("get_threads"), number, [])
     set_ = _external(module, blas.symbol("set_threads"), ir.VoidType(), [number])
-    state = cgutils.add_global_variable(module, ir.ArrayType(WORD, 3), STATE)
+    state = ir.GlobalVariable(module, ir.ArrayType(WORD, 3), STATE)
     state.linkage = "external"
     start, wait, held, first, later, last, done = (
         function.append_basic_block(name) for name in ("start", "wait", "held", "first", "later", "last", "done")
@@ -198,7 +199,7 @@ def _count_products(module: Any, blas: Library) -> Any:
 
 def _function(module: Any, name: str, result: Any, arguments: list[Any]) -> tuple[Any, bool]:
     """A function of this module that others may hold too, and whether its body is still to be written."""
-    function = cgutils.get_or_insert_function(module, ir.FunctionType(result, arguments), name)
+    function = declared(module, ir.FunctionType(result, arguments), name)
     fresh = function.is_declaration
     if fresh:
         function.linkage = "linkonce_odr"
@@ -207,7 +208,7 @@ def _function(module: Any, name: str, result: Any, arguments: list[Any]) -> tupl
 
 
 def _external(module: Any, name: str, result: Any, arguments: list[Any]) -> Any:
-    return cgutils.get_or_insert_function(module, ir.FunctionType(result, arguments), name)
+    return declared(module, ir.FunctionType(result, arguments), name)
 
 
 def _product(module: Any, real: Any, letter: str) -> Any:
@@ -225,7 +226,7 @@ def _product(module: Any, real: Any, letter: str) -> Any:
     select = builder.select
 
     def held(value: Any) -> Any:
-        return cgutils.alloca_once_value(builder, value)
+        return kept(builder, value)
 
     def integer(value: Any) -> Any:
         return held(builder.trunc(value, number) if blas.int_bits < 64 else value)

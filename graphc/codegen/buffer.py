@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.core.imputils import lower_builtin
-from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import intrinsic, models, register_model
+from numba import types
+from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
+
+from graphc.codegen.llvm import on_stack
 
 f32, f64, i32, i64, u8, bool_ = np.float32, np.float64, np.int32, np.int64, np.uint8, np.bool_
 inf, nan = np.inf, np.nan
@@ -59,25 +59,25 @@ def local(typingctx: Any, count: Any, dtype: Any, scope: Any, scopes: Any) -> An
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         element = context.get_value_type(kind).pointee
-        return cgutils.alloca_once(builder, element, size=count.literal_value)
+        return on_stack(builder, element, count=count.literal_value)
 
     return kind(count, dtype, scope, scopes), codegen
 
 
-@infer_global(operator.getitem)
-class _Load(AbstractTemplate):  # type: ignore[misc]
-    def generic(self, args: Any, kws: Any) -> Any:
-        if isinstance(args[0], BufferType) and isinstance(args[1], types.Integer):
-            return signature(args[0].dtype, args[0], types.int64)
-        return None
+@type_callable(operator.getitem)  # type: ignore[untyped-decorator]
+def _type_load(context: Any) -> Any:
+    def typer(held: Any, index: Any) -> Any:
+        return held.dtype if isinstance(held, BufferType) and isinstance(index, types.Integer) else None
+
+    return typer
 
 
-@infer_global(operator.setitem)
-class _Store(AbstractTemplate):  # type: ignore[misc]
-    def generic(self, args: Any, kws: Any) -> Any:
-        if isinstance(args[0], BufferType) and isinstance(args[1], types.Integer):
-            return signature(types.none, args[0], types.int64, args[0].dtype)
-        return None
+@type_callable(operator.setitem)  # type: ignore[untyped-decorator]
+def _type_store(context: Any) -> Any:
+    def typer(held: Any, index: Any, value: Any) -> Any:
+        return types.none if isinstance(held, BufferType) and isinstance(index, types.Integer) else None
+
+    return typer
 
 
 def _mark(module: Any, kind: BufferType, instruction: Any) -> None:
@@ -111,14 +111,17 @@ def store(context: Any, builder: Any, kind: BufferType, pointer: Any, index: Any
     _mark(builder.module, kind, builder.store(data, builder.gep(pointer, [index], inbounds=True)))
 
 
-@lower_builtin(operator.getitem, BufferType, types.int64)  # type: ignore[untyped-decorator]
+@lower_builtin(operator.getitem, BufferType, types.Integer)  # type: ignore[untyped-decorator]
 def _load(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    return load(context, builder, sig.args[0], *args)
+    kind, index = sig.args
+    return load(context, builder, kind, args[0], context.cast(builder, args[1], index, types.int64))
 
 
-@lower_builtin(operator.setitem, BufferType, types.int64, types.Any)  # type: ignore[untyped-decorator]
+@lower_builtin(operator.setitem, BufferType, types.Integer, types.Any)  # type: ignore[untyped-decorator]
 def _store(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    store(context, builder, sig.args[0], *args)
+    kind, index, given = sig.args
+    at, value = (context.cast(builder, *pair) for pair in ((args[1], index, types.int64), (args[2], given, kind.dtype)))
+    store(context, builder, kind, args[0], at, value)
     return context.get_dummy_value()
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba import types
 from numba.extending import intrinsic
 
 from graphc.codegen.abi import copy_bytes
 from graphc.codegen.buffer import word
+from graphc.codegen.llvm import loop
 from graphc.codegen.team import advance, begin, claim, finish, header_bytes, leads, opened, unmarked
 from graphc.codegen.vectors import LINE, WORD, prefetch
 
@@ -32,8 +33,8 @@ def copy_lines(typingctx: Any, target: Any, source: Any, other: Any, count: Any)
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         target, source, other, count = args
         vector = ir.VectorType(WORD, LINE // 8)
-        with cgutils.for_range(builder, count) as loop:
-            at = builder.mul(loop.index, WORD(LINE))
+        with loop(builder, count) as k:
+            at = builder.mul(k, WORD(LINE))
             prefetch(builder, builder.inttoptr(builder.add(other, at), vector.as_pointer()))
             line = builder.load(builder.inttoptr(builder.add(source, at), vector.as_pointer()))
             line.align = 1

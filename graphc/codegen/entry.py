@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba.core import types
+from numba import types
 
 from graphc.codegen.abi import call_kernel
 from graphc.codegen.buffer import set_word, word

@@ -31,16 +31,12 @@ from typing import Any
 import llvmlite
 import llvmlite.binding as ll
 import numba
-from numba.core.compiler import CompileResult
-from numba.core.compiler_lock import global_compiler_lock
-from numba.core.registry import cpu_target
-from numba.core.runtime import rtsys
-from numba.core.serialize import dumps
 
 from graphc.codegen import tiles
 from graphc.codegen.abi import PART_SIGNATURE, part_symbol
 from graphc.codegen.blas import library_name
 from graphc.codegen.pipeline import Compiler
+from graphc.codegen.private import CompileResult, cpu_target, dumps, global_compiler_lock, rtsys
 from graphc.config import __version__, cache_root, settings
 from graphc.errors import CompileError, caller
 
@@ -67,7 +63,7 @@ class Function:
         made = self.dispatcher(self.source)
         try:
             made.compile(self.signature)
-        except numba.core.errors.NumbaError as error:
+        except numba.NumbaError as error:
             raise CompileError(f"the generated kernel did not compile: {error}") from error
         del made.py_func.tree
         return made

@@ -17,11 +17,10 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from numba.core import cgutils, types
-from numba.core.errors import NumbaError
-from numba.core.types.misc import literal, unliteral
+from numba import NumbaError, types
 
 from graphc.codegen.buffer import BufferType, buffer, load, pointer, store
+from graphc.codegen.llvm import on_stack
 
 ARITHMETIC = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
@@ -119,12 +118,12 @@ class Lowering:
         return True
 
     def assign(self, name: str, value: Typed) -> None:
-        kind = unliteral(value.type)
+        kind = types.unliteral(value.type)
         if name not in self.changing:
             self.names[name] = Typed(kind, value.value)
             return
         if name not in self.places:
-            where = cgutils.alloca_once(self.builder, self.target.get_value_type(kind), name=name)
+            where = on_stack(self.builder, self.target.get_value_type(kind), name=name)
             self.places[name] = Typed(kind, where)
         if name in self.names or self.places[name].type != kind:
             raise Unlowered(f"{name} counts a loop, or has two types")
@@ -226,7 +225,7 @@ class Lowering:
         if kind is None or (kind == types.int64 and not -(2**63) <= value < 2**63):
             raise Unlowered(f"the constant {value!r}")
         held = self.target.get_constant(kind, value)
-        return Typed(literal(value) if kind == types.int64 else kind, held)
+        return Typed(types.literal(value) if kind == types.int64 else kind, held)
 
     def pointer(self, node: ast.expr) -> Typed:
         held = self.expression(node)
@@ -237,7 +236,7 @@ class Lowering:
     def operate(self, op: type[ast.AST], *operands: Typed) -> Typed:
         if op not in ARITHMETIC:
             raise Unlowered(op.__name__)
-        return self.call(ARITHMETIC[op], *(Typed(unliteral(x.type), x.value) for x in operands))
+        return self.call(ARITHMETIC[op], *(Typed(types.unliteral(x.type), x.value) for x in operands))
 
     def call(self, function: Any, *args: Typed) -> Typed:
         """What Numba makes of a function, or of the function that stands for an operator."""
@@ -297,7 +296,7 @@ class Lowering:
             self.builder.position_at_end(block)
             values.append(self.expression(node))
             ends.append(self.builder.block)
-        kind = self.typing.unify_types(*(unliteral(v.type) for v in values))
+        kind = self.typing.unify_types(*(types.unliteral(v.type) for v in values))
         merged = []
         for value, end in zip(values, ends, strict=True):
             self.builder.position_at_end(end)

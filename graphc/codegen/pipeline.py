@@ -11,21 +11,36 @@ import inspect
 import textwrap
 from functools import cache
 from types import CodeType
-from typing import Any
+from typing import Any, NamedTuple
 
 import llvmlite.binding as ll
 from llvmlite import ir
-from numba.core import types
-from numba.core.bytecode import FunctionIdentity
-from numba.core.compiler import CompilerBase, DefaultPassBuilder, _LowerResult
-from numba.core.compiler_machinery import AnalysisPass, LoweringPass, PassManager, register_pass
-from numba.core.environment import Environment
-from numba.core.funcdesc import PythonFunctionDescriptor
-from numba.core.runtime import rtsys
-from numba.core.typed_passes import NoPythonBackend
-from numba.core.untyped_passes import ExtractByteCode
+from numba import types
 
 from graphc.codegen.lower import Lowering, Typed, Unlowered
+from graphc.codegen.private import (
+    AnalysisPass,
+    CompilerBase,
+    DefaultPassBuilder,
+    Environment,
+    ExtractByteCode,
+    FunctionIdentity,
+    LoweringPass,
+    NoPythonBackend,
+    PassManager,
+    PythonFunctionDescriptor,
+    register_pass,
+    rtsys,
+)
+
+
+class Lowered(NamedTuple):
+    """What Numba's last pass takes over from the one that lowers."""
+
+    fndesc: Any
+    call_helper: Any
+    cfunc: Any
+    env: Any
 
 
 class _Once:
@@ -106,7 +121,7 @@ class _LowerKernel(LoweringPass):  # type: ignore[misc]
             entry = target.get_executable(library, described, environment)
             target.insert_user_function(entry, described, [library])
         state.library = library
-        state.cr = _LowerResult(described, helper, cfunc=entry, env=environment)
+        state.cr = Lowered(described, helper, entry, environment)
         return True
 
 

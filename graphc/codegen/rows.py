@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
+from numba import types
 from numba.extending import intrinsic
 
 from graphc.codegen.vectors import ONE, WORD, Vectors, element_bytes, folded, least, pieces, prefetch, vector_bytes
@@ -45,8 +45,8 @@ class _Rows(Vectors):
         whole = builder.udiv(columns, lanes)
         rest = sub(columns, mul(whole, lanes))
         zero, ahead = ir.Constant(self.vector, None), mul(ahead, lda)
-        with pieces(builder, rows, WORD(tall)) as groups:
-            first = mul(groups.index, WORD(tall))
+        with pieces(builder, rows, WORD(tall)) as group_at:
+            first = mul(group_at, WORD(tall))
             there = least(builder, sub(rows, first), WORD(tall))
             last = sub(there, ONE)  # stands for the rows that are missing
             lines = [at(a, [mul(add(first, least(builder, WORD(r), last)), lda)]) for r in range(tall)]
@@ -91,8 +91,8 @@ class _Rows(Vectors):
         rows, columns, a, lda, ahead, r, g = function.args
         a, r, g = (builder.inttoptr(p, self.real.as_pointer()) for p in (a, r, g))
         lanes, strip, ahead = WORD(self.lanes), WORD(STRIP * self.lanes), builder.mul(ahead, lda)
-        with pieces(builder, columns, strip) as strips:
-            begin = builder.mul(strips.index, strip)
+        with pieces(builder, columns, strip) as strip_at:
+            begin = builder.mul(strip_at, strip)
             there = least(builder, builder.sub(columns, begin), strip)
             width = builder.udiv(builder.add(there, builder.sub(lanes, ONE)), lanes)
             cases = [function.append_basic_block(f"width{w}") for w in range(1, STRIP + 1)]

@@ -15,9 +15,10 @@ import sys
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba import types
 from numba.extending import intrinsic
 
+from graphc.codegen.llvm import declared
 from graphc.schedule.memory import SHARDS
 
 WORD = ir.IntType(64)
@@ -81,13 +82,13 @@ def _pause(builder: Any) -> None:
     """Tells the processor that a thread only looks at a flag."""
     if builder.module.triple.startswith(("x86_64", "i686", "amd64")):
         kind = ir.FunctionType(ir.VoidType(), [])
-        builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause"), [])
+        builder.call(declared(builder.module, kind, "llvm.x86.sse2.pause"), [])
 
 
 def _external(builder: Any, name: str, *args: Any) -> Any:
     """A call of a C function of one int."""
     kind = ir.FunctionType(ir.IntType(32), [a.type for a in args])
-    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
+    return builder.call(declared(builder.module, kind, name), args)
 
 
 def _relax(builder: Any, spins: Any) -> None:

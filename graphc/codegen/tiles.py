@@ -18,10 +18,11 @@ from typing import Any
 
 import llvmlite.binding as ll
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba import types
 from numba.extending import intrinsic
 
 from graphc.codegen.abi import PREFIX
+from graphc.codegen.llvm import declared, loop
 from graphc.codegen.vectors import ONE, WORD, ZERO, Vectors, element_bytes, folded, least, pieces, vector_bytes
 
 SYMBOL = f"{PREFIX}_product_"
@@ -111,9 +112,9 @@ class _Product(Vectors):
             return function
         count, source, source_step, target, target_step, columns = function.args
         mask = self.mask(builder, columns)
-        with cgutils.for_range(builder, count) as loop:
-            value = self.load(builder, builder.gep(source, [builder.mul(loop.index, source_step)]), mask)
-            self.store(builder, value, builder.gep(target, [builder.mul(loop.index, target_step)]))
+        with loop(builder, count) as k:
+            value = self.load(builder, builder.gep(source, [builder.mul(k, source_step)]), mask)
+            self.store(builder, value, builder.gep(target, [builder.mul(k, target_step)]))
         builder.ret_void()
         return function
 
@@ -135,8 +136,8 @@ class _Product(Vectors):
             )
             for s in (0, half)
         )
-        with pieces(builder, count, WORD(self.lanes)) as loop:
-            first = builder.mul(loop.index, WORD(self.lanes))
+        with pieces(builder, count, WORD(self.lanes)) as k:
+            first = builder.mul(k, WORD(self.lanes))
             mask = self.mask(builder, builder.sub(count, first))
             block = [self.load(builder, builder.gep(line, [first]), mask) for line in lines]
             for _ in range(half.bit_length()):  # a perfect shuffle, once for each bit of a position
@@ -172,34 +173,34 @@ class _Product(Vectors):
             valid = least(builder, panel, sub(n, first))
             return first, valid, builder.select(builder.icmp_signed(">", valid, lanes), panel, lanes)
 
-        with pieces(builder, n, columns) as blocks:
-            begin = mul(blocks.index, columns)
+        with pieces(builder, n, columns) as block_at:
+            begin = mul(block_at, columns)
             across = least(builder, columns, sub(n, begin))
             packs = builder.and_(ta, builder.icmp_signed(">", across, panel))  # for one panel it does not pay
             packs = packs if self.lanes >= self.rows else ir.IntType(1)(0)
             some = builder.select(builder.icmp_signed(">", k, ZERO), k, ONE)  # a block of no rows stores zeros
-            with pieces(builder, some, WORD(DEPTH)) as layers:
-                inner = mul(layers.index, WORD(DEPTH))
+            with pieces(builder, some, WORD(DEPTH)) as layer_at:
+                inner = mul(layer_at, WORD(DEPTH))
                 depth = least(builder, WORD(DEPTH), sub(k, inner))
                 adds = builder.or_(beta, builder.icmp_signed(">", inner, ZERO))
-                with pieces(builder, across, panel) as panels:
-                    first, valid, width = cut(panels.index)
+                with pieces(builder, across, panel) as panel_at:
+                    first, valid, width = cut(panel_at)
                     target = at(block, [mul(sub(first, begin), depth)])
-                    with pieces(builder, valid, unit) as units:
-                        ahead = mul(units.index, unit)
+                    with pieces(builder, valid, unit) as unit_at:
+                        ahead = mul(unit_at, unit)
                         start = add(mul(inner, right_inner), mul(add(first, ahead), right_column))
                         there = least(builder, unit, sub(valid, ahead))
                         builder.call(pack, [depth, at(b, [start]), ldb, at(target, [ahead]), width, there])
-                with pieces(builder, m, tall) as rows:
-                    row = mul(rows.index, tall)
+                with pieces(builder, m, tall) as row_at:
+                    row = mul(row_at, tall)
                     there = least(builder, tall, sub(m, row))
                     left = at(a, [add(mul(row, left_row), mul(inner, left_inner))])
                     with builder.if_then(packs):  # what is copied beyond the rows is overwritten by the next vector
                         builder.call(self.copied(), [depth, left, lda, small, tall, there])
                     left = builder.select(packs, small, left)
                     step = builder.select(packs, tall, left_inner)
-                    with pieces(builder, across, panel) as panels:
-                        first, valid, width = cut(panels.index)
+                    with pieces(builder, across, panel) as panel_at:
+                        first, valid, width = cut(panel_at)
                         tile = builder.select(builder.icmp_signed(">", width, lanes), wide, narrow)
                         right, place = at(block, [mul(sub(first, begin), depth)]), at(c, [add(mul(row, ldc), first)])
                         builder.call(tile, [depth, left, left_row, step, right, place, ldc, there, valid, adds])
@@ -239,7 +240,7 @@ def _product(letter: str, body: bool) -> Any:
                 function = _Product(builder.module, letter, width // element_bytes(letter), rows).product()
             else:
                 kind = ir.FunctionType(ir.VoidType(), [WORD] * 13)
-                function = cgutils.get_or_insert_function(builder.module, kind, SYMBOL + letter)
+                function = declared(builder.module, kind, SYMBOL + letter)
             builder.call(function, args)
             return context.get_dummy_value()
 

@@ -7,9 +7,9 @@ from functools import cached_property
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils
 
 from graphc.codegen.abi import PREFIX
+from graphc.codegen.llvm import declared, loop
 
 WORD = ir.IntType(64)
 ZERO, ONE = WORD(0), WORD(1)
@@ -49,7 +49,7 @@ class Vectors:
     def function(self, name: str, arguments: list[Any]) -> tuple[Any, Any]:
         """A function that other modules may hold too, and a builder where its body is still to be written."""
         kind = ir.FunctionType(ir.VoidType(), arguments)
-        function = cgutils.get_or_insert_function(self.module, kind, f"{PREFIX}_{self.letter}_{name}")
+        function = declared(self.module, kind, f"{PREFIX}_{self.letter}_{name}")
         if not function.is_declaration:
             return function, None
         function.linkage = "linkonce_odr"
@@ -63,7 +63,7 @@ class Vectors:
         kind = ir.FunctionType(result, [a.type for a in args])
         suffix = f"v{self.lanes}f{8 * self.bytes}"
         name = f"llvm.{name}.{suffix}" + (".p0" if "masked" in name else "")
-        return builder.call(cgutils.get_or_insert_function(self.module, kind, name), args)
+        return builder.call(declared(self.module, kind, name), args)
 
     def splat(self, builder: Any, value: Any) -> Any:
         empty = ir.Constant(ir.VectorType(value.type, self.lanes), ir.Undefined)
@@ -103,7 +103,7 @@ def prefetch(builder: Any, at: Any) -> None:
     """Asks for the cache line at a pointer, which may lead anywhere."""
     byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
     kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    function = declared(builder.module, kind, "llvm.prefetch.p0")
     how = (number(x) for x in (FOR_READING, INTO_ALL_CACHES, OF_DATA))
     builder.call(function, [builder.bitcast(at, byte), *how])
 
@@ -115,7 +115,7 @@ def least(builder: Any, x: Any, y: Any) -> Any:
 
 def pieces(builder: Any, count: Any, size: Any) -> Any:
     """A loop over the pieces that make up a count, the last one perhaps smaller."""
-    return cgutils.for_range(builder, builder.udiv(builder.add(count, builder.sub(size, ONE)), size))
+    return loop(builder, builder.udiv(builder.add(count, builder.sub(size, ONE)), size))
 
 
 def folded(

@@ -14,13 +14,13 @@ from types import FunctionType
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.core.compiler_lock import global_compiler_lock
-from numba.core.registry import cpu_target
+from numba import types
 
 from graphc.codegen.jit import entry_file, read_whole, write_whole
+from graphc.codegen.llvm import declared
 from graphc.codegen.lower import Lowering, Typed
 from graphc.codegen.pipeline import tree_of
+from graphc.codegen.private import cpu_target, global_compiler_lock
 
 WORD = ir.IntType(64)
 
@@ -76,7 +76,7 @@ class _Words(Lowering):
         if isinstance(function, types.ExternalFunction):
             kinds = [self.target.get_value_type(t) for t in (function.sig.return_type, *function.sig.args)]
             result = ir.VoidType() if function.sig.return_type == types.none else kinds[0]
-            code = cgutils.get_or_insert_function(self.module, ir.FunctionType(result, kinds[1:]), function.symbol)
+            code = declared(self.module, ir.FunctionType(result, kinds[1:]), function.symbol)
             cast = [self.cast(a, t) for a, t in zip(args, function.sig.args, strict=True)]
             return Typed(function.sig.return_type, self.builder.call(code, cast))
         if not isinstance(function, FunctionType):

@@ -19,7 +19,7 @@ from functools import cache
 from graphc.export import runtime
 
 PACKAGE = "graphc."
-REGISTRARS = ("infer_global", "lower_builtin", "register_model")  # decorators of what nobody calls by name
+REGISTRARS = ("lower_builtin", "register_model", "type_callable")  # decorators of what nobody calls by name
 # Names of graphc that an export defines itself, or has no need of.
 STAND_INS = {
     ("graphc.codegen.abi", "PREFIX"): "PREFIX",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba.core import types
+from numba import types
 from numba.extending import overload
 
 # Numba compiles a function once in a process, for all callers: it must not take the first one's fastmath

@@ -12,9 +12,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from llvmlite import ir
-from numba.core import types
-from numba.core.imputils import lower_builtin
-from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
+from numba import types
+from numba.extending import intrinsic
+
+from graphc.codegen.llvm import with_parameters
 
 INT, LONG = ir.IntType(32), ir.IntType(64)
 
@@ -235,22 +236,18 @@ def polynomial(x: Value, coefficients: Sequence[Any]) -> Value:
 
 
 def kernel_function(build: Callable[..., Value], name: str | None = None) -> Any:
-    """The function of values as one that kernels call with floats."""
+    """The function of values as one that kernels call with floats, of one dtype or of two that become the wider."""
 
-    def stub(*args: Any) -> Any:
-        raise TypeError(f"{stub.__name__} runs inside compiled kernels")
+    def typer(typingctx: Any, *args: Any) -> Any:
+        common = typingctx.unify_types(*args)
+        kind = common if common in (types.float32, types.float64) else types.float64
 
-    stub.__name__ = stub.__qualname__ = name or build.__name__
-    stub.__doc__ = build.__doc__
-    arity = len(inspect.signature(build).parameters)
-    kinds = (types.float32, types.float64)
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return build(*(Value(builder, a) for a in args)).value
 
-    typing = {"key": stub, "cases": [signature(kind, *(kind,) * arity) for kind in kinds]}
-    infer_global(stub, types.Function(type(stub.__name__, (ConcreteTemplate,), typing)))
+        return kind(*[kind] * len(args)), codegen
 
-    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return build(*(Value(builder, a) for a in args)).value
-
-    for kind in kinds:
-        lower_builtin(stub, *(kind,) * arity)(lower)
-    return stub
+    typer.__name__ = typer.__qualname__ = name or build.__name__
+    typer.__doc__ = build.__doc__
+    parameters = inspect.signature(build).parameters
+    return intrinsic(with_parameters(typer, "typingctx", *parameters))

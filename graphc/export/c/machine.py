@@ -14,17 +14,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import llvmlite.binding as ll
-from numba.core import sigutils
-from numba.core.codegen import AOTCPUCodegen
-from numba.core.compiler import Flags, compile_extra
-from numba.core.compiler_lock import global_compiler_lock
-from numba.core.registry import cpu_target
 
 from graphc.codegen import tiles
 from graphc.codegen.abi import PART_SIGNATURE, part_symbol
 from graphc.codegen.jit import define, numba_options
 from graphc.codegen.kernel import SIGNATURE, Kernel
 from graphc.codegen.pipeline import Compiler
+from graphc.codegen.private import (
+    AOTCPUCodegen,
+    Flags,
+    compile_extra,
+    cpu_target,
+    global_compiler_lock,
+    sigutils,
+)
 from graphc.errors import ExportError
 
 LEVELS = {  # x86-64 psABI, micro-architecture levels; of their features, those that decide how code is generated
