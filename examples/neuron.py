@@ -1,84 +1,131 @@
-"""One sigmoid neuron: the chain rule, node by node, by hand and by the graph.
+"""One neuron, read forward and backward: the chain rule as two passes.
 
-    p = w * x      z = p + b      a = sigmoid(z)      e = a - t      loss = e * e / 2
+    z = w1 x1 + w2 x2 + b      a = sigmoid(z)      z' = w3 a      z'' = w4 a      C = (y' - t')^2/2 + (y'' - t'')^2/2
 
-Reverse accumulation starts at the loss, whose derivative with respect to itself is 1, and walks back: what arrives at
-a node, times the slope of that node, is passed on to its operands.
+Forward pass: dz/dw1 = x1, dz/dw2 = x2, dz/db = 1. The derivative of z with respect to a weight is the input at it.
 
-    python examples/neuron.py [--x 1.5] [--w 0.8] [--b -0.4] [--t 1]
+Backward pass: a feeds two neurons, so what C loses by a is the sum of what it loses by either:
+
+    dC/da = w3 dC/dz' + w4 dC/dz''           dC/dz = sigmoid'(z) (w3 dC/dz' + w4 dC/dz'')
+
+This is a neuron drawn backward: its inputs are dC/dz' and dC/dz'', its weights w3 and w4, and its gain sigmoid'(z) is
+a constant, since z is known. Every derivative of a weight is the product of the two passes, dC/dw = dz/dw dC/dz.
+
+Deeper networks ask the same question of the next layer until the output answers it, so one starts at the end.
+
+    python examples/neuron.py [--save neuron.svg]
 """
 
 import argparse
-import math
 
 import numpy as np
 
 import graphc as gx
 
-RULES = {
-    "loss": "1",
-    "e": "dloss/dloss * e",
-    "a": "dloss/de * 1",
-    "z": "dloss/da * a * (1 - a)",
-    "p": "dloss/dz * 1",
-    "b": "dloss/dz * 1",
-    "w": "dloss/dp * x",
-    "x": "dloss/dp * w",
-}
+X = (1.0, -1.0)
+TARGETS = (1.0, 0.0)
+WEIGHTS = {"w1": 1.0, "w2": -2.0, "b": 1.0, "w3": 0.5, "w4": -1.5}
 
 
-def by_hand(x, w, b, t):
-    """Values of all nodes on the way forward, then their derivatives on the way back."""
-    p = w * x
-    z = p + b
-    a = 1 / (1 + math.exp(-z))
-    e = a - t
-    values = {"p": p, "z": z, "a": a, "e": e, "loss": e * e / 2}
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
 
-    slopes = {"loss": 1.0}
-    slopes["e"] = slopes["loss"] * e
-    slopes["a"] = slopes["e"]
-    slopes["z"] = slopes["a"] * a * (1 - a)
-    slopes["p"] = slopes["b"] = slopes["z"]
-    slopes["w"], slopes["x"] = slopes["p"] * x, slopes["p"] * w
+
+def by_hand(w1, w2, b, w3, w4):
+    """Both passes with the letters above: values and derivatives of the cost."""
+    (x1, x2), (t1, t2) = X, TARGETS
+    z = w1 * x1 + w2 * x2 + b
+    a = sigmoid(z)
+    z1, z2 = w3 * a, w4 * a
+    y1, y2 = sigmoid(z1), sigmoid(z2)
+    values = {"z": z, "a": a, "z'": z1, "z''": z2, "C": (y1 - t1) ** 2 / 2 + (y2 - t2) ** 2 / 2}
+
+    slopes = {"z'": (y1 - t1) * y1 * (1 - y1), "z''": (y2 - t2) * y2 * (1 - y2)}
+    slopes["a"] = w3 * slopes["z'"] + w4 * slopes["z''"]
+    slopes["z"] = a * (1 - a) * slopes["a"]
+    slopes |= {"w1": x1 * slopes["z"], "w2": x2 * slopes["z"], "b": slopes["z"]}
+    slopes |= {"w3": a * slopes["z'"], "w4": a * slopes["z''"]}
     return values, slopes
 
 
-def by_graph(x, w, b, t):
-    """The same from a graph: its derivatives are nodes that ``gx.grad`` appends; ``print(g)`` shows them."""
+def graph():
+    """The neuron and the two that it feeds; the graph and its cost."""
     g = gx.Graph("neuron", float_dtype="float64")
-    nodes = {name: g.input(name, dtype="float64") for name in ("x", "w", "b", "t")}
-    inputs = list(nodes.values())
-    nodes["p"] = (nodes["w"] * nodes["x"]).named("p")
-    nodes["z"] = (nodes["p"] + nodes["b"]).named("z")
-    nodes["a"] = gx.sigmoid(nodes["z"]).named("a")
-    nodes["e"] = (nodes["a"] - nodes["t"]).named("e")
-    nodes["loss"] = (0.5 * gx.square(nodes["e"])).named("loss")
+    x1, x2 = g.input("x1", dtype="float64"), g.input("x2", dtype="float64")
+    w1, w2, b, w3, w4 = (g.parameter(name, value) for name, value in WEIGHTS.items())
+    z = (w1 * x1 + w2 * x2 + b).named("z")
+    a = gx.sigmoid(z).named("a")
+    z1, z2 = (w3 * a).named("z'"), (w4 * a).named("z''")
+    y1, y2 = gx.sigmoid(z1).named("y'"), gx.sigmoid(z2).named("y''")
+    cost = ((y1 - TARGETS[0]) ** 2 / 2 + (y2 - TARGETS[1]) ** 2 / 2).named("C")
+    return g, cost
 
-    forward = gx.compile(inputs, {name: nodes[name] for name in ("p", "z", "a", "e", "loss")})
-    slopes = gx.grad(nodes["loss"], [nodes[name] for name in RULES])
-    backward = gx.compile(inputs, dict(zip(RULES, slopes, strict=True)))
-    return forward(x, w, b, t), backward(x, w, b, t)
+
+def recursion(layers=4, width=3):
+    """The same question at every layer: dC/dz of a layer is sigmoid'(z) (W' dC/dz of the next), from the output back.
+
+    Returns for each layer dC/dz by this recursion and by the graph, the last layer first.
+    """
+    rng = np.random.default_rng(0)
+    g = gx.Graph("deep", float_dtype="float64")
+    x = a = g.input("x", shape=(width,), dtype="float64")
+    weights, zs = [], []
+    for k in range(layers):
+        weights.append(g.parameter(f"W{k + 1}", rng.normal(size=(width, width))))
+        zs.append((weights[-1] @ a).named(f"z{k + 1}"))
+        a = gx.sigmoid(zs[-1])
+    cost = gx.sum(a * a) / 2
+    point = rng.normal(size=width)
+    *values, out = gx.compile([x], [*zs, a])(point)
+    found = gx.compile([x], gx.grad(cost, zs))(point)
+
+    delta = sigmoid(values[-1]) * (1 - sigmoid(values[-1])) * out  # at the output the derivative is direct
+    rows = [(f"z{layers}", delta, found[-1])]
+    for k in range(layers - 2, -1, -1):  # else the next layer is asked
+        s = sigmoid(values[k])
+        delta = s * (1 - s) * (g.state[f"W{k + 2}"].T @ delta)
+        rows.append((f"z{k + 1}", delta, found[k]))
+    return rows
 
 
 def main(argv=None):
-    """Prints every node's value and derivative; returns {name: (by hand, by graph)} of both."""
+    """Prints and draws both passes; returns values, derivatives and the recursion, each (by hand, by graph)."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("x", 1.5), ("w", 0.8), ("b", -0.4), ("t", 1.0)):
-        parser.add_argument(f"--{name}", type=float, default=default)
-    given = vars(parser.parse_args(argv))
-    values, slopes = by_hand(**given)
-    graph_values, graph_slopes = by_graph(**{name: np.float64(v) for name, v in given.items()})
+    parser.add_argument("--save", metavar="FILE", help="draw both passes as SVG")
+    options = parser.parse_args(argv)
 
-    print(f"{'node':<14}{'':<26}{'by hand':>12}{'by graph':>14}")
-    for name, value in values.items():
-        print(f"{name:<40}{value:>12.8f}{graph_values[name]:>14.8f}")
-    print(f"\n{'derivative':<14}{'chain rule':<26}{'by hand':>12}{'by graph':>14}")
-    for name, rule in RULES.items():
-        print(f"dloss/d{name:<7}{rule:<26}{slopes[name]:>12.8f}{graph_slopes[name]:>14.8f}")
+    values, slopes = by_hand(**WEIGHTS)
+    _, cost = graph()
+    seen = gx.inspect(cost, {"x1": X[0], "x2": X[1]}, named=True)
+    print(seen)
+
+    z, rate = values["z"], slopes["z"]
+    print(f"\nForward pass: z = {z:g}; dz/dw1 = x1 = {X[0]:g}, dz/dw2 = x2 = {X[1]:g}, dz/db = 1")
+    print("Backward pass, a neuron drawn backward: dC/dz = sigmoid'(z) (w3 dC/dz' + w4 dC/dz'')")
+    gain = values["a"] * (1 - values["a"])
+    one, two = slopes["z'"], slopes["z''"]
+    print(f"    {gain:.4g} ({WEIGHTS['w3']:g} * {one:.4g} + {WEIGHTS['w4']:g} * {two:.4g}) = {rate:.4g}")
+    print(f"{'their product':<16}{'by hand':>14}{'by graph':>14}")
+    for name, way in (
+        ("w1", "x1 dC/dz"),
+        ("w2", "x2 dC/dz"),
+        ("b", "1 dC/dz"),
+        ("w3", "a dC/dz'"),
+        ("w4", "a dC/dz''"),
+    ):
+        print(f"dC/d{name:<2} = {way:<9}{slopes[name]:>14.8f}{seen[name].gradient:>14.8f}")
+
+    rows = recursion()
+    print("\nFour layers of three neurons, from the output back: dC/dz of a layer asks dC/dz of the next")
+    for name, hand, found in rows:
+        print(f"  dC/d{name} = {np.array2string(hand, precision=6)}   by graph {np.array2string(found, precision=6)}")
+    if options.save:
+        seen.to_svg(options.save)
+        print(f"\nboth passes drawn in {options.save}")
     return (
-        {name: (value, float(graph_values[name])) for name, value in values.items()},
-        {name: (value, float(graph_slopes[name])) for name, value in slopes.items()},
+        {name: (value, float(seen[name].value)) for name, value in values.items()},
+        {name: (value, float(seen[name].gradient)) for name, value in slopes.items()},
+        rows,
     )
 
 

@@ -72,3 +72,15 @@ def test_every_page_is_reachable() -> None:
     index = (ROOT / "docs" / "index.md").read_text()
     for page in (ROOT / "docs").glob("*.md"):
         assert page.name == "index.md" or f"({page.name})" in index, page.name
+
+
+@pytest.mark.parametrize("name", ["chain", "neuron", "xor", "softmax", "weight-decay", "dropout"])
+def test_the_drawings_are_those_of_this_version(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = importlib.util.spec_from_file_location("make_images", ROOT / "docs" / "make_images.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "IMAGES", tmp_path)
+    module.main([f"{name}.svg"])
+    drawn, kept = (folder / f"{name}.svg" for folder in (tmp_path, ROOT / "docs" / "images"))
+    assert drawn.read_text() == kept.read_text(), "run python docs/make_images.py"

@@ -109,6 +109,23 @@ def test_long_formulas_and_shared_ones_are_cut() -> None:
     assert seen["x"].rule == "through y" and seen["x"].gradient == 2.0**40
 
 
+def test_a_function_is_one_box_until_it_is_opened() -> None:
+    g = gx.Graph("functions", float_dtype="float64")
+    f, y = g.input("f", shape=(3,), dtype="float64"), g.input("y", shape=(3,), dtype="float64")
+    loss = gx.mean(gx.cross_entropy(f, y) * gx.softmax(f)[0] ** 3).named("L")
+    feeds = {"f": [0.5, -1.0, 2.0], "y": [0.0, 1.0, 0.0]}
+    seen = gx.inspect(loss, feeds)
+    closed = {row.op: row for row in seen.rows}
+    assert closed["cross_entropy"].formula == "cross_entropy(f, y)" and closed["softmax"].formula == "softmax(f)"
+    assert closed["cross_entropy"].operands == ("f", "y")
+    assert "exp" not in closed and "log" not in closed
+    opened = gx.inspect(loss, feeds, opened=True)
+    assert {"exp", "log", "stop_gradient"} <= {row.op for row in opened.rows}
+    assert opened["f"].gradient.tolist() == seen["f"].gradient.tolist()
+    _, boxes = drawn(seen)
+    assert len(boxes) < len(drawn(opened)[1]) / 2
+
+
 def drawn(seen: gx.Inspection) -> tuple[ET.Element, list[ET.Element]]:
     root = ET.fromstring(seen.svg)
     return root, [g for g in root.findall(f"{SVG}g") if g.find(f"{SVG}rect") is not None]

@@ -21,6 +21,7 @@ COLOURS = {  # role -> fill, border
     "variable": ("#fdf1dc", "#c98a1b"),
     "constant": ("#f2f2f2", "#9a9a9a"),
     "forward": ("#e9f0fb", "#4673b8"),
+    "update": ("#f1eafa", "#7d5bb0"),
     "gradient": ("#fbe9e7", "#c0533f"),
 }
 

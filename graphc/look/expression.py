@@ -39,10 +39,10 @@ SILENT = ("broadcast_to", "reshape", "expand_dims", "squeeze", "astype", "identi
 LONGEST = 60  # characters of a formula that is still read
 
 
-def formula(tensor: Tensor, name: Callable[[Tensor], str | None], plain: bool = False) -> str | None:
+def formula(tensor: Tensor, name: Callable[[Tensor], str | None]) -> str | None:
     """``tensor`` in terms of what ``name`` has a word for; other operands are written out. None where that is long.
 
-    The tensor itself is written out whatever ``name`` says of it. ``plain`` leaves out changes of shape and dtype.
+    The tensor itself is written out whatever ``name`` says of it. Changes of shape and dtype inside it are left out.
 
     >>> import graphc as gx
     >>> g = gx.Graph()
@@ -51,7 +51,7 @@ def formula(tensor: Tensor, name: Callable[[Tensor], str | None], plain: bool = 
     'tanh(2 * x + w) / 3'
     """
     try:
-        text = _Writer(name, plain).body(tensor)[0]
+        text = _Writer(name).body(tensor, whole=True)[0]
     except _TooLong:
         return None
     return text if len(text) <= LONGEST else None
@@ -64,8 +64,8 @@ class _TooLong(Exception):
 class _Writer:
     """Each text comes with how tightly its outermost operator binds."""
 
-    def __init__(self, name: Callable[[Tensor], str | None], plain: bool) -> None:
-        self.name, self.plain = name, plain
+    def __init__(self, name: Callable[[Tensor], str | None]) -> None:
+        self.name = name
         self.left = LONGEST  # a node writes a character at least
 
     def operand(self, tensor: Tensor, least: int = 0) -> str:
@@ -73,7 +73,7 @@ class _Writer:
         text, binds = (word, ATOM) if word is not None else self.body(tensor)
         return text if binds >= least else f"({text})"
 
-    def body(self, tensor: Tensor) -> tuple[str, int]:
+    def body(self, tensor: Tensor, whole: bool = False) -> tuple[str, int]:
         op, operands = tensor.op.name, tensor.inputs
         self.left -= 1
         if self.left < 0:
@@ -84,9 +84,12 @@ class _Writer:
             return tensor.name, ATOM
         if op == "size":
             return str(tensor.attrs["size"]), ATOM
-        if self.plain and op in SILENT:
+        if op in SILENT:
             word = self.name(operands[0])
-            return (word, ATOM) if word is not None else self.body(operands[0])
+            if word is None:
+                return self.body(operands[0])
+            if not whole:
+                return word, ATOM
         if op in BINARY:
             sign, binds = BINARY[op]
             right = binds + (op not in ("add", "multiply"))  # a - (b - c) keeps its parentheses

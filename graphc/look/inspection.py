@@ -22,7 +22,7 @@ from graphc.ir.tensor import Node, Tensor
 from graphc.ir.types import is_float
 from graphc.look.boxes import grouped
 from graphc.look.drawing import Box, draw
-from graphc.look.expression import formula
+from graphc.look.expression import BINARY, LONGEST, formula
 from graphc.look.rule import gradient_rule
 from graphc.look.summary import line, lines
 from graphc.ops.apply import graph_of, tensor_list
@@ -31,6 +31,7 @@ from graphc.ops.reduce import sum as total
 from graphc.ops.signature import found as describe
 from graphc.reference import bind_sizes, evaluate
 
+SHORT = 30  # characters of a gradient that goes through what is hidden in a function
 MOST_BOXES = 60  # beyond, what stands in one scope is one box
 
 
@@ -61,6 +62,7 @@ def inspect(
     wrt: Tensor | Sequence[Tensor] | None = None,
     *,
     named: bool = False,
+    opened: bool = False,
 ) -> Inspection:
     """One example run through the graph: the value of every node, and the gradient of the outputs' sum there.
 
@@ -69,6 +71,7 @@ def inspect(
              value
     wrt      the tensors whose gradients are of interest: gradients are shown on the way to them. None means all
     named    True shows leaves, outputs and what has a name of yours; formulas then span what lies between
+    opened   True shows the nodes that a function such as softmax is composed of, not just its result
 
     The graph is evaluated as it was written, by the NumPy interpreter, and stays as it is. Raises InputError and its
     kinds where an input is missing or does not fit, GradientError where an op on the way has no derivative.
@@ -102,8 +105,10 @@ def inspect(
         state = {n.name: graph.state[n.name] for n in nodes if n.name in graph.state}
         found = evaluate(asked, arrays, state, sizes)
     values, slopes = dict(enumerate(found[: len(nodes)])), dict(zip(gradients, found[len(nodes) :], strict=True))
-    results = {t.id for t in work.outputs}
-    hidden = {n.id for n in nodes if named and n.id not in results and graph.automatic(n.name)}
+    hidden = set() if opened else _inside(nodes)
+    if named:
+        hidden |= {n.id for n in nodes if graph.automatic(n.name)}
+    hidden -= {t.id for t in work.outputs}
     return Inspection(Example(work, nodes, values, gradients, slopes), hidden, dag)
 
 
@@ -118,6 +123,19 @@ def _fed(graph: Graph, key: Any) -> str:
             f"there is no input {key!r}; inputs are {', '.join(graph.inputs)}{did_you_mean(key, graph.inputs)}"
         )
     return str(key)
+
+
+def _inside(nodes: Sequence[Node]) -> set[int]:
+    """What only other nodes of the same call of a function read."""
+    outside = {i for n in nodes for i in n.inputs if _function(nodes[i]) and nodes[i].call is not n.call}
+    read = {i for n in nodes for i in n.inputs}
+    return {n.id for n in nodes if _function(n) and n.id in read and n.id not in outside}
+
+
+def _function(node: Node) -> str | None:
+    """The function that composed the node with others; None for a single op, and for operators."""
+    call = node.composition
+    return call.function if call is not None and call.nodes > 1 and call.function not in BINARY else None
 
 
 def _gradients(work: Graph, wrt: Sequence[Tensor] | None) -> dict[int, Tensor]:
@@ -151,15 +169,23 @@ class Inspection:
     """What `graphc.inspect` saw. It prints as a table; in a notebook it shows its drawing."""
 
     def __init__(self, example: Example, hidden: Set[int], dag: networkx.MultiDiGraph) -> None:
-        self._example, self._dag = example, dag
+        self._example, self._hidden, self._dag = example, hidden, dag
         # a number is written where it is used
         self._shown = [n for n in example.nodes if n.id not in hidden and not _is_number(n)]
-        self._operands: dict[int, list[int]] = {}  # of each node those that are shown, directly or through hidden ones
         shown = {n.id for n in self._shown}
-        for node in example.nodes:
-            through = [[i] if i in shown else self._operands[i] for i in node.inputs]
-            self._operands[node.id] = list(dict.fromkeys(i for some in through for i in some))
+        # of each node those that are shown, read by itself or by hidden ones, in the order in which they are read
+        self._operands = {n.id: self._read(n, shown) for n in self._shown}
         self.rows: list[Row] = [self._row(n) for n in self._shown]
+
+    def _read(self, node: Node, shown: Set[int]) -> list[int]:
+        nodes = self._example.nodes
+        through, waiting = {node.id}, [node.id]
+        while waiting:
+            for i in nodes[waiting.pop()].inputs:
+                if i not in shown and i not in through:
+                    through.add(i)
+                    waiting.append(i)
+        return list(dict.fromkeys(i for k in sorted(through) for i in nodes[k].inputs if i in shown))
 
     def __getitem__(self, name: str) -> Row:
         """The row of a node; KeyError where there is none of that name."""
@@ -175,8 +201,8 @@ class Inspection:
         leaf = node.op.kind is Kind.LEAF
         return Row(
             node.name,
-            node.op.name if leaf else "gradient" if node.forward else "forward",
-            node.op.name,
+            node.role,
+            self._closed(node) or node.op.name,
             node.op.name if leaf else self._formula(node),
             self._example.values[node.id],
             self._example.slopes.get(node.id),
@@ -187,8 +213,14 @@ class Inspection:
         )
 
     def _formula(self, node: Node) -> str:
-        short = f"{node.op.name}({', '.join(self._example.nodes[i].name for i in self._operands[node.id])})"
-        return formula(self._example.graph.tensors[node.id], self._word) or short
+        function = self._closed(node)
+        short = f"{function or node.op.name}({', '.join(self._example.nodes[i].name for i in self._operands[node.id])})"
+        return short if function else formula(self._example.graph.tensors[node.id], self._word) or short
+
+    def _closed(self, node: Node) -> str | None:
+        """The function that a node is the result of, where what it is composed of is hidden."""
+        inside = (i for i in node.inputs if i in self._hidden)
+        return _function(node) if any(self._example.nodes[i].call is node.call for i in inside) else None
 
     def _word(self, tensor: Tensor) -> str | None:
         """A node that is shown, by its name."""
@@ -200,7 +232,9 @@ class Inspection:
         readers = [n for n in self._shown if id in self._operands[n.id]]
         of = {gradients[n.id].id: f"d{n.name}" for n in readers if n.id in gradients}
         through = f"through {', '.join(n.name for n in readers)}"
-        return gradient_rule(gradients[id], of, self._word) or (through, through)
+        found = gradient_rule(gradients[id], of, self._word)
+        longest = SHORT if any(map(self._closed, readers)) else LONGEST
+        return found if found is not None and len(found[0]) <= longest else (through, through)
 
     # ---- looks
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 
 from graphc.ir.tensor import Tensor
 from graphc.look.expression import formula
@@ -26,12 +27,17 @@ def gradient_rule(gradient: Tensor, of: Mapping[int, str], word: Word) -> tuple[
         if term.op.name == "add" and term.id not in of:  # what several readers ask for is added
             waiting += reversed(term.inputs)
             continue
-        text = of.get(term.id) or formula(term, named, plain=True)
+        text = of.get(term.id) or formula(term, named)
         if text is None or len(terms) == MOST_TERMS:
             return None
         terms.append(text)
         phrases.append(_phrase(term, of, named) or text)
-    return " + ".join(terms), " plus ".join(phrases)
+    return " + ".join(_gathered(terms)), " plus ".join(_gathered(phrases))
+
+
+def _gathered(terms: Sequence[str]) -> list[str]:
+    """Equal terms once, with their number: both operands of ``x * x`` hand the same back."""
+    return [term if count == 1 else f"{count} * ({term})" for term, count in Counter(terms).items()]
 
 
 def _phrase(term: Tensor, of: Mapping[int, str], named: Word) -> str | None:
@@ -44,7 +50,7 @@ def _phrase(term: Tensor, of: Mapping[int, str], named: Word) -> str | None:
     if first is None:
         return None
     other = term.inputs[-1]
-    factor = named(other) or formula(other, named, plain=True)
+    factor = named(other) or formula(other, named)
     match term.op.name:
         case "broadcast_to":
             return f"{first} for every element that was summed"
@@ -59,7 +65,7 @@ def _phrase(term: Tensor, of: Mapping[int, str], named: Word) -> str | None:
         case "matmul":
             return f"{first} times the other matrix, {factor}"
         case "where":
-            return f"{first} where {formula(term.inputs[0], named, plain=True)}, else 0"
+            return f"{first} where {formula(term.inputs[0], named)}, else 0"
     return None
 
 
