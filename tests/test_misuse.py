@@ -122,7 +122,6 @@ ROWS: list[Row] = [
     ("pad by less than nothing", lambda w: gx.pad(w.v, [(-1, 0)]), gx.ShapeError, "widths"),
     ("pad of unknown mode", lambda w: gx.pad(w.v, 1, "wrap"), gx.ShapeError, "mode"),
     ("reflect beyond the edge", lambda w: gx.pad(w.v, 3, "reflect"), gx.ShapeError, "reflect"),
-    ("roll of a symbolic axis", lambda w: gx.roll(w.x, 1, 0), gx.ShapeError, "known size"),
     # indexing
     ("index too large", lambda w: w.v[3], gx.ShapeError, "index 3 is out of range"),
     ("index too small", lambda w: w.v[-4], gx.ShapeError, "out of range"),

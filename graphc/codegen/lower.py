@@ -14,7 +14,7 @@ import operator
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial, reduce
 from typing import Any, NamedTuple
 
 from numba import NumbaError, types
@@ -243,8 +243,8 @@ class Lowering:
         if function is buffer:
             kind, held = pointer(self.target, self.builder, args[0].value, *(a.type for a in args[1:]))
             return Typed(kind, held)
-        if function in EXTREME and len(args) == 2 and all(isinstance(a.type, types.Integer) for a in args):
-            return self.extreme(EXTREME[function], *args)
+        if function in EXTREME and len(args) > 1 and all(isinstance(a.type, types.Integer) for a in args):
+            return reduce(partial(self.extreme, EXTREME[function]), args)
         key = function, *(a.type for a in args)
         if key not in self.known:
             self.known[key] = self.resolve(function, tuple(a.type for a in args))

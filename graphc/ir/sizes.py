@@ -6,6 +6,7 @@ Nothing is evaluated and Python's parser takes no part, so names come back as th
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import NoReturn
 
 from graphc.errors import ShapeError
@@ -20,7 +21,13 @@ LARGEST = 1 << 63  # of a number
 HIGHEST_POWER = 16
 
 _TOKEN = re.compile(r"\s*(\d+|\*\*|//|[-+*(),]|[^\s\d()+*/,-][^\s()+*/,-]*)")
-_FUNCTIONS = {"broadcast": (2, dims.broadcast), "not_one": (1, dims.not_one)}
+MOST_PARTS = 16  # of a function
+_FUNCTIONS: dict[str, tuple[range, Callable[..., Size]]] = {  # each with how many operands it takes
+    "broadcast": (range(2, 3), dims.broadcast),
+    "not_one": (range(1, 2), dims.not_one),
+    "bound": (range(2, 3), dims.bound),
+    "min": (range(2, MOST_PARTS + 1), lambda *parts: dims.least(parts)),
+}
 
 
 def parse(text: str, most_terms: int = MOST_TERMS) -> Size:
@@ -119,14 +126,14 @@ class _Reader:
         if token[0].isdigit():
             return self.number(token)
         if self.next == "(" and token in _FUNCTIONS:
-            count, function = _FUNCTIONS[token]
+            counts, function = _FUNCTIONS[token]
             self.take("(")
             given = [self.sum()]
             while self.take(",", ")") == ",":
                 given.append(self.sum())
-            if len(given) != count:
+            if len(given) not in counts:
                 _refuse(self.text)
-            return function(*given)  # type: ignore[operator, no-any-return]
+            return function(*given)
         if not token.isidentifier():
             _refuse(self.text)
         return dims.symbol(token)

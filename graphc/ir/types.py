@@ -154,7 +154,7 @@ def broadcast_checks(shapes: Sequence[Shape]) -> list[SizeCheck]:
 
 def negative_checks(new: Shape, old: Shape = ()) -> list[SizeCheck]:
     """The run-time checks that a ``new`` shape needs where a size may be negative and is none of the ``old`` shape."""
-    sizes = (s for s in new if s not in old and dims.may_be_negative(s))
+    sizes = (s for s in new if s not in old and not dims.at_most(0, s))
     return [SizeCheck(s + 1, 0, False, positive=True) for s in sizes]
 
 

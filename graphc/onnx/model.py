@@ -12,7 +12,7 @@ import numpy as np
 
 from graphc.errors import ExportError
 from graphc.ir import dims
-from graphc.ir.dims import Broadcast, FloorDiv, Size, Symbol
+from graphc.ir.dims import Size
 from graphc.ir.state import Array
 from graphc.ir.types import BOOL, INT64, DType
 from graphc.onnx.extra import need
@@ -191,15 +191,21 @@ class Model:
         return self._sizes[atom]
 
     def _made(self, atom: Any) -> Value:
-        if isinstance(atom, Symbol):
+        if isinstance(atom, dims.Symbol):
             name, axis = self.axes[atom.name]
             return self.node("Shape", [Value(self, name, INT64)], INT64, start=axis, end=axis + 1)
-        if isinstance(atom, (FloorDiv, Broadcast)):
-            left, right = self._size(atom.left), self._size(atom.right)
-            if isinstance(atom, Broadcast):
-                return left.equals(1).select(right, left)
-            return (left - left.op("Mod", right)) / right  # Mod has the divisor's sign, so the quotient is exact
-        return (~self._size(atom.size).equals(1)).cast(INT64)
+        function, parts = atom.function, [self._size(part) for part in atom.parts]
+        if function is dims.LEAST:
+            return self.node("Min", parts, INT64)
+        if function is dims.NOT_ONE:
+            return (~parts[0].equals(1)).cast(INT64)
+        left, right = parts
+        if function is dims.BROADCAST:
+            return left.equals(1).select(right, left)
+        if function is dims.BOUND:
+            zero = self.constant(np.zeros(1, np.int64))
+            return self.node("Min", [(left < 0).select(left + right, left).op("Max", zero), right], INT64)
+        return (left - left.op("Mod", right)) / right  # Mod has the divisor's sign, so the quotient is exact
 
 
 __all__ = ["FARTHEST", "Model", "Value"]

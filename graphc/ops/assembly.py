@@ -45,17 +45,15 @@ def _slice_checks(types: Types, attrs: Attrs) -> list[SizeCheck]:
 
 def _inside_checks(shape: Shape, starts: Shape, steps: Sequence[int], sizes: Shape) -> list[SizeCheck]:
     """First and last index along each symbolic axis must lie inside it, where there are any."""
-    above: list[tuple[Size, Size]] = []
+    inside: list[SizeCheck] = []
     for start, step, size, whole in zip(starts, steps, sizes, shape, strict=True):
-        known = all(isinstance(v, int) for v in (start, size, whole))
-        if known or (size == whole and (start, step) in ((0, 1), (whole - 1, -1))):
-            continue
         last = start + dims.multiply(step, size - 1)
         low, high = (start, last) if step > 0 else (last, start)
-        above += [(low + 1, 0), (whole, high)]
-        if step < 0 and start != whole - 1:  # a start of -1 would count from the end
-            above.append((start + 1, 0))
-    inside = [SizeCheck(a, b, False, positive=True) for a, b in above if not (isinstance(d := a - b, int) and d > 0)]
+        some = dims.minimum(size, 1)  # of no elements nothing is asked
+        if not dims.at_most(0, low):
+            inside.append(SizeCheck(dims.multiply(some, low) + 1, 0, False, positive=True))
+        if not dims.at_most(high + 1, whole):
+            inside.append(SizeCheck(whole + 1 - some, dims.multiply(some, high), False, positive=True))
     return [*inside, *negative_checks(sizes, shape)]
 
 
@@ -232,9 +230,8 @@ def roll(x: Tensor, shift: int, axis: int = 0) -> Tensor:
     """Elements moved along ``axis``, those that fall off the end come back at the start."""
     a = normalize_axis(axis, x.ndim, "roll")
     size = x.shape[a]
-    if not isinstance(size, int):
-        raise ShapeError(f"roll needs a known size on axis {a} of {x.type}")
-    cut = -shift % size if size else 0
+    some = dims.maximum(size, 1)
+    cut = -shift - dims.multiply(some, dims.floor_divide(-shift, some))  # the remainder
     return x if cut == 0 else concat([_span(x, a, cut, size - cut), _span(x, a, 0, cut)], a)
 
 
@@ -253,7 +250,7 @@ def _span(x: Tensor, axis: int, start: Size, size: Size, step: int = 1) -> Tenso
 def split(x: Tensor, sections: int | Sequence[int], axis: int = 0) -> Tensor:
     """A list of equal parts along ``axis``, or parts that end at the given positions, as NumPy's slices would.
 
-    Raises ShapeError where an axis does not divide, or where a position of a symbolic size is negative.
+    Raises ShapeError where an axis does not divide.
     """
     a = normalize_axis(axis, x.ndim, "split")
     size = x.shape[a]

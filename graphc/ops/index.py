@@ -114,6 +114,8 @@ def one_hot(indices: Tensor, n: Any, dtype: Any = None) -> Tensor:
 def getitem(x: Tensor, index: Any) -> Tensor:
     """``x[...]`` with slices of any step, ints, None, ``...`` and one integer array or tensor.
 
+    Slices are cut to the axis as NumPy's are, also where its size is symbolic: ``x[:10]`` of 3 rows has 3.
+
     Raises ShapeError for too many indices or an int out of range, DTypeError for any other kind of index.
     """
     entries = list(index) if isinstance(index, tuple) else [index]
@@ -165,30 +167,44 @@ def _slice(entry: slice, n: Size) -> tuple[Size, Size, Size]:
     for part in (entry.start, entry.stop, entry.step):
         if part is not None and (isinstance(part, bool) or not isinstance(part, (int, np.integer, dims.Dim))):
             raise DTypeError(f"the parts of a slice must be ints or sizes, found {part!r}")
-    step = 1 if entry.step is None else int(entry.step)
+    step = 1 if entry.step is None else _near(entry.step)
     if step == 0:
         raise ShapeError("the step of a slice must not be 0")
     if isinstance(n, int) and not (isinstance(entry.start, dims.Dim) or isinstance(entry.stop, dims.Dim)):
         start, stop, step = slice(entry.start, entry.stop, step).indices(n)
         return start, step, len(range(start, stop, step))
-    return _symbolic_slice(entry, n, step)
-
-
-def _symbolic_slice(entry: slice, n: Size, step: int) -> tuple[Size, Size, Size]:
-    """A slice of a symbolic axis: bounds are taken to lie inside it, which is checked when called."""
-
-    def from_front(part: Any, default: Size) -> Size:
-        if part is None:
-            return default
-        if isinstance(part, dims.Dim):
-            return part
-        return int(part) if part >= 0 else n + int(part)
-
     if step > 0:
-        start, stop = from_front(entry.start, 0), from_front(entry.stop, n)
-        length = stop - start
+        low, high = (default if part is None else _end(part) for part, default in ((entry.start, 0), (entry.stop, n)))
+        first, end = dims.bound(low, n), dims.bound(high, n)
     else:
-        start = from_front(entry.start, n - 1)
-        length = start + 1 if entry.stop is None else start - from_front(entry.stop, 0)
-    stride = step if step > 0 else -step
-    return start, step, dims.floor_divide(length + (stride - 1), stride)
+        first, end = (_behind(part, n, default) for part, default in ((entry.stop, 0), (entry.start, n)))
+        low = first
+    return first if step > 0 else end - 1, step, _count(low, first, end, abs(step))
+
+
+FARTHEST = 1 << 60  # no axis is that long
+
+
+def _near(index: Any) -> int:
+    return max(-FARTHEST, min(int(index), FARTHEST))
+
+
+def _end(index: Any) -> Size:
+    return index if isinstance(index, dims.Dim) else _near(index)
+
+
+def _behind(index: Any, n: Size, default: Size) -> Size:
+    """The bound behind the element that a bound of a slice with a negative step names."""
+    if index is None:
+        return default
+    at = _end(index)
+    last = 0 if dims.at_most(0, at) else 1 - dims.not_one(-at)  # behind the last element is no bound of a slice
+    return dims.bound(at + 1, n) + dims.multiply(last, n)
+
+
+def _count(low: Size, first: Size, end: Size, stride: int) -> Size:
+    """How many of every ``stride``-th element lie from ``first``, which is ``low`` cut to the axis, up to ``end``."""
+    width = dims.maximum(end - first, 0)
+    plain = dims.floor_divide(end - low + (stride - 1), stride)
+    simpler = width != 0 and dims.at_most(0, low) and dims.at_most(0, plain)
+    return plain if simpler else dims.floor_divide(width + (stride - 1), stride)

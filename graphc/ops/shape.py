@@ -134,6 +134,12 @@ def _infer_broadcast(types: Types, attrs: Attrs) -> TensorType:
     return TensorType(x.dtype, shape)
 
 
+def _view_broadcast(out: TensorType, types: Types, attrs: Attrs) -> IndexMap:
+    lead = out.ndim - types[0].ndim
+    sizes = enumerate(zip(types[0].shape, out.shape[lead:], strict=True), lead)
+    return IndexMap(tuple((None, 0, 0) if s == 1 else (a, 0, dims.step_along(s, t)) for a, (s, t) in sizes))
+
+
 register(
     Op(
         "broadcast_to",
@@ -142,9 +148,7 @@ register(
         _infer_broadcast,
         lambda x, shape: np.broadcast_to(x, shape),
         gradient=(lambda g, y, x: g,),  # the walker sums it back
-        view=lambda out, types, attrs: IndexMap(
-            tuple((a + out.ndim - types[0].ndim, 0, 1) for a in range(types[0].ndim))
-        ),
+        view=_view_broadcast,
         checks=lambda types, attrs: [
             *broadcast_checks([types[0].shape, attrs["shape"]]),
             *negative_checks(attrs["shape"], types[0].shape),

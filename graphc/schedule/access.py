@@ -63,28 +63,22 @@ def broadcast_index(shape: Shape, domain: Shape, index: tuple[Index, ...]) -> tu
 
 def _stretched(index: Index, size: Size, target: Size) -> Index:
     """``index`` along an axis of ``target`` elements, for an axis of ``size``, which is ``target`` or 1 when called."""
-    if size == target:
-        return index
-    if size == 1:
-        return ZERO
-    once = dims.not_one(size)
-    return replace(index, start=dims.multiply(index.start, once), step=dims.multiply(index.step, once))
+    return ZERO if size == 1 else _moved(index, 0, dims.step_along(size, target))
 
 
-def through(index_map: IndexMap, index: tuple[Index, ...], inner: Shape, outer: Shape) -> tuple[Index, ...]:
-    """Indices into a movement's operand (shape ``inner``), given those into its result (shape ``outer``)."""
-    out = []
-    for (axis, start, step), size in zip(index_map.axes, inner, strict=True):
-        if axis is None:
-            out.append(Index(None, start, 0))
-            continue
-        over = index[axis]
-        if start == 0 and step == 1:
-            moved = over if size == outer[axis] else _stretched(over, size, outer[axis])
-        else:
-            moved = replace(over, start=start + dims.multiply(step, over.start), step=dims.multiply(step, over.step))
-        out.append(moved)
-    return tuple(out)
+def _moved(index: Index, start: Size, step: Size) -> Index:
+    """``start + step * index``."""
+    if step == 1:
+        return index if start == 0 else replace(index, start=start + index.start)
+    return replace(index, start=start + dims.multiply(step, index.start), step=dims.multiply(step, index.step))
+
+
+def through(index_map: IndexMap, index: tuple[Index, ...]) -> tuple[Index, ...]:
+    """Indices into a movement's operand, given those into its result."""
+    return tuple(
+        Index(None, start, 0) if axis is None else _moved(index[axis], start, step)
+        for axis, start, step in index_map.axes
+    )
 
 
 def resolve(graph: Graph, tensor: int, index: tuple[Index, ...]) -> Access:
@@ -95,8 +89,7 @@ def resolve(graph: Graph, tensor: int, index: tuple[Index, ...]) -> Access:
         if is_check(node):
             gates.append(node.id)
         elif (index_map := movement(graph, node)) is not None:
-            operand = graph.nodes[node.inputs[0]]
-            index = through(index_map, index, operand.type.shape, node.type.shape)
+            index = through(index_map, index)
         else:
             return Access(node.id, index, tuple(gates))
         node = graph.nodes[node.inputs[0]]

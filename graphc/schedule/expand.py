@@ -166,7 +166,7 @@ def _leading(step: Size, count: Size, width: Size, transposed: bool) -> tuple[bo
         return transposed, width
     if not dims.is_stride(step):
         return None
-    if isinstance(step, int) and (not isinstance(width, int) or step < max(width, 1)):
+    if isinstance(step, int) and not dims.at_most(width, step):
         return None
     return transposed, step
 

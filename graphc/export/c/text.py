@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import reduce
 
 from graphc.ir import dims
 from graphc.ir.dims import Size
@@ -26,6 +27,11 @@ static inline int64_t times(int64_t a, int64_t b) {
 static inline int64_t quotient(int64_t a, int64_t b) { return b == 0 ? 0 : a / b - (a % b != 0 && (a < 0) != (b < 0)); }
 static inline int64_t broadcast(int64_t a, int64_t b) { return a == 1 ? b : a; }
 static inline int64_t not_one(int64_t a) { return a != 1; }
+static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t bound(int64_t at, int64_t n) {
+    int64_t from_front = at < 0 ? plus(at, n) : at;
+    return from_front < 0 ? 0 : least(from_front, n);
+}
 """
 
 # Products of a BLAS, called as `codegen.tiles` is. The row-major C = op(A) op(B) is the column-major C' = op(B)' op(A)'
@@ -81,10 +87,11 @@ def size_text(size: Size) -> str:
 def _atom(atom: dims.Atom) -> str:
     if isinstance(atom, dims.Symbol):
         return atom.name
-    if isinstance(atom, dims.NotOne):
-        return f"not_one({size_text(atom.size)})"
-    name = "quotient" if isinstance(atom, dims.FloorDiv) else "broadcast"
-    return f"{name}({size_text(atom.left)}, {size_text(atom.right)})"
+    parts = list(map(size_text, atom.parts))
+    if atom.function is dims.LEAST:
+        return reduce(lambda text, part: f"least({text}, {part})", parts)
+    name = "quotient" if atom.function is dims.QUOTIENT else atom.function.name
+    return f"{name}({', '.join(parts)})"
 
 
 def encoded(name: str) -> bytes:
