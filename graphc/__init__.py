@@ -13,9 +13,13 @@
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-from graphc import ctrl_c, dependencies, init, optim  # noqa: F401 - the first two are about the imports that follow
+from graphc import ctrl_c, dependencies  # noqa: F401 - about the imports that follow
+
+# isort: split
+from graphc import dag, init, optim
 from graphc.compile import compile
 from graphc.config import __version__
+from graphc.dag.reading import from_networkx
 from graphc.errors import (
     CompileError,
     DTypeError,
@@ -40,7 +44,6 @@ from graphc.export.c.library import export_c
 from graphc.file.store import load, save
 from graphc.grad import grad
 from graphc.ir.graph import Graph
-from graphc.ir.interchange import from_networkx
 from graphc.ir.names import meant as _meant
 from graphc.ir.tensor import Tensor
 from graphc.look.inspection import Inspection, inspect
@@ -242,6 +245,7 @@ __all__ = [
     "cosh",
     "count_nonzero",
     "cross_entropy",
+    "dag",
     "diagonal",
     "digamma",
     "divide",

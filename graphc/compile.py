@@ -12,6 +12,7 @@ import numpy as np
 from graphc.errors import CompileError, DTypeError, GraphError, ShapeError, caller, did_you_mean
 from graphc.executable import Executable
 from graphc.ir import dims
+from graphc.ir.call import Call
 from graphc.ir.graph import Graph, copy_node, located, topological
 from graphc.ir.op import lookup
 from graphc.ir.tensor import Tensor
@@ -150,7 +151,11 @@ def _moved_keys(
         message = f"{keys[0].name} is drawn from without updates: each call gives the same random numbers"
         warnings.warn_explicit(message, UserWarning, origin.file, origin.line)
         return {}
-    return {k: k + np.array([0, 1]) for k in keys}
+    out = {}
+    for key in keys:
+        with graph.calling(Call("random_key", key.name, "update")):
+            out[key] = key + np.array([0, 1])
+    return out
 
 
 def assemble(

@@ -158,14 +158,14 @@ class Uncopied:
         )
 
 
-def did_you_mean(word: object, known: Iterable[str]) -> str:
+def did_you_mean(word: object, known: Iterable[str], cutoff: float = 0.6) -> str:
     """What to add to an error about ``word``, which is none of ``known``: the closest of them.
 
     >>> did_you_mean("lables", ["x", "labels"]), did_you_mean("q", ["x", "labels"])
     ("; did you mean 'labels'?", '')
     """
     names = {name.lower(): name for name in known}
-    found = difflib.get_close_matches(str(word)[:200].lower(), names, n=1)
+    found = difflib.get_close_matches(str(word)[:200].lower(), names, n=1, cutoff=cutoff)
     return f"; did you mean {names[found[0]]!r}?" if found else ""
 
 

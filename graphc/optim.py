@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from graphc.errors import GraphError, caller
 from graphc.grad import grad
+from graphc.ir.call import Call
 from graphc.ir.graph import Graph, located
 from graphc.ir.tensor import Tensor
 from graphc.ops.apply import tensor_list
@@ -54,14 +56,18 @@ class Optimizer(ABC):
                 if p.op.name != "parameter":
                     raise GraphError(f"expected parameters, found {p.name}: {p.op.name}", node=p.name, origin=p.origin)
             gradients = grad(loss, chosen)
+            prefix, out = self._prefix(graph), Updates()
+
+            def part(name: str) -> AbstractContextManager[None]:
+                """Nodes made inside are a part of the update."""
+                return graph.calling(Call(type(self).__name__, f"{prefix}/{name}", "update"))
+
             if self.clip_norm is not None:
-                gradients = clip_by_global_norm(gradients, self.clip_norm)
-            prefix = self._prefix(graph)
-            out: Updates = {}
-            common = self._common(graph, prefix, out)
+                with part("clip_norm"):
+                    gradients = clip_by_global_norm(gradients, self.clip_norm)
+            with part("step"):
+                common = self._common(graph, prefix, out)
             for p, g in zip(chosen, gradients, strict=True):
-                if self.weight_decay and not self._decoupled:
-                    g = g + self.weight_decay * p
                 name = p.name
 
                 def slot(key: str, like: Tensor = p, name: str = name) -> Tensor:
@@ -69,7 +75,9 @@ class Optimizer(ABC):
                     value = np.zeros(graph.state.storage[like.name].shape, like.dtype)
                     return graph.variable(f"{prefix}/{name}/{key}", value)
 
-                out.update(self._step(p, g, slot, common))
+                with part(name):
+                    decayed = g + self.weight_decay * p if self.weight_decay and not self._decoupled else g
+                    out.update(self._step(p, decayed, slot, common))
             return out
 
     _decoupled = False

@@ -38,7 +38,7 @@ FLOORS = [
         "compile",
         "transform",
     ],
-    ["init", "optim", "file", "onnx"],
+    ["init", "optim", "file", "onnx", "dag"],
     ["look"],
     [""],  # the front door
     ["demo", "bench", "commands", "cli", "__main__"],

@@ -142,11 +142,15 @@ REFUSED = {
     "cycle": (_cycle, gx.GraphError, "cycle"),
     "unknown op": (lambda: _dag(y={"op": "nonsense"}), gx.UnsupportedOpError, "y"),
     "op is not text": (lambda: _dag(y={"op": 3}), gx.GraphError, "y"),
-    "missing slot": (lambda: _edge(2), gx.GraphError, "slot 1 is missing"),
+    "missing slot": (lambda: _edge(2), gx.GraphError, "add takes a, b; edges fill slots 0, 2"),
     "doubled slot": (lambda: _edge(0), gx.GraphError, "filled twice"),
     "slot is not a number": (lambda: _edge("one"), gx.GraphError, "needs a slot"),
-    "wrong arity": (lambda: _edge(None), gx.GraphError, "takes 2 operands"),
-    "unknown attribute": (lambda: _dag(y={"attrs": {"colour": 1}}), gx.GraphError, "attributes"),
+    "wrong arity": (lambda: _edge(None), gx.GraphError, "add takes a, b; edges fill slots 0"),
+    "unknown attribute": (
+        lambda: _dag(y={"attrs": {"colour": 1}}),
+        gx.GraphError,
+        "add has no attribute 'colour'. It takes a, b|no attribute",
+    ),
     "attrs is no dict": (lambda: _dag(y={"attrs": 7}), gx.GraphError, "attrs must be a dict"),
     "wrong dtype": (lambda: _dag(x={"dtype": "complex64"}), gx.DTypeError, "not supported"),
     "declared shape": (lambda: _dag(y={"shape": (3,)}), gx.ShapeError, "declared"),
@@ -154,7 +158,7 @@ REFUSED = {
     "negative size": (lambda: _dag(x={"shape": (-1,)}), gx.ShapeError, "at least 0"),
     "no shape": (lambda: _dag(x={"shape": None}), gx.GraphError, "needs a shape"),
     "no value": (lambda: _dag(x={"op": "parameter"}), gx.GraphError, "needs a value"),
-    "object value": (lambda: _dag(x={"op": "parameter", "value": [object(), 1]}), gx.GraphError, "numbers"),
+    "object value": (lambda: _dag(x={"op": "parameter", "value": [object(), 1]}), gx.DTypeError, "numbers"),
     "value of another shape": (lambda: _dag(x={"op": "constant", "value": [1.0]}), gx.ShapeError, "declared"),
 }
 

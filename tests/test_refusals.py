@@ -19,11 +19,11 @@ from graphc.reference import evaluate
 
 
 def dag(op: str, leaves: list[tuple[tuple[Any, ...], str]], **attrs: Any) -> nx.MultiDiGraph:
-    """One op on inputs of the given shapes and dtypes."""
+    """One op on inputs of the given shapes and dtypes, which says all of itself."""
     out = nx.MultiDiGraph()
     for k, (shape, dtype) in enumerate(leaves):
         out.add_node(f"in{k}", op="input", shape=shape, dtype=dtype)
-    out.add_node("made", op=op, attrs=attrs)
+    out.add_node("made", op=op, attrs=attrs, dtype="float32", shape=())
     for k in range(len(leaves)):
         out.add_edge(f"in{k}", "made", k, slot=k)
     return out

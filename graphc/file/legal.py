@@ -25,16 +25,25 @@ def check(graph: Graph, place: str) -> None:
     except GraphcError as error:
         raise GraphFileError(f"{place}: {error.message}", node=error.node) from None
     for node in graph.nodes:
-        if node.op.kind is Kind.GATHER:
-            _prove(graph, place, node, node.inputs[1], graph.nodes[node.inputs[0]].type.shape[node.attrs["axis"]])
-        elif node.op.kind is Kind.SCATTER:
-            _prove(graph, place, node, node.inputs[0], node.attrs["size"])
+        if not proven(graph, node):
+            text = f"{place}: node {node.id} ({node.name[:60]!r}): nothing keeps its index within an axis of "
+            raise GraphFileError(f"{text}{_indexed(graph, node)[1]}", node=node.name)
 
 
-def _prove(graph: Graph, place: str, node: Node, index: int, size: Size) -> None:
-    if not within(graph, graph.nodes[index], size):
-        text = f"{place}: node {node.id} ({node.name[:60]!r}): nothing keeps its index within an axis of {size}"
-        raise GraphFileError(text, node=node.name)
+def proven(graph: Graph, node: Node) -> bool:
+    """Whether a node whose operands are in ``graph`` can be seen to read and write within its arrays."""
+    if node.op.kind not in (Kind.GATHER, Kind.SCATTER):
+        return True
+    index, size = _indexed(graph, node)
+    return within(graph, index, size)
+
+
+def _indexed(graph: Graph, node: Node) -> tuple[Node, Size]:
+    """The index of a gather or scatter, and the size of the axis that it must lie in."""
+    operands = [graph.nodes[i] for i in node.inputs]
+    if node.op.kind is Kind.GATHER:
+        return operands[1], operands[0].type.shape[node.attrs["axis"]]
+    return operands[0], node.attrs["size"]
 
 
 def within(graph: Graph, node: Node, high: Size) -> bool:
@@ -93,4 +102,4 @@ def _number(node: Node) -> int | None:
     return int(held.item()) if held is not None and held.size == 1 else None
 
 
-__all__ = ["check", "within"]
+__all__ = ["check", "proven", "within"]

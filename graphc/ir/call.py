@@ -11,18 +11,16 @@ class Call:
     """One call of a public function by a user; the nodes that it makes share it.
 
     function  its name
-    name      the name of its result, where that is known
+    name      the name of its result; given beforehand, the nodes inside are named ``name/op``
     role      "forward", or "update" where an optimiser makes the nodes
-    prefix    nodes made inside are named ``prefix/op``, where a user gave the name beforehand
     nodes     how many it has made
     """
 
-    __slots__ = ("_origin", "function", "name", "nodes", "prefix", "role")
+    __slots__ = ("_origin", "function", "name", "nodes", "role")
 
-    def __init__(self, function: str, name: str = "", role: str = "forward", prefix: str = "") -> None:
-        self.function, self.name, self.role, self.prefix = function, name, role, prefix
+    def __init__(self, function: str, name: str = "", role: str = "forward", origin: Origin | None = None) -> None:
+        self.function, self.name, self.role, self._origin = function, name, role, origin
         self.nodes = 0
-        self._origin: Origin | None = None
 
     def __repr__(self) -> str:
         return f"<{self.role} call of {self.function}: {self.name or 'unnamed'}>"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -25,6 +25,7 @@ from graphc.errors import (
 from graphc.ir import dims
 from graphc.ir.arrays import Array
 from graphc.ir.call import OPEN, Call
+from graphc.ir.interchange import as_text, describe, describe_graph
 from graphc.ir.op import LATER, Attrs, Kind, Op, lookup
 from graphc.ir.state import State
 from graphc.ir.tensor import Node, Tensor
@@ -53,6 +54,7 @@ class Graph(Uncopied):
         self.tensors: list[Tensor] = []
         self.state = State(name)
         self._names: dict[str, int] = {}
+        self._reserved: set[str] = set()  # names that nodes to come are to have
         self._outputs: tuple[int, ...] | None = None
         self._mirror: networkx.MultiDiGraph | None = None  # made when first looked at, kept in step from then on
         self._scopes: list[str] = []
@@ -133,11 +135,10 @@ class Graph(Uncopied):
             array = np.array(value, order="C")
         except ValueError as e:
             raise ShapeError(f"cannot make an array: {e}") from None
+        if array.dtype.kind not in "biuf":
+            raise DTypeError(f"expected numbers, found dtype {array.dtype}, which is not supported")
         if dtype is not None:
-            target = dtype_of(dtype)
-            if array.dtype.kind not in "biuf":
-                raise DTypeError(f"expected numbers, found dtype {array.dtype}")
-            return array.astype(target)
+            return array.astype(dtype_of(dtype))
         weak = not isinstance(value, np.ndarray)
         if weak and array.dtype.kind == "f":
             return array.astype(self.float_dtype)
@@ -206,7 +207,7 @@ class Graph(Uncopied):
             except GraphcError as error:
                 raise error if error.origin is not None else relocated(error, op.name, origin) from None
         id = len(self.nodes)
-        name = name or self._readable(op, id)
+        name = name or self._readable(op, id, call)
         self._names[name] = id
         self.nodes.append(Node(id, op, tuple(t.id for t in inputs), attrs, type, name, origin, value, forward, call))
         self.tensors.append(Tensor(self, id))
@@ -234,6 +235,31 @@ class Graph(Uncopied):
         return call.origin, None, call
 
     @contextmanager
+    def calling(self, call: Call) -> Iterator[None]:
+        """Nodes made inside are of this call, unless an outer one is open."""
+        if OPEN.call is not None:
+            yield
+            return
+        OPEN.call = call
+        try:
+            yield
+        finally:
+            OPEN.call = None
+            self.settle(call)
+
+    def settle(self, call: Call) -> None:
+        """A call has come to its end: networkx learns of it."""
+        if self._mirror is not None:
+            left = call.nodes
+            for node in reversed(self.nodes):  # most often the last ones
+                if not left:
+                    break
+                if node.call is call:
+                    left -= 1
+                    if node.composition is not None:
+                        self._mirror.nodes[node.id]["call"] = {"function": call.function, "name": call.name}
+
+    @contextmanager
     def scope(self, name: str) -> Iterator[None]:
         """Names given inside are prefixed ``name/``."""
         if not isinstance(name, str) or not name:
@@ -245,7 +271,12 @@ class Graph(Uncopied):
             self._scopes.pop()
 
     def next_stream(self, key: Tensor) -> int:
-        """The next stream number of a random key: every random call on it draws other numbers."""
+        """The next stream number of a random key: every random call on it draws other numbers.
+
+        A variable that is drawn from is a random key from then on.
+        """
+        if key.op.name == "variable":
+            self.random_keys.add(key.id)
         self._streams[key.id] = self._streams.get(key.id, -1) + 1
         return self._streams[key.id]
 
@@ -254,18 +285,34 @@ class Graph(Uncopied):
         if node.op.kind is Kind.LEAF or node.name != self._automatic(node.op, node.id):
             tensor = self.append(lookup("identity"), (tensor,), {}, origin=caller())
             node = tensor.node
-        full = self._claim(name, caller())
-        del self._names[node.name]
-        self._names[full] = node.id
-        self.nodes[node.id] = replace(node, name=full)
-        if self._mirror is not None:
-            self._mirror.nodes[node.id]["name"] = full
+        self.rename_node(node, self._claim(name, caller()))
         return tensor
+
+    def reserve(self, names: Iterable[str]) -> None:
+        """No node gets one of these names unless it is given."""
+        self._reserved = set(names)
+
+    def rename_node(self, node: Node, name: str) -> None:
+        """Another name for a node, for its gradients and for the call that it is the result of."""
+        del self._names[node.name]
+        self._names[name] = node.id
+        self.nodes[node.id] = replace(node, name=name)
+        for later in self.nodes[node.id + 1 :]:
+            if later.forward == node.name:
+                self.nodes[later.id] = replace(later, forward=name)
+                if self._mirror is not None:
+                    self._mirror.nodes[later.id]["forward"] = name
+        if self._mirror is not None:
+            self._mirror.nodes[node.id]["name"] = name
+        if node.call is not None and node.call.name == node.name:
+            node.call.name = name
+            self.settle(node.call)
 
     def automatic(self, name: str) -> bool:
         """Whether a node has the name that it was given, not one of the user's."""
         node = self[name].node
-        return name.rstrip("_") == self._automatic(node.op, node.id)
+        inner = node.call is not None and name.startswith(f"{node.call.name}/")
+        return inner or name.rstrip("_") == self._automatic(node.op, node.id)
 
     def _full(self, name: str) -> str:
         return "/".join([*self._scopes, name])
@@ -286,11 +333,21 @@ class Graph(Uncopied):
     def _automatic(op: Op, id: int) -> str:
         return f"{op.name}_{id}"
 
-    def _readable(self, op: Op, id: int) -> str:
+    def _readable(self, op: Op, id: int, call: Call | None) -> str:
+        if call is not None and call.name:
+            return self.free(f"{call.name}/{op.name}")
         name = self._automatic(op, id)
-        while name in self._names:
+        while name in self._names or name in self._reserved:
             name += "_"
         return name
+
+    def free(self, name: str) -> str:
+        """The name, or with the first number that makes it free."""
+        made, k = name, 1
+        while made in self._names or made in self._reserved:
+            k += 1
+            made = f"{name}_{k}"
+        return made
 
     # ---- access
 
@@ -356,38 +413,31 @@ class Graph(Uncopied):
         self._mirror.add_node(node.id, **describe(node))
         self._mirror.add_edges_from((i, node.id, slot, {"slot": slot}) for slot, i in enumerate(node.inputs))
 
-    def to_networkx(self) -> networkx.MultiDiGraph:
-        """A detached copy with plain attributes and names as node keys; `from_networkx` reads it back."""
-        dag = networkx.relabel_nodes(self.nx, {n.id: n.name for n in self.nodes}, copy=True)
-        dag.graph.update(name=self.name, float_dtype=self.float_dtype.name, outputs=[t.name for t in self.outputs])
-        return dag
+    def to_networkx(self, text: bool = False) -> networkx.MultiDiGraph:
+        """A detached copy with plain attributes and names as node keys; `from_networkx` reads it back.
+
+        With ``text`` all attributes are strings and numbers, so that networkx writes it as GraphML, GML, GEXF or JSON,
+        and `from_networkx` reads what networkx reads from those.
+
+        >>> g = Graph("line")
+        >>> x = g.input("x", shape=("n",))
+        >>> y = (x * 2.0).named("y")
+        >>> dag = g.to_networkx()
+        >>> dag.nodes["y"]["op"], dag.nodes["y"]["shape"], list(dag.in_edges("y", data="slot"))
+        ('multiply', ('n',), [('x', 'y', 0), ('constant_1', 'y', 1)])
+        """
+        dag = networkx.MultiDiGraph(**describe_graph(self))
+        dag.add_nodes_from((n.name, describe(n)) for n in self.nodes)
+        names = [n.name for n in self.nodes]
+        for node in self.nodes:
+            dag.add_edges_from((names[i], node.name, slot, {"slot": slot}) for slot, i in enumerate(node.inputs))
+        return as_text(dag) if text else dag
 
     def equals(self, other: Graph) -> bool:
         """True where both graphs hold the same nodes under the same names, with equal leaf values."""
         return len(self) == len(other) and {n.name: _signature(self, n) for n in self.nodes} == {
             n.name: _signature(other, n) for n in other.nodes
         }
-
-
-def describe(node: Node) -> dict[str, Any]:
-    """A node's networkx attributes: ``op name dtype shape attrs``, and ``value`` on leaves that have one."""
-    plain = {k: _plain(v) for k, v in node.attrs.items()}
-    out = {
-        "op": node.op.name,
-        "name": node.name,
-        "dtype": node.type.dtype.name,
-        "shape": _plain(node.type.shape),
-        "attrs": plain,
-    }
-    if node.value is not None:
-        out["value"] = node.value
-    return out
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dims.Dim):
-        return str(value)
-    return tuple(map(_plain, value)) if isinstance(value, tuple) else value
 
 
 def _signature(graph: Graph, node: Node) -> Any:

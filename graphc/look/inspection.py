@@ -119,9 +119,8 @@ def _fed(graph: Graph, key: Any) -> str:
             raise GraphError(f"{key.name} belongs to graph {key.graph.name!r}, not to {graph.name!r}", node=key.name)
         return key.name
     if key not in graph:
-        raise InputError(
-            f"there is no input {key!r}; inputs are {', '.join(graph.inputs)}{did_you_mean(key, graph.inputs)}"
-        )
+        text = f"there is no input {key!r}; inputs are {', '.join(graph.inputs)}"
+        raise InputError(text + did_you_mean(key, graph.inputs))
     return str(key)
 
 

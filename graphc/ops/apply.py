@@ -16,7 +16,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.op import FUNCTIONS, lookup
 from graphc.ir.tensor import Tensor
 from graphc.ir.types import DType, is_float, promote
-from graphc.ops.signature import found, misused
+from graphc.ops.signature import bound, found, misused
 
 Operand = Any  # Tensor, array, list or number
 P = ParamSpec("P")
@@ -48,27 +48,32 @@ def _public(function: Callable[P, Tensor], name: str) -> Callable[P, Tensor]:
         made = OPEN.call = Call(name)
         try:
             out = function(*args, **kwargs)
-        except Exception as error:
-            raise _explained(error, name, function, args, kwargs) from None
+        except GraphcError as error:
+            raise _outermost(error, name) from None
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            if (given := bound(function, args, kwargs)) is None:
+                raise  # Python says it well
+            text = misused(function, given)
+            words, cause = (text, None) if text else (f"the arguments do not fit: {error}", error)
+            raise DTypeError(f"{name}: {words}", node=name, origin=caller()) from cause
         finally:
             OPEN.call = None
-        if made.nodes:
-            made.name = (out[0] if isinstance(out, (list, tuple)) else out).name
+        result = out[0] if isinstance(out, (list, tuple)) and out else out
+        if made.nodes and isinstance(result, Tensor):
+            made.name = result.name
+            result.graph.settle(made)
         return out
 
     FUNCTIONS[name] = call
     return call
 
 
-def _explained(error: Exception, name: str, function: Callable[..., Any], args: Any, kwargs: Any) -> Exception:
-    """What a user is to read when a public function has failed."""
-    if isinstance(error, GraphcError):
-        if error.origin is not None:
-            return error
-        inner, _, rest = error.message.partition(": ")  # the function that was called is named, not one it calls
-        return relocated(type(error)(rest) if inner in FUNCTIONS else error, name, caller())
-    text = misused(function, args, kwargs)
-    return error if text is None else DTypeError(f"{name}: {text}", node=name, origin=caller())
+def _outermost(error: GraphcError, name: str) -> GraphcError:
+    """The same error of the function that a user called, not of one that it calls in turn."""
+    if error.origin is not None:
+        return error
+    inner, _, rest = error.message.partition(": ")
+    return relocated(type(error)(rest) if inner in FUNCTIONS else error, name, caller())
 
 
 def graph_of(operands: Sequence[Operand]) -> Graph:

@@ -24,13 +24,14 @@ _WORD = re.compile(r"[\w.]+")
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter of a public function. ``many`` operands take the place of one where it is a list of them."""
+    """One parameter of a public function. ``many`` operands take the place of one: a list of them, or ``*operands``."""
 
     name: str
     annotation: str
     default: Any
     operand: bool
     many: bool
+    variadic: bool
 
     @property
     def required(self) -> bool:
@@ -38,15 +39,14 @@ class Parameter:
 
     def takes(self, value: Any) -> bool:
         """Whether the annotation allows a value, as far as it says."""
-        return (value is self.default and value is not REQUIRED) or any(
-            _FORMS[form][0](value) if form in _FORMS else True for form in _forms(self.annotation)
-        )
+        by_default = value is self.default and value is not REQUIRED
+        return by_default or any(test(value) for test, _ in _forms(self.annotation))
 
     @property
     def words(self) -> str:
-        """What the annotation allows, in words."""
-        words = [_FORMS[form][1] for form in _forms(self.annotation) if form in _FORMS]
-        return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 2 else words)
+        """What the annotation allows, in words; empty where it does not say."""
+        words = [word for _, word in _forms(self.annotation)]
+        return "" if "" in words else " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 2 else words)
 
 
 @cache
@@ -56,22 +56,26 @@ def parameters(function: Callable[..., Any]) -> tuple[Parameter, ...]:
     for p in inspect.signature(function).parameters.values():
         text = p.annotation if isinstance(p.annotation, str) else getattr(p.annotation, "__name__", "Any")
         operand = not {"Tensor", "Operand"}.isdisjoint(_WORD.findall(text))
-        many = operand and ("Sequence[" in text or p.kind is p.VAR_POSITIONAL)
-        out.append(Parameter(p.name, text, p.default, operand, many))
+        variadic = p.kind is p.VAR_POSITIONAL
+        out.append(Parameter(p.name, text, p.default, operand, operand and ("Sequence[" in text or variadic), variadic))
     return tuple(out)
 
 
-def misused(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
-    """What is wrong with arguments; None where nothing is seen."""
-    try:
-        given = inspect.signature(function).bind(*args, **kwargs).arguments
-    except TypeError:
-        return None  # Python says it well
+def misused(function: Callable[..., Any], given: Mapping[str, Any]) -> str | None:
+    """What is wrong with arguments, by name; None where nothing is seen."""
     for p in parameters(function):
         if p.name in given and not p.takes(given[p.name]):
             text = f"{p.name} must be {p.words}, found {found(given[p.name])}"
             return text + advice(function.__name__, given[p.name]) if p.operand else text
     return None
+
+
+def bound(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Arguments by name; None where they are too many, too few or of other names."""
+    try:
+        return inspect.signature(function).bind(*args, **kwargs).arguments
+    except TypeError:
+        return None
 
 
 def found(value: Any) -> str:
@@ -109,42 +113,52 @@ def _number(value: Any) -> bool:
     return isinstance(value, (Real, Dim)) and not isinstance(value, (bool, np.bool_))
 
 
-def _row(test: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    """The test of a list that holds to each of its entries."""
-    return lambda value: isinstance(value, (list, tuple, range)) and all(map(test, value))
-
-
 def _operand(value: Any) -> bool:
     return isinstance(value, (Tensor, Dim, Real, np.ndarray, np.generic)) or (
         isinstance(value, (list, tuple)) and not any(isinstance(v, (Tensor, str)) or v is None for v in value)
     )
 
 
-_FORMS: dict[str, tuple[Callable[[Any], bool], str]] = {
+Form = tuple[Callable[[Any], bool], str]  # a test, and words for what passes it
+_FORMS: dict[str, Form] = {
     "Tensor": (lambda v: isinstance(v, Tensor), "a tensor"),
     "Operand": (_operand, "a tensor, an array or a number"),
-    "Sequence[Tensor]": (_row(lambda v: isinstance(v, Tensor)), "a list of tensors"),
-    "Sequence[Operand]": (_row(_operand), "a list of tensors"),
     "int": (_whole, "an int"),
+    "Size": (_whole, "a size"),
     "float": (_number, "a number"),
     "bool": (lambda v: isinstance(v, (bool, np.bool_)), "True or False"),
     "str": (lambda v: isinstance(v, str), "text"),
     "None": (lambda v: v is None, "None"),
-    "Sequence[int]": (lambda v: _row(_whole)(v.tolist() if isinstance(v, np.ndarray) else v), "a list of ints"),
-    "tuple[Sequence[int], Sequence[int]]": (_row(lambda v: _whole(v) or _row(_whole)(v)), "two lists of ints"),
-    "Sequence[Any]": (lambda v: isinstance(v, (list, tuple, np.ndarray)), "a list"),
 }
+_MANY = {"a tensor, an array or a number": "tensors", "an int": "ints"}
+_LIST = re.compile(r"(?:Sequence|list|tuple)\[(.*?)(?:, (?:\.\.\.|.*))?\]")
 
 
 @cache
-def _forms(annotation: str) -> tuple[str, ...]:
-    """The alternatives of an annotation, cut at each ``|`` outside brackets."""
+def _forms(annotation: str) -> tuple[Form, ...]:
+    """The alternatives of an annotation, each a test and words for it; empty words where it says nothing."""
     annotation = {"Axis": "int | Sequence[int] | None"}.get(annotation, annotation)
-    out, depth = [""], 0
+    parts, depth = [""], 0
     for c in annotation:
         depth += (c == "[") - (c == "]")
         if c == "|" and not depth:
-            out.append("")
+            parts.append("")
         else:
-            out[-1] += c
-    return tuple(part.strip() for part in out)
+            parts[-1] += c
+    return tuple(_form(part.strip()) for part in parts)
+
+
+def _form(text: str) -> Form:
+    if text in _FORMS:
+        return _FORMS[text]
+    match = _LIST.fullmatch(text)
+    if match is None:
+        return lambda v: True, ""
+    each = _forms(match[1])
+    words = [_MANY.get(word, word.removeprefix("a ") + "s") for _, word in each if word]
+
+    def test(value: Any) -> bool:
+        rows = value.tolist() if isinstance(value, np.ndarray) and "Operand" not in text else value
+        return isinstance(rows, (list, tuple, range)) and all(any(t(v) for t, _ in each) for v in rows)
+
+    return test, " of ".join(["a list", *([" or ".join(words)] if words else [])])
