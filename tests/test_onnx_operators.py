@@ -376,3 +376,26 @@ def test_attention_is_read_by_its_definition(tmp_path: Path) -> None:
     path = saved(tmp_path / "m.onnx", [node("Attention", *"qkv", is_causal=1)], inputs, opset=23)
     rng = np.random.default_rng(0)
     agree(path, {name: rng.normal(size=(3, 2, 5, 4)).astype(np.float32) for name in "qkv"})
+
+
+def test_reading_is_linear_in_the_nodes(tmp_path: Path) -> None:
+    """Counted in calls of functions, which no load of the machine changes."""
+    import cProfile
+    import pstats
+
+    calls = []
+    for count in (200, 200, 800):
+        nodes = [helper.make_node("Add", [f"v{k}", f"w{k}"], [f"v{k + 1}"]) for k in range(count)]
+        constants = {f"w{k}": np.ones(3, np.float32) for k in range(count)}
+        path = saved(tmp_path / "m.onnx", nodes, {"v0": ("float32", ["n", 3])}, constants, outputs=[f"v{count}"])
+        with cProfile.Profile() as profile:
+            gx.from_onnx(path)
+        calls.append(pstats.Stats(profile).total_calls)
+    assert calls[2] < 4.1 * calls[1] < 4.1 * 600 * 200
+
+
+def test_what_a_node_is_made_of_stays_together(tmp_path: Path) -> None:
+    g = gx.from_onnx(saved(tmp_path / "m.onnx", [node("Softmax")], {"x": ("float32", ["n", 3])}))
+    calls = {n.call for n in g.nodes if n.op.kind.value != "leaf"}
+    (call,) = calls
+    assert call.function == "Softmax" and call.origin.file == __file__

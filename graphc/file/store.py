@@ -64,14 +64,14 @@ def save(path: str | os.PathLike[str], /, **executables: Executable) -> None:
 
     # what cannot be read again must not be written
     members = dict(zip(archive.MEMBERS, ([text], constants, weights), strict=True))
-    with _uncollected():
+    with uncollected():
         again = _decode(lambda name, most=0: b"".join(members[name]))
         _programs(again, strict.parse(strict.dump(described), archive.MANIFEST))
     archive.write(path, manifest, members)
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """Without the cyclic garbage collector, which would go over the nodes of a large file as they become more."""
     was = gc.isenabled()
     gc.disable()
@@ -110,7 +110,7 @@ def load(path: str | os.PathLike[str]) -> Loaded:
     """
     name = os.path.basename(os.fsdecode(path))
     try:
-        with _uncollected(), archive.reading(path, _check_version) as held:
+        with uncollected(), archive.reading(path, _check_version) as held:
             manifest = strict.record(held.manifest, archive.MANIFEST, MANIFEST)
             graph = _decode(held.member)
             return Loaded(graph, _programs(graph, manifest["executables"]), manifest)
@@ -201,4 +201,4 @@ class Loaded(Uncopied, Mapping[str, Executable]):
         return f"<executables of {self.graph.name}: {', '.join(self._programs)}>"
 
 
-__all__ = ["Loaded", "load", "save"]
+__all__ = ["Loaded", "load", "save", "uncollected"]

@@ -24,7 +24,7 @@ from graphc.errors import (
 )
 from graphc.ir import dims
 from graphc.ir.arrays import Array
-from graphc.ir.call import OPEN, Call
+from graphc.ir.call import OPEN, Call, here
 from graphc.ir.interchange import as_text, describe, describe_graph
 from graphc.ir.op import LATER, Attrs, Kind, Op, lookup
 from graphc.ir.state import State
@@ -118,7 +118,7 @@ class Graph(Uncopied):
         return key
 
     def _state_leaf(self, op: str, name: str, value: Any, dtype: Any) -> Tensor:
-        origin = caller()
+        origin = self._line()
         with located(str(name), origin):
             array = self.as_array(value, dtype)
         kind = TensorType(array.dtype, array.shape)
@@ -224,6 +224,10 @@ class Graph(Uncopied):
         finally:
             self._places.pop()
 
+    def _line(self) -> Origin:
+        """The user's line that leads here."""
+        return self._places[-1][0] if self._places else here()
+
     def _place(self) -> tuple[Origin, str | None, Call | None]:
         """Line, forward node and call of a node that is made now."""
         if self._places:
@@ -283,9 +287,9 @@ class Graph(Uncopied):
     def rename(self, tensor: Tensor, name: str) -> Tensor:
         node = tensor.node
         if node.op.kind is Kind.LEAF or node.name != self._automatic(node.op, node.id):
-            tensor = self.append(lookup("identity"), (tensor,), {}, origin=caller())
+            tensor = self.append(lookup("identity"), (tensor,), {}, origin=self._line())
             node = tensor.node
-        self.rename_node(node, self._claim(name, caller()))
+        self.rename_node(node, self._claim(name, self._line()))
         return tensor
 
     def reserve(self, names: Iterable[str]) -> None:

@@ -20,6 +20,7 @@ BOOL, UINT8, INT32, INT64, FLOAT32, FLOAT64 = (
     np.dtype(t) for t in ("bool", "uint8", "int32", "int64", "float32", "float64")
 )
 DTYPES: dict[str, DType] = {d.name: d for d in (BOOL, UINT8, INT32, INT64, FLOAT32, FLOAT64)}
+_SPELLED: dict[Any, DType] = {**DTYPES, **{d: d for d in DTYPES.values()}}  # the usual ones, told at once
 
 
 def dtype_of(spec: Any) -> DType:
@@ -30,6 +31,10 @@ def dtype_of(spec: Any) -> DType:
     >>> dtype_of("float32")
     dtype('float32')
     """
+    try:
+        return _SPELLED[spec]
+    except (KeyError, TypeError):
+        pass
     try:
         found = np.dtype(spec).newbyteorder("=") if spec is not None else None
     except TypeError:
@@ -91,7 +96,7 @@ def promote(*dtypes: DType) -> DType:
     >>> promote(FLOAT32, INT32), promote(UINT8, INT32)
     (dtype('float64'), dtype('int32'))
     """
-    return dtype_of(np.result_type(*dtypes))
+    return dtypes[0] if len(set(dtypes)) == 1 else dtype_of(np.result_type(*dtypes))
 
 
 def broadcast_shapes(*shapes: Shape) -> Shape:

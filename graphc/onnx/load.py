@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from graphc.errors import GraphFileError, UnsupportedOpError
+from graphc.file.store import uncollected
 from graphc.ir.graph import Graph
 from graphc.onnx import provenance, wire
 from graphc.onnx.beside import Beside
@@ -16,10 +17,11 @@ def load(path: str | os.PathLike[str]) -> Graph:
     folder, name = os.path.split(os.fsdecode(path))
     beside = Beside(folder)
     try:
-        proto = wire.parse(wire.read(path))
-        arrays = {t.name: wire.array(t, f"initializer {t.name[:60]!r}", beside) for t in proto.graph.initializer}
-        graph = provenance.recall(proto, arrays)
-        return read(proto, arrays, beside) if graph is None else graph
+        with uncollected():
+            proto = wire.parse(wire.read(path))
+            arrays = {t.name: wire.array(t, f"initializer {t.name[:60]!r}", beside) for t in proto.graph.initializer}
+            graph = provenance.recall(proto, arrays)
+            return read(proto, arrays, beside) if graph is None else graph
     except (GraphFileError, UnsupportedOpError) as error:
         raise type(error)(f"{name}: {error.message}", node=error.node) from None
 

@@ -11,6 +11,7 @@ import numpy as np
 from graphc.errors import GraphcError, GraphFileError, ShapeError, UnsupportedOpError, caller
 from graphc.file import schema
 from graphc.file.strict import show
+from graphc.ir.call import Call
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
 from graphc.ir.op import Kind
@@ -57,14 +58,13 @@ def read(proto: Any, arrays: Mapping[str, Array], beside: Beside | None = None) 
     for name, array in arrays.items():
         role = "parameter" if array.ndim else "constant"
         values[name] = Held(graph, name, array=array, role=role)
-    with graph.placed(caller(), None):
-        symbols: dict[str, Size] = {}
-        for info in proto.graph.input:
-            if info.name not in values:  # an initializer of that name is its default
-                values[info.name] = Held(graph, info.name, tensor=_input(graph, info, symbols))
-        model.ranks = {v.name: _rank(v) for v in (*proto.graph.value_info, *proto.graph.output)}
-        model.walk(proto.graph.node, values, versions(proto.opset_import))
-        graph.outputs = [_output(values, info.name) for info in proto.graph.output]
+    symbols: dict[str, Size] = {}
+    for info in proto.graph.input:
+        if info.name not in values:  # an initializer of that name is its default
+            values[info.name] = Held(graph, info.name, tensor=_input(graph, info, symbols))
+    model.ranks = {v.name: _rank(v) for v in (*proto.graph.value_info, *proto.graph.output)}
+    model.walk(proto.graph.node, values, versions(proto.opset_import))
+    graph.outputs = [_output(values, info.name) for info in proto.graph.output]
     return graph
 
 
@@ -124,6 +124,7 @@ class _Model:
 
     def __init__(self, graph: Graph, functions: Mapping[Key, Any], beside: Beside | None) -> None:
         self.graph, self.functions, self.beside = graph, functions, beside
+        self.origin = caller()
         self.ranks: Mapping[str, int | None] = {}  # declared, by the name of the value
         self.read = self.depth = 0
 
@@ -132,15 +133,18 @@ class _Model:
         for node in nodes:
             at = self.reading(node, values, opsets)
             since = len(self.graph)
-            made = self.made(at, within)
-            _limit(at, since)
-            for k, name in enumerate(node.output):
-                held = made[k] if k < len(made) else None
-                if name and held is None:
-                    at.refuse(f"its output {k} is not read")
-                if name:
-                    values[name] = held
-                    _rename(self.graph, held, within + name, since)
+            call = Call(node.op_type, origin=self.origin)  # what a node of the model is made of stays together
+            with self.graph.calling(call):
+                made = self.made(at, within)
+                _limit(at, since)
+                for k, name in enumerate(node.output):
+                    held = made[k] if k < len(made) else None
+                    if name and held is None:
+                        at.refuse(f"its output {k} is not read")
+                    if name:
+                        values[name] = held
+                        _rename(self.graph, held, within + name, since)
+                call.name = within + next(iter(node.output), "")
 
     def reading(self, node: Any, values: Values, opsets: Mapping[str, int]) -> Reading:
         """A node with its operands; errors where it is not legal, or one too many."""
@@ -231,12 +235,11 @@ def _folded(at: Reading) -> list[Held] | None:
     """What is computed of few known integers alone, such as widths that are put in order."""
     if not at.operands or at.node.op_type in ("Shape", "Size"):
         return None
-    scratch, operands = Graph("scratch"), []
-    for operand in at.operands:
-        known = None if operand is None else operand.known
-        if operand is not None and (known is None or known.size > MOST_FOLDED):
-            return None
-        operands.append(None if known is None else Held(scratch, "", array=known))
+    known = [None if operand is None else operand.known for operand in at.operands]
+    if any(a is None or a.size > MOST_FOLDED for a, operand in zip(known, at.operands, strict=True) if operand):
+        return None
+    scratch = Graph("scratch")
+    operands = [None if a is None else Held(scratch, "", array=a) for a in known]
     applied = _applied(at.elsewhere(scratch, operands))
     if applied is None or any(not isinstance(n.type.size, int) or n.type.size > MOST_FOLDED for n in scratch.nodes):
         return None
