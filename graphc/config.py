@@ -11,6 +11,7 @@ from graphc.errors import CompileError
 __version__ = "0.1.0"
 
 BLAS = ("auto", "tiles", "openblas", "mkl")
+ENGINES = ("auto", "numba")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +21,13 @@ class Settings:
     GRAPHC_CACHE_DIR  where compiled kernels are kept; else XDG_CACHE_HOME/graphc, else ~/.cache/graphc
     GRAPHC_BLAS       what multiplies matrices: "tiles" (graphc's own code, which "auto" means too), "openblas"
                       (SciPy's) or "mkl" (the package mkl); read once per process
+    GRAPHC_ENGINE     what compiles kernels: "auto" (graphc's own short way through Numba, where this Numba has what it
+                      needs) or "numba" (Numba's public interface alone)
     """
 
     cache_dir: Path
     blas: str
+    engine: str
 
 
 def settings() -> Settings:
@@ -33,7 +37,10 @@ def settings() -> Settings:
     blas = os.environ.get("GRAPHC_BLAS") or "auto"
     if blas not in BLAS:
         raise CompileError(f"GRAPHC_BLAS must be one of {', '.join(BLAS)}, found {blas!r}")
-    return Settings(Path(given) if given else Path(base) / "graphc", "tiles" if blas == "auto" else blas)
+    engine = os.environ.get("GRAPHC_ENGINE") or "auto"
+    if engine not in ENGINES:
+        raise CompileError(f"GRAPHC_ENGINE must be one of {', '.join(ENGINES)}, found {engine!r}")
+    return Settings(Path(given) if given else Path(base) / "graphc", "tiles" if blas == "auto" else blas, engine)
 
 
 def cache_root() -> Path:

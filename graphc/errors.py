@@ -7,8 +7,10 @@ import difflib
 import linecache
 import os
 import sys
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import NoReturn
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
@@ -62,6 +64,15 @@ def _cell(file: str) -> str | None:
 
 def _inside(file: str) -> bool:
     return (file.startswith(_PACKAGE) and not file.startswith(_DEMO)) or file == contextlib.__file__
+
+
+def warn(message: str) -> None:
+    """A UserWarning at the user's line."""
+    origin = caller()
+    warnings.warn_explicit(message, UserWarning, origin.file, origin.line)
+
+
+warn_once = cache(warn)  # in a process
 
 
 class GraphcError(Exception):

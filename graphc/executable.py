@@ -20,12 +20,12 @@ from graphc.binding import arrange, check_out, convert
 from graphc.bound import Bound, bind
 from graphc.callback import low_level
 from graphc.codegen import entry as words
-from graphc.codegen.jit import jit_disabled, recall, remember, warn_once
+from graphc.codegen.jit import jit_disabled, recall, remember
 from graphc.codegen.kernel import Kernel, Limit, work_bytes
 from graphc.codegen.record import from_record, program_key, to_record
 from graphc.crew import WORTH, can_share, conductor, crew, gather, processors
 from graphc.entry import Desk, Entry, Face, Plan, desk_bytes
-from graphc.errors import CompileError, GraphError, InputError, InputIndexError, Origin, Uncopied, caller
+from graphc.errors import CompileError, GraphError, InputError, InputIndexError, Origin, Uncopied, caller, warn_once
 from graphc.ir import dims
 from graphc.ir.graph import Graph, located
 from graphc.ir.op import LATER

@@ -21,7 +21,6 @@ import tempfile
 import threading
 import time
 import types
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -32,13 +31,13 @@ import llvmlite
 import llvmlite.binding as ll
 import numba
 
-from graphc.codegen import tiles
+from graphc.codegen import plain, private, tiles
 from graphc.codegen.abi import PART_SIGNATURE, part_symbol
 from graphc.codegen.blas import library_name
 from graphc.codegen.pipeline import Compiler
 from graphc.codegen.private import CompileResult, cpu_target, dumps, global_compiler_lock, rtsys
 from graphc.config import __version__, cache_root, settings
-from graphc.errors import CompileError, caller
+from graphc.errors import CompileError, warn, warn_once
 
 PACKAGE = Path(__file__).parent.parent
 
@@ -55,18 +54,26 @@ class Function:
 
     def dispatcher(self, source: str) -> Any:
         """Numba's object of it, for a source that may lack the body where that is on disk."""
-        function = define(f"graphc_kernel_{self.key}", source)[self.entry]
-        return numba.njit(pipeline_class=Compiler, **self.options)(function)
+        return numba.njit(pipeline_class=Compiler, **self.options)(self.function(source))
 
     def compiled(self) -> Any:
         """The dispatcher with machine code, made anew; CompileError where Numba cannot."""
-        made = self.dispatcher(self.source)
         try:
+            if plain.is_plain():
+                return plain.Plain(self.function(self.source), self.signature, self.options)
+            made = self.dispatcher(self.source)
             made.compile(self.signature)
         except numba.NumbaError as error:
             raise CompileError(f"the generated kernel did not compile: {error}") from error
+        except (AttributeError, ImportError, NotImplementedError, TypeError) as error:
+            plain.take_over(error)
+            return self.compiled()
         del made.py_func.tree
         return made
+
+    def function(self, source: str) -> Any:
+        """What a source defines."""
+        return define(f"graphc_kernel_{self.key}", source)[self.entry]
 
     def loaded(self, file: Path) -> Any:
         """The dispatcher with the machine code in a file; None where there is none, or it is damaged."""
@@ -150,7 +157,7 @@ def compile_source(
         options["no_cpython_wrapper"] = True
     calls_blas = (library_name(),) if "graphc.codegen.blas" in source else ()
     with _guard:
-        tiles.bind(source, lambda *text: compile_source(*text, on_disk=on_disk).address)
+        tiles.bind(source, lambda *text: compile_source(*text, on_disk=on_disk, python_callable=False).address)
     key = _key(source, entry, str(signature), repr(sorted(options.items())), _digest("codegen"), *calls_blas, *extra)
     made = () if key in _shared else tuple([_part(text, on_disk, fastmath) for text in parts])
     with _guard:
@@ -177,7 +184,8 @@ def _part(source: str, on_disk: bool, fastmath: bool) -> Compiled:
 
 def _key(*parts: str) -> str:
     digest = hashlib.sha256()
-    for part in ("graphc 3", *parts, *_machine(), *_numba_settings()):
+    engine = "plain" if plain.is_plain() else "short"
+    for part in ("graphc 3", engine, *parts, *_machine(), *_numba_settings()):
         digest.update(part.encode() + b"\0")
     return digest.hexdigest()[:32]
 
@@ -185,7 +193,10 @@ def _key(*parts: str) -> str:
 @cache
 def _machine() -> tuple[str, ...]:
     """Versions and processor, which decide the code too."""
-    processor = cpu_target.target_context.codegen().magic_tuple()
+    if private.missing(private.ENGINE):
+        processor = (ll.get_process_triple(), ll.get_host_cpu_name(), ll.get_host_cpu_features().flatten())
+    else:
+        processor = cpu_target.target_context.codegen().magic_tuple()
     versions = (__version__, numba.__version__, llvmlite.__version__, sys.implementation.cache_tag or "")
     return (*versions, repr(processor))
 
@@ -233,9 +244,11 @@ def define(name: str, source: str) -> dict[str, Any]:
 
 
 def _compile(function: Function, on_disk: bool) -> Compiled:
-    made, hit = _load_or_keep(function) if on_disk else (None, False)
+    made, hit = _load_or_keep(function) if on_disk and not plain.is_plain() else (None, False)
     if made is None:
         made = function.compiled()
+    if isinstance(made, plain.Plain):
+        return Compiled(function, made, made.address if made.by_address else 0, hit)
     made.disable_compile()
     (result,) = made.overloads.values()
     address = result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
@@ -253,22 +266,16 @@ def _load_or_keep(function: Function) -> tuple[Any, bool]:
             if (made := function.loaded(file)) is not None:  # another process has compiled it meanwhile
                 return made, True
             if os.path.lexists(file):
-                _warn(f"the cache entry {function.key} is damaged; building it anew")
+                warn(f"the cache entry {function.key} is damaged; building it anew")
             made = function.compiled()
+            if isinstance(made, plain.Plain):
+                return made, False
             (result,) = made.overloads.values()
             if not result.library.has_dynamic_globals:  # addresses of this process
                 write_whole(file, dumps(result._reduce()))
     except OSError as error:
         warn_once(f"kernels cannot be kept in {settings().cache_dir}: {error.strerror or error}")
     return made, False
-
-
-def _warn(message: str) -> None:
-    origin = caller()
-    warnings.warn_explicit(message, UserWarning, origin.file, origin.line)
-
-
-warn_once = cache(_warn)  # in a process
 
 
 @contextlib.contextmanager

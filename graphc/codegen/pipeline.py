@@ -19,6 +19,8 @@ from numba import types
 
 from graphc.codegen.lower import Lowering, Typed, Unlowered
 from graphc.codegen.private import (
+    ENGINE,
+    Absent,
     AnalysisPass,
     CompilerBase,
     DefaultPassBuilder,
@@ -29,6 +31,7 @@ from graphc.codegen.private import (
     NoPythonBackend,
     PassManager,
     PythonFunctionDescriptor,
+    missing,
     register_pass,
     rtsys,
 )
@@ -73,13 +76,18 @@ class _Once:
         return self.name, "object", (self._get_compiled_object(), ll.parse_assembly(text).as_bitcode())
 
 
+def _registered(**facts: Any) -> Any:
+    """Registers a pass with Numba, where all is there that passes need."""
+    return Absent() if missing(ENGINE) else register_pass(**facts)
+
+
 @cache
 def _library(kind: type) -> Any:
     """Numba's class of libraries, for this process or for an object file, but optimised once."""
     return type("Library", (_Once, kind), {})
 
 
-@register_pass(mutates_CFG=True, analysis_only=False)
+@_registered(mutates_CFG=True, analysis_only=False)
 class _LowerKernel(LoweringPass):  # type: ignore[misc]
     """From the syntax tree of a function, its attribute ``tree`` or else what its file says, to machine code."""
 
@@ -187,7 +195,7 @@ class Short(CompilerBase):  # type: ignore[misc]
         return [short]
 
 
-@register_pass(mutates_CFG=False, analysis_only=True)
+@_registered(mutates_CFG=False, analysis_only=True)
 class _BeginAnew(AnalysisPass):  # type: ignore[misc]
     """Numba's own way begins. It takes what the short way raised for an error of typing, which it is not."""
 

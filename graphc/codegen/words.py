@@ -15,9 +15,11 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.extending import intrinsic
 
+from graphc.codegen import plain
 from graphc.codegen.jit import entry_file, read_whole, write_whole
-from graphc.codegen.llvm import declared
+from graphc.codegen.llvm import declared, with_parameters
 from graphc.codegen.lower import Lowering, Typed
 from graphc.codegen.pipeline import tree_of
 from graphc.codegen.private import cpu_target, global_compiler_lock
@@ -30,6 +32,10 @@ _held: list[Any] = []  # libraries, whose code must stay
 @cache
 def address_of(function: FunctionType) -> int:
     """The address of a function of words as a C function; compiled once, then kept on disk."""
+    if plain.is_plain():
+        made = plain.of_words(function, call_address)
+        _held.append(made)
+        return int(made.address)
     codegen = cpu_target.target_context.codegen()
     name = f"graphc_{function.__name__}"
     file = entry_file(f"{name} of {inspect.getsource(sys.modules[function.__module__])}")
@@ -73,12 +79,6 @@ class _Words(Lowering):
         self.builder.ret(WORD(0) if result.type == types.none else self.cast(result, types.int64))
 
     def call(self, function: Any, *args: Typed) -> Typed:
-        if isinstance(function, types.ExternalFunction):
-            kinds = [self.target.get_value_type(t) for t in (function.sig.return_type, *function.sig.args)]
-            result = ir.VoidType() if function.sig.return_type == types.none else kinds[0]
-            code = declared(self.module, ir.FunctionType(result, kinds[1:]), function.symbol)
-            cast = [self.cast(a, t) for a, t in zip(args, function.sig.args, strict=True)]
-            return Typed(function.sig.return_type, self.builder.call(code, cast))
         if not isinstance(function, FunctionType):
             return super().call(function, *args)
         given = [self.cast(a, types.int64) for a in args]
@@ -92,9 +92,22 @@ class _Words(Lowering):
 
 def c_function(symbol: str, result: Any, *args: Any) -> Any:
     """A function of the interpreter or of the C library, by its symbol and Numba's types."""
-    return types.ExternalFunction(symbol, result(*args))
+
+    def typer(typingctx: Any, *given: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+            kinds = [context.get_value_type(t) for t in args]
+            returned = ir.VoidType() if result == types.void else context.get_value_type(result)
+            called = builder.call(declared(builder.module, ir.FunctionType(returned, kinds), symbol), values)
+            return context.get_dummy_value() if result == types.void else called
+
+        return result(*args), codegen
+
+    return intrinsic(with_parameters(typer, "typingctx", *(f"arg{k}" for k in range(len(args)))))
 
 
 def call_address(address: int, *args: int) -> int:
     """What the C function at an address returns for these words."""
     raise TypeError("call_address has a meaning in functions of words only")
+
+
+plain.by_address(call_address)

@@ -7,9 +7,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import llvmlite.binding as llvm
-from numba.core.registry import cpu_target
 
 from graphc.codegen.blas import library
+from graphc.codegen.private import ENGINE, cpu_target, missing
 from graphc.codegen.tiles import WIDTH, tile_size
 from graphc.config import __version__, settings
 from graphc.crew import can_share, processors
@@ -45,6 +45,8 @@ def rows() -> dict[str, str]:
 
 def _products() -> str:
     """What multiplies matrices."""
+    if settings().blas == "tiles" and missing(ENGINE):
+        return "graphc's own"
     if settings().blas == "tiles":
         vector, rows = tile_size(cpu_target.target_context)
         return f"graphc's own, in tiles of {rows} rows of {WIDTH} vectors of {vector} bytes"

@@ -17,6 +17,7 @@ import numba
 import numpy as np
 
 from graphc.codegen.pipeline import Short
+from graphc.codegen.private import ENGINE, missing
 from graphc.ir.arrays import fits
 from graphc.ir.state import Array, aligned_empty
 
@@ -99,9 +100,20 @@ class Function(NamedTuple):
     fastmath: bool = False
 
     def compile(self, cache: bool) -> Any:
-        """Numba's C callback of it, lowered the short way. Numba keeps it on disk where ``cache`` is true."""
+        """Numba's C callback of it. Numba keeps it on disk where ``cache`` is true.
+
+        It is lowered the short way where this Numba has what that needs, else as Numba does, with the same values but
+        perhaps other bits.
+        """
         options = {"error_model": "numpy", "boundscheck": False, "fastmath": self.fastmath}
-        made = numba.cfunc(self.signature, cache=cache, pipeline_class=Short, **options)(self.body)
+        made = None
+        if not missing(ENGINE):
+            try:
+                made = numba.cfunc(self.signature, cache=cache, pipeline_class=Short, **options)(self.body)
+            except (AttributeError, ImportError, NotImplementedError, TypeError):  # of a Numba that came later
+                made = None
+        if made is None:
+            made = numba.cfunc(self.signature, cache=cache, **options)(self.body)
         if self.symbol:
             ll.add_symbol(self.symbol, made.address)
         return made

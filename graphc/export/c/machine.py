@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import llvmlite.binding as ll
+import numba
 
-from graphc.codegen import tiles
+from graphc.codegen import private, tiles
 from graphc.codegen.abi import PART_SIGNATURE, part_symbol
 from graphc.codegen.jit import define, numba_options
 from graphc.codegen.kernel import SIGNATURE, Kernel
@@ -80,6 +81,8 @@ def emit_object(name: str, entries: Mapping[str, Entry], cpu: str, products: Map
     The five arguments are addresses, as in `Kernel`. ``products`` are products that others define: how kernels call
     them, and what they are called there. ExportError where code would need Python to run.
     """
+    if gone := private.missing(private.ENGINE) + private.missing(private.EXPORT_C):
+        raise ExportError(f"export_c: numba {numba.__version__} lacks {', '.join(gone)}; an earlier one has it")
     with global_compiler_lock:
         codegen = _Codegen(cpu)
         context = cpu_target.target_context.subtarget(_internal_codegen=codegen, aot_mode=True, cached_internal_func={})
