@@ -87,7 +87,7 @@ def _seed(graph: Graph, y: Tensor, cotangent: Any) -> Tensor:
 def accumulate(graph: Graph, y: Tensor, wrt: Sequence[Tensor], seed: Tensor) -> list[Tensor | None]:
     """The cotangents of ``wrt`` when that of ``y`` is ``seed``; None where ``y`` does not depend on it."""
     nodes = topological(graph, [y.id])
-    walk = _Walk(graph, *_ahead(graph, nodes, wrt))
+    walk = _Walk(graph, {t.id for t in wrt}, *_ahead(graph, nodes, wrt))
     if y.id in walk.depends:
         walk.cotangents[y.id] = Cotangent(seed)
     for node in reversed(nodes):
@@ -151,6 +151,7 @@ class _Walk:
     """One walk from a result to what it is differentiated by."""
 
     graph: Graph
+    wrt: set[int]
     depends: set[int]
     unbounded: set[int]
     cotangents: dict[int, Cotangent] = field(default_factory=dict)
@@ -162,6 +163,8 @@ class _Walk:
         given = self.cotangents[node.id]
         if node.id not in self.unbounded:
             given = Cotangent(self.settled(given))
+        elif node.id in self.wrt:  # what is asked for is what the rest is made of
+            given = Cotangent(self.settled(given), given.choice)
         for slot, i in enumerate(node.inputs):
             if i in self.depends and is_float(self.graph.nodes[i].type.dtype):
                 part = self.part(node, slot, given)

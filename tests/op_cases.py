@@ -10,6 +10,7 @@ import numpy as np
 import scipy.special as sp
 
 import graphc as gx
+from graphc.ops.functions import weigh
 
 REAL = (-3.0, 3.0)
 POSITIVE = (0.2, 4.0)
@@ -117,6 +118,7 @@ CASES: list[Case] = [
     binary("logaddexp", np.logaddexp),
     binary("xlogy", sp.xlogy, REAL, POSITIVE, special=False),
     binary("xlog1py", sp.xlog1py, REAL, POSITIVE, special=False),
+    Case("weigh", weigh, lambda a, b: a * b, (REAL, REAL), ((3, 4), (4,))),
     binary("copysign", np.copysign),
     binary("equal", np.equal, smooth=False),
     binary("not_equal", np.not_equal, smooth=False),

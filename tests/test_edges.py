@@ -169,20 +169,6 @@ def test_compiled_is_interpreted(name: str, fastmath: bool) -> None:
         np.testing.assert_allclose(a.astype(float), b.astype(float), rtol=1e-9, atol=1e-12, err_msg=str(k))
 
 
-@pytest.mark.parametrize("backend", ["numpy", "numba"])
-def test_rows_of_minus_infinity_have_no_gradient(backend: str) -> None:
-    g = gx.Graph("rows", float_dtype="float64")
-    x, w = g.input("x", ("n", 3), "float64"), g.input("w", (3,), "float64")
-    nothing, data = [-np.inf] * 3, np.array([[0.0, 1.0, -np.inf], [-np.inf] * 3])
-    for f, empty in ((gx.softmax, [0.0] * 3), (gx.log_softmax, nothing)):
-        y = f(x)
-        slope_of = gx.grad(gx.sum(gx.where(gx.isfinite(y), y, 0) * w), x)
-        value, slope = gx.compile([x, w], [y, slope_of], backend=backend)(data, np.array([1.0, 2.0, 3.0]))
-        np.testing.assert_array_equal(value[1], empty)
-        np.testing.assert_array_equal(slope[1], [0, 0, 0])
-        assert np.isfinite(slope).all() and abs(slope[0, 0]) > 0.1
-
-
 def test_an_empty_list_takes_nothing() -> None:
     x = gx.Graph("empty").input("x", (4, 5))
     assert x[[]].shape == (0, 5)

@@ -138,3 +138,112 @@ def test_nan_is_handed_on_to_every_operand(engine: str) -> None:
                 assert np.isnan(slope[1]), (name, s)
                 expected = usual[f"{name}, {s}"] * [1, 0, 1]
                 np.testing.assert_array_equal(row[f"{name} left, {s}"], expected, err_msg=name)
+
+
+# ---- softmax, and losses
+
+
+def slopes(g: gx.Graph, y: gx.Tensor, *wrt: gx.Tensor) -> list[gx.Tensor]:
+    return gx.grad(gx.sum(y), list(wrt), on_disconnected="zeros")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_rows_with_infinities(engine: str, dtype: str) -> None:
+    """softmax and log_softmax are NaN beside inf, and of nothing but -inf; logsumexp is inf and -inf there."""
+    g = gx.Graph("rows", float_dtype=dtype)
+    x = g.input("x", ("n", 3), dtype)
+    outputs = {f.__name__: f(x) for f in (gx.softmax, gx.log_softmax)} | {"logsumexp": gx.logsumexp(x, 1)}
+    outputs |= {f"{name}'": slopes(g, y * (gx.exp2(x * 0) if y.ndim == 2 else 1), x)[0] for name, y in outputs.items()}
+    data = np.array([[0, INF, 1], [INF, INF, -INF], [-INF] * 3, [0, NAN, 1], [-INF, 0, 0], [0, -INF, -INF]], dtype)
+    (found,) = run([x], outputs, engine, (data,))
+    log_half = np.log(np.array(0.5, dtype))
+    np.testing.assert_array_equal(found["softmax"][:4], np.nan)
+    np.testing.assert_array_equal(found["softmax"][4:], np.array([[0, 0.5, 0.5], [1, 0, 0]]))
+    np.testing.assert_array_equal(found["log_softmax"][:4], np.nan)
+    np.testing.assert_allclose(found["log_softmax"][4:], np.array([[-INF, log_half, log_half], [0, -INF, -INF]]))
+    np.testing.assert_allclose(found["logsumexp"], np.array([INF, INF, -INF, NAN, -log_half, 0], dtype))
+    np.testing.assert_array_equal(found["logsumexp'"][2:3], 0)
+    np.testing.assert_array_equal(found["logsumexp'"][3], np.nan)
+    np.testing.assert_array_equal(found["logsumexp'"][4:], np.array([[0, 0.5, 0.5], [1, 0, 0]]))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_factor_of_zero_removes_its_product(engine: str) -> None:
+    """Beside an infinite logarithm, not beside NaN."""
+    g = gx.Graph("weighted", float_dtype="float64")
+    p, t = g.input("p", ("n", 2), "float64"), g.input("t", ("n", 2), "float64")
+    losses = {
+        "soft": gx.cross_entropy(p, t),
+        "weighted": gx.cross_entropy(p, t, weights=[2.0, 0.0]),
+        "kl_div": gx.kl_div(p, t),
+        "poisson_nll": gx.poisson_nll(p, t),
+        "binary": gx.binary_cross_entropy(p, t),
+        "logits": gx.binary_cross_entropy_with_logits(p, t),
+    }
+    outputs = losses | {f"{name}'": slopes(g, y, p)[0] for name, y in losses.items()}
+
+    def at(name: str, p: Any, t: Any) -> tuple[Any, Any]:
+        (found,) = run([g["p"], g["t"]], outputs, engine, (np.array([p], float), np.array([t], float)))
+        return found[name][0].tolist(), found[f"{name}'"][0].tolist()
+
+    assert at("soft", [0, -INF], [1, 0]) == (0, [0, 0])
+    assert at("soft", [0, -INF], [0.5, 0.5]) == (INF, [0.5, -0.5])
+    assert np.isnan(at("soft", [0, NAN], [1, 0])[0])
+    assert at("weighted", [0, -INF], [0.5, 0.5]) == (0, [0, 0])
+    assert at("kl_div", [0, -INF], [1, 0]) == (0, [-1, 0])
+    assert np.isnan(at("kl_div", [0, NAN], [1, 0])[0])
+    assert at("poisson_nll", [-INF, 0], [0, 1]) == ([0, 1], [0, 0])
+    assert at("binary", [0, 1], [0, 1]) == ([0, 0], [1, -1])
+    assert at("binary", [0, 1], [1, 0]) == ([INF, INF], [-INF, INF])
+    assert np.isnan(at("binary", [NAN, NAN], [0, 1])[0]).all()
+    assert at("logits", [INF, -INF], [1, 0]) == ([0, 0], [0, 0])
+    assert at("logits", [INF, -INF], [0, 1]) == ([INF, INF], [1, -1])
+    assert at("logits", [INF, -INF], [0.5, 0.25]) == ([INF, INF], [0.5, -0.25])
+    assert np.isnan(at("logits", [NAN, NAN], [0, 1])[0]).all()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_binary_cross_entropy_keeps_its_tails(engine: str, dtype: str) -> None:
+    """Of well classified examples, on both sides; and of small probabilities."""
+    g = gx.Graph("tails", float_dtype=dtype)
+    x, t, p = (g.input(n, ("n",), dtype) for n in "xtp")
+    loss = gx.binary_cross_entropy_with_logits(x, t)
+    outputs = {"loss": loss, "slope": slopes(g, loss, x)[0], "plain": gx.binary_cross_entropy(p, 0)}
+    a = np.array([0.0, 1.0, 8.0, 17.0, 40.0, 80.0], dtype)
+    tail = np.exp(-a.astype("float64"))
+    small = np.array([1e-3, 1e-9, 1e-20, 1e-30, 0.0, 0.5], dtype)
+    right, mirrored = run([x, t, p], outputs, engine, (a, np.ones_like(a), small), (-a, np.zeros_like(a), small))
+    tolerance = 1e-6 if dtype == "float32" else 1e-15
+    for found, sign in ((right, -1), (mirrored, 1)):
+        np.testing.assert_allclose(found["loss"], np.log1p(tail), tolerance)
+        np.testing.assert_allclose(found["slope"], sign * tail / (1 + tail), tolerance)
+        np.testing.assert_allclose(found["plain"], -np.log1p(-small.astype("float64")), tolerance)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_rows_that_are_dropped_have_no_gradient(engine: str) -> None:
+    """Whatever their logits: ``ignore_index``, and labels of weight 0."""
+    g = gx.Graph("dropped", float_dtype="float64")
+    x, label = g.input("x", ("n", 3), "float64"), g.input("label", ("n",), "int64")
+    kinds = {
+        "ignored": gx.cross_entropy(x, label, ignore_index=2),
+        "smooth": gx.cross_entropy(x, label, ignore_index=2, label_smoothing=0.1, weights=[1.0, 2.0, 3.0]),
+        "light": gx.cross_entropy(x, label, weights=[1.0, 2.0, 0.0]),
+        "both": gx.cross_entropy(x, label, weights=[1.0, 0.0, 2.0], ignore_index=2),
+    }
+    outputs = kinds | {f"{name}'": slopes(g, y, x)[0] for name, y in kinds.items()}
+    data = np.array([[NAN, 0, 1], [INF, 0, 1], [-INF] * 3, [NAN] * 3, [0, 0, -INF], [1, 2, 3]])
+    (dropped,) = run([x, label], outputs, engine, (data, np.full(6, 2)))
+    for name in kinds:
+        assert not dropped[name].any(), name
+        assert not dropped[f"{name}'"].any(), name
+    (kept,) = run([x, label], outputs, engine, (data, np.zeros(6, np.int64)))
+    for name in kinds:
+        assert np.isnan(kept[name][:4]).all(), name
+        assert np.isfinite(kept[name][5]), name
+        assert kept[f"{name}'"][5].all(), name
+    (light,) = run([x, label], outputs, engine, (data, np.ones(6, np.int64)))
+    assert not light["both"].any()
+    assert not light["both'"].any()

@@ -8,6 +8,7 @@ import numpy as np
 
 from graphc.ir.op import Kind
 from graphc.ir.tensor import Tensor
+from graphc.rewrite.pattern import constant_value
 
 # operator and how tightly it binds
 BINARY = {
@@ -84,11 +85,11 @@ class _Writer:
             return tensor.name, ATOM
         if op == "size":
             return str(tensor.attrs["size"]), ATOM
-        if op in SILENT:
-            word = self.name(operands[0])
+        if (same := _same(tensor)) is not None:
+            word = self.name(same)
             if word is None:
-                return self.body(operands[0])
-            if not whole:
+                return self.body(same)
+            if not whole or op == "multiply":
                 return word, ATOM
         if op in BINARY:
             sign, binds = BINARY[op]
@@ -102,6 +103,19 @@ class _Writer:
         if "axes" in tensor.attrs and tensor.inputs and len(tensor.attrs["axes"]) < operands[0].ndim:
             words.append(f"axis={', '.join(map(str, tensor.attrs['axes']))}")
         return f"{op}({', '.join(words)})", ATOM
+
+
+def _same(tensor: Tensor) -> Tensor | None:
+    """What a tensor is in another shape or dtype, times 1, or where it is not NaN."""
+    op, operands = tensor.op.name, tensor.inputs
+    if op in SILENT:
+        return operands[0]
+    if op == "multiply" and (slope := _same(operands[1])) is not None and constant_value(slope) == 1:
+        return operands[0]
+    if op == "where" and operands[0].op.name == "equal" and len(set(operands[0].node.inputs)) == 1:
+        other = constant_value(operands[2])
+        return operands[1] if other is not None and np.isnan(other) else None
+    return None
 
 
 def number_text(value: np.ndarray | float | None) -> str:

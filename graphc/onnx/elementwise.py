@@ -197,6 +197,10 @@ def xlog1py(at: Site, a: Value, b: Value) -> Value:
     return (a.equals(0) & ~b.is_nan()).select(0, a * log1p(at, b))
 
 
+def weigh(at: Site, a: Value, b: Value) -> Value:
+    return (a.equals(0) & b.op("IsInf", dtype=BOOL)).select(0, a * b)
+
+
 def cbrt(at: Site, x: Value) -> Value:
     root = abs(x).op("Pow", 1 / 3)
     return (x < 0).select(-root, root)
@@ -275,7 +279,7 @@ ELEMENTWISE: dict[str, Rule] = {
     "asinh": plain("Asinh"), "acosh": plain("Acosh"), "atanh": plain("Atanh"),
     "erf": plain("Erf"), "erfc": lambda at, x: 1 - x.op("Erf"), "erfinv": erfinv,
     "sigmoid": plain("Sigmoid"), "softplus": softplus, "log_sigmoid": lambda at, x: -softplus(at, -x),
-    "log1mexp": log1mexp, "logaddexp": logaddexp, "xlogy": xlogy, "xlog1py": xlog1py, "hypot": hypot,
+    "log1mexp": log1mexp, "logaddexp": logaddexp, "xlogy": xlogy, "xlog1py": xlog1py, "weigh": weigh, "hypot": hypot,
     "floor": plain("Floor"), "ceil": plain("Ceil"), "round": plain("Round"), "trunc": trunc,
     "relu": relu,
 }  # fmt: skip

@@ -163,7 +163,7 @@ elementwise(
     _special("xlogy"),
     (lambda g, y, a, b: g * log(b), lambda g, y, a, b: g * (a / b)),
     floating=True,
-    taken=(None, lambda y, a, b: (equal(a, 0), False)),
+    taken=(None, lambda y, a, b: (logical_and(equal(a, 0), equal(b, b)), False)),
 )
 elementwise(
     "xlog1py",
@@ -171,6 +171,15 @@ elementwise(
     "xlog1py(a, b)",
     _special("xlog1py"),
     (lambda g, y, a, b: g * log1p(b), lambda g, y, a, b: g * (a / (1 + b))),
+    floating=True,
+    taken=(None, lambda y, a, b: (logical_and(equal(a, 0), equal(b, b)), False)),
+)
+elementwise(
+    "weigh",
+    2,
+    "select((a == {dtype}(0.0)) & isinf(b), {dtype}(0.0), a * b)",
+    lambda a, b: np.where((a == 0) & np.isinf(b), 0, a * b),
+    (lambda g, y, a, b: g * b, lambda g, y, a, b: g * a),
     floating=True,
     taken=(None, lambda y, a, b: (equal(a, 0), False)),
 )
@@ -490,3 +499,8 @@ def xlogy(a: Operand, b: Operand) -> Tensor:
 def xlog1py(a: Operand, b: Operand) -> Tensor:
     """``a * log1p(b)``, and 0 where ``a = 0``."""
     return _two("xlog1py", a, b)
+
+
+def weigh(weight: Operand, x: Operand) -> Tensor:
+    """``weight * x``, and 0 where the weight is 0 and ``x`` infinite: a term that has no part in a sum."""
+    return _two("weigh", weight, x)

@@ -10,12 +10,12 @@ import numpy as np
 from graphc.errors import DTypeError, ShapeError
 from graphc.ir.tensor import Tensor
 from graphc.ir.types import is_float, is_integer
-from graphc.ops.apply import Operand, cast, promoted, public, size_node
-from graphc.ops.elementwise import abs, checked_index, equal, less, maximum, where
-from graphc.ops.functions import exp, log, softplus, xlogy
+from graphc.ops.apply import Operand, apply, cast, promoted, public, size_node
+from graphc.ops.elementwise import abs, checked_index, equal, less, logical_or, maximum, where
+from graphc.ops.functions import exp, log, softplus, weigh, xlog1py, xlogy
 from graphc.ops.reduce import sum
-from graphc.ops.shape import expand_dims, iota
-from graphc.ops.softmax import log_softmax
+from graphc.ops.shape import broadcast_to, expand_dims, iota, squeeze
+from graphc.ops.softmax import shifted
 
 
 @public
@@ -41,22 +41,21 @@ def huber(prediction: Operand, target: Operand, delta: float = 1.0) -> Tensor:
     """Half the square up to ``delta``, linear beyond (Huber 1964)."""
     size = abs(_difference(prediction, target))
     near = less(size, delta)
-    inside = where(near, size, 0)
-    return where(near, 0.5 * inside * inside, delta * (size - 0.5 * delta))
+    return where(near, 0.5 * size * size, delta * (size - 0.5 * delta))
 
 
 @public
 def binary_cross_entropy(probability: Tensor, target: Operand) -> Tensor:
-    """``-(t log p + (1 - t) log(1 - p))``."""
+    """``-(t log p + (1 - t) log(1 - p))``; a term whose factor is 0 is 0 beside an infinite logarithm."""
     p, t = promoted(probability, target, floating=True)
-    return -(xlogy(t, p) + xlogy(1 - t, 1 - p))
+    return -(xlogy(t, p) + xlog1py(1 - t, -p))
 
 
 @public
 def binary_cross_entropy_with_logits(logits: Tensor, target: Operand) -> Tensor:
-    """`binary_cross_entropy` of ``sigmoid(logits)``, without overflow."""
+    """`binary_cross_entropy` of ``sigmoid(logits)``, without overflow, exact in both tails and at infinite logits."""
     x, t = promoted(logits, target, floating=True)
-    return softplus(x) - t * x
+    return weigh(t, softplus(-x)) + weigh(1 - t, softplus(x))
 
 
 @public
@@ -71,8 +70,10 @@ def cross_entropy(
     """Cross entropy of ``softmax(logits)`` along the last axis.
 
     ``labels`` are integers of the shape of ``logits`` without its last axis, or probabilities of the shape of
-    ``logits``. ``weights`` holds one factor for each class. Where an integer label is ``ignore_index`` the loss is 0;
-    any other outside ``[0, classes)`` raises InputIndexError when called.
+    ``logits``. ``weights`` holds one factor for each class. A class of probability or weight 0 adds nothing, even where
+    its logit is -inf. Rows whose integer label is ``ignore_index``, or has weight 0 (and there is no smoothing), have
+    loss and gradient 0, whatever their logits; any other label outside ``[0, classes)`` raises InputIndexError when
+    called.
     """
     if not is_float(logits.dtype):
         raise DTypeError(f"expected float logits, found {logits.type}")
@@ -80,52 +81,65 @@ def cross_entropy(
         raise ShapeError(f"expected at least one axis of logits, found {logits.type}")
     if not 0 <= label_smoothing <= 1:
         raise ShapeError(f"label_smoothing must lie in [0, 1], found {label_smoothing}")
-    logp = log_softmax(logits)
-    scale = None if weights is None else cast(promoted(logits, weights)[1], logits.dtype)
-    weighed = logp if scale is None else logp * scale
+    classes = logits.shape[-1]
+    count = classes if isinstance(classes, int) else cast(size_node(logits.graph, classes), logits.dtype)
+    even = label_smoothing / count if label_smoothing else None
+    scale = None
+    if weights is not None:
+        scale = broadcast_to(cast(promoted(logits, weights)[1], logits.dtype), (classes,))
     if is_float(labels.dtype):
         if labels.ndim != logits.ndim:
             raise ShapeError(f"expected probabilities of the shape of {logits.type}, found {labels.type}")
-        target = labels
-        if label_smoothing:
-            target = target * (1 - label_smoothing) + label_smoothing / _classes(logits)
-        return -sum(cast(target, logits.dtype) * weighed, -1)
+        target = cast(labels if even is None else labels * (1 - label_smoothing) + even, logits.dtype)
+        return _against(*shifted(logits, -1), target if scale is None else target * scale)
     if not is_integer(labels.dtype) or labels.ndim != logits.ndim - 1:
         raise ShapeError(f"expected integer labels with one axis less than {logits.type}, found {labels.type}")
-    nothing = None if ignore_index is None else equal(labels, ignore_index)
-    hit = _selected(logits, labels, nothing)
-    out = -sum(where(hit, weighed, 0), -1)
-    if label_smoothing:
-        even = -sum(weighed, -1) / _classes(logits)
-        out = (1 - label_smoothing) * out + label_smoothing * even
-    return out if nothing is None else where(nothing, 0, out)
+    dropped = None if ignore_index is None else equal(labels, ignore_index)
+    label = _checked(logits, labels, dropped)
+    weight = None if scale is None else apply("take", scale, label, axis=0)
+    if weight is not None and even is None:
+        light = equal(weight, 0)
+        dropped = light if dropped is None else logical_or(dropped, light)
+    if dropped is not None:  # before anything is made of them, so that no NaN of theirs meets the 0
+        logits = where(expand_dims(dropped, dropped.ndim), 0, logits)
+    below, total = shifted(logits, -1)
+    out = squeeze(total, -1) - _picked(below, label)
+    if weight is not None:
+        out = weigh(weight, out)
+    if even is not None:
+        others = squeeze(total, -1) * count - sum(below, -1) if scale is None else _against(below, total, scale)
+        out = (1 - label_smoothing) * out + even * others
+    return out if dropped is None else where(dropped, 0, out)
 
 
-def _classes(logits: Tensor) -> Any:
-    size = logits.shape[-1]
-    return size if isinstance(size, int) else cast(size_node(logits.graph, size), logits.dtype)
+def _against(below: Tensor, total: Tensor, target: Tensor) -> Tensor:
+    """Minus the sum of ``target * log_softmax``, from what `shifted` gives."""
+    return sum(target, -1) * squeeze(total, -1) - sum(weigh(target, below), -1)
 
 
-def _selected(logits: Tensor, labels: Tensor, nothing: Tensor | None) -> Tensor:
-    """True at each row's label, which is tested to be a class."""
+def _checked(logits: Tensor, labels: Tensor, ignored: Tensor | None = None) -> Tensor:
+    """Labels, tested to be classes; 0 where they are ignored."""
     index = cast(labels, np.dtype("int64"))
-    if nothing is not None:
-        index = where(nothing, 0, index)
-    index = checked_index(index, 0, logits.shape[-1], "label")
-    return equal(expand_dims(index, index.ndim), iota(logits.graph, logits.shape[-1]))
+    return checked_index(index if ignored is None else where(ignored, 0, index), 0, logits.shape[-1], "label")
+
+
+def _picked(x: Tensor, label: Tensor) -> Tensor:
+    """The element of each row at its label."""
+    hit = equal(expand_dims(label, label.ndim), iota(x.graph, x.shape[-1]))
+    return sum(where(hit, x, 0), -1)
 
 
 @public
 def nll(log_probability: Tensor, labels: Tensor) -> Tensor:
     """Minus the log probability of each row's label."""
-    return -sum(where(_selected(log_probability, labels, None), log_probability, 0), -1)
+    return -_picked(log_probability, _checked(log_probability, labels))
 
 
 @public
 def kl_div(log_probability: Tensor, target: Tensor) -> Tensor:
-    """``sum(t * (log t - log p))`` over the last axis, 0 where ``t = 0``."""
+    """``sum(t * (log t - log p))`` over the last axis; a class of probability 0 adds nothing."""
     p, t = promoted(log_probability, target, floating=True)
-    return sum(xlogy(t, t) - t * p, -1)
+    return sum(xlogy(t, t) - weigh(t, p), -1)
 
 
 @public
@@ -137,9 +151,9 @@ def hinge(score: Tensor, target: Operand) -> Tensor:
 
 @public
 def poisson_nll(log_rate: Tensor, target: Operand) -> Tensor:
-    """``exp(log_rate) - target * log_rate``."""
+    """``exp(log_rate) - target * log_rate``, 0 for a count of 0 at rate 0."""
     r, t = promoted(log_rate, target, floating=True)
-    return exp(r) - t * r
+    return exp(r) - weigh(t, r)
 
 
 @public
@@ -147,4 +161,4 @@ def gaussian_nll(average: Tensor, target: Operand, variance: Operand) -> Tensor:
     """``(log(2 pi v) + (m - t)**2 / v) / 2``."""
     m, t, v = promoted(average, target, variance, floating=True)
     d = m - t
-    return 0.5 * (log(v) + d * d / v + math.log(2 * math.pi))
+    return 0.5 * (log(v) + d * (d / v) + math.log(2 * math.pi))

@@ -292,8 +292,7 @@ def _root(square: Tensor) -> Tensor:
     from graphc.ops.elementwise import equal, where
     from graphc.ops.functions import sqrt
 
-    zero = equal(square, 0)
-    return where(zero, 0, sqrt(where(zero, 1, square)))
+    return where(equal(square, 0), 0, sqrt(square))
 
 
 @public

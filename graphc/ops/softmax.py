@@ -11,44 +11,40 @@ from graphc.ops.reduce import Axis, max, mean, sum
 from graphc.ops.shape import squeeze
 
 
-def _shift(x: Tensor, axis: Axis) -> Tensor:
-    """The largest element along ``axis``, or 0 where that is not finite: what exponents are taken relative to."""
-    top = max(stop_gradient(x), axis, keepdims=True)
-    return stop_gradient(where(isfinite(top), top, 0))
-
-
 def _float(x: Tensor) -> Tensor:
     return x if is_float(x.dtype) else cast(x, x.graph.float_dtype)
 
 
+def shifted(x: Tensor, axis: Axis) -> tuple[Tensor, Tensor]:
+    """``x`` less its largest element along ``axis``, and the logarithm of the sum of its exponentials."""
+    below = x - stop_gradient(max(x, axis, keepdims=True))
+    return below, log(sum(exp(below), axis, keepdims=True))
+
+
 @public
 def softmax(x: Tensor, axis: int = -1) -> Tensor:
-    """``exp(x) / sum(exp(x))`` along ``axis``, without overflow; a row of -inf gives 0 and gradient 0."""
+    """``exp(x) / sum(exp(x))`` along ``axis``, without overflow; NaN where a row holds inf, or nothing but -inf."""
     x = _float(x)
-    e = exp(x - _shift(x, axis))
-    total = sum(e, axis, keepdims=True)
-    return e / where(equal(total, 0), 1, total)
+    e = exp(x - stop_gradient(max(x, axis, keepdims=True)))
+    return e / sum(e, axis, keepdims=True)
 
 
 @public
 def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
-    """``log(softmax(x))``, exact for small probabilities; a row of -inf gives -inf and gradient 0."""
-    x = _float(x)
-    shifted = x - _shift(x, axis)
-    total = sum(exp(shifted), axis, keepdims=True)
-    empty = equal(total, 0)
-    return where(empty, float("-inf"), shifted - log(where(empty, 1, total)))
+    """``log(softmax(x))``, exact for small probabilities; NaN where `softmax` is."""
+    below, total = shifted(_float(x), axis)
+    return below - total
 
 
 @public
 def logsumexp(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """``log(sum(exp(x)))`` without overflow; a row of -inf gives -inf and gradient 0."""
+    """``log(sum(exp(x)))`` without overflow; inf where a row holds it. A row of -inf gives -inf and gradient 0."""
     x = _float(x)
     axes = normalize_axes(axis, x.ndim, "logsumexp")
-    shift = _shift(x, axes)
+    top = max(x, axes, keepdims=True)
+    shift = stop_gradient(where(isfinite(top), top, 0))
     total = sum(exp(x - shift), axes, keepdims=True)
-    empty = equal(total, 0)
-    out = where(empty, float("-inf"), log(where(empty, 1, total)) + shift)
+    out = where(equal(total, 0), float("-inf"), log(total) + shift)
     return out if keepdims else squeeze(out, axes) if axes else out
 
 

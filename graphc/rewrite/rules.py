@@ -1,7 +1,8 @@
 """Rewrite rules as data: ``before -> after``, both in the DSL's operators.
 
 An ``exact`` rule leaves every bit of every result, NaN, infinities and -0.0 included. The others agree to rounding
-where both sides are finite, and are there because ``after`` is finite or accurate where ``before`` is not.
+where both sides are finite, and are there because ``after`` is finite or accurate where ``before`` is not, at numbers.
+No rule loses a variable: one that cancels stands in ``after`` as ``0 * x``, so that NaN and infinities still give NaN.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ def _raw_exponent(root: Tensor, found: Binding) -> bool:
 
 
 def _sum_of_squares(root: Tensor, found: Binding) -> bool:
+    """Of what is not negative, so that its root is never NaN but for a NaN."""
     held = found["x"]
     if held.op.name != "sum":
         return False
@@ -57,7 +59,8 @@ def _log_sum_exp(root: Tensor, x: Tensor) -> Tensor:
     return logsumexp(x, folded.attrs["axes"], folded.attrs["keepdims"])
 
 
-_norm = where(equal(x, 0), 0, sqrt(where(equal(x, 0), 1, x)))
+_norm = where(equal(x, 0), 0, sqrt(x))
+_share = exp(x) / y  # of a softmax
 
 STABILITY: tuple[Rule, ...] = (
     Rule("log-of-one-plus", log(1 + x), lambda x: f.log1p(x)),
@@ -72,12 +75,12 @@ STABILITY: tuple[Rule, ...] = (
     Rule("log-of-exp", log(exp(x)), lambda x: x),
     Rule("log-of-softmax", log(exp(x) / y), lambda x, y: x - f.log(y)),
     Rule("log-sum-exp", log(total(exp(x))), lambda root, x: _log_sum_exp(root, x), when=_raw_exponent),
-    Rule("norm-squared", _norm * _norm, lambda x: x),
+    Rule("norm-squared", _norm * _norm, lambda x: x, when=_sum_of_squares),
     Rule("root-squared", sqrt(x) * sqrt(x), lambda x: x, when=_sum_of_squares),
     # what the symbolic gradients of log(softmax(x)) written by hand look like
-    Rule("quotient-of-quotient", (g / (x / y)) / y, lambda g, x, y: g / x),
-    Rule("quotient-times-quotient", (g / x) * (x / y), lambda g, x, y: g / y),
-    Rule("minus-quotient-times-quotient", -(g / x) * (x / y), lambda g, x, y: -(g / y)),
+    Rule("quotient-of-share", (g / _share) / y, lambda g, x, y: g / f.exp(x) + 0 * y),
+    Rule("share-of-quotient", (g / _share) * (_share / y), lambda g, x, y: g / y + 0 * (x + y)),
+    Rule("minus-share-of-quotient", -(g / _share) * (_share / y), lambda g, x, y: -(g / y) + 0 * (x + y)),
     # and those of 1 / (1 + exp(-x)) and log(1 + exp(x))
     Rule(
         "gradient-of-logistic",
@@ -85,7 +88,7 @@ STABILITY: tuple[Rule, ...] = (
         lambda g, x: g * (f.sigmoid(x) * f.sigmoid(-x)),
     ),
     Rule("gradient-of-softplus", (g / (1 + exp(x))) * exp(x), lambda g, x: g * f.sigmoid(x)),
-    Rule("quotient-times-exp", (g / exp(x)) * exp(x), lambda g, x: g),
+    Rule("quotient-times-exp", (g / exp(x)) * exp(x), lambda g, x: g + 0 * x),
 )
 
 ALGEBRA: tuple[Rule, ...] = (
