@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import linecache
 import os
+import reprlib
 import sys
 import warnings
 from collections.abc import Iterable
@@ -178,6 +179,19 @@ def did_you_mean(word: object, known: Iterable[str], cutoff: float = 0.6) -> str
     names = {name.lower(): name for name in known}
     found = difflib.get_close_matches(str(word)[:200].lower(), names, n=1, cutoff=cutoff)
     return f"; did you mean {names[found[0]]!r}?" if found else ""
+
+
+def brief(value: object) -> str:
+    """The repr of any value in an error, never long.
+
+    >>> brief("float99"), brief([[[[[[[1]]]]]]])
+    ("'float99'", '[[[[[[...]]]]]]')
+    """
+    return _BRIEF.repr(value)
+
+
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = 80
 
 
 def listed(names: Iterable[str], most: int = 8) -> str:

@@ -100,7 +100,17 @@ def test_fashion_mnist_on_small_files(tmp_path: Path, monkeypatch: pytest.Monkey
     assert len(history) == 50 and history[-1][0] < 0.5 < history[0][0] and history[-1][2] > 0.9
 
 
-@pytest.mark.parametrize("name", ["fashion_mnist", "house_prices"])
+def test_networkx_dag_on_small_files(tmp_path: Path) -> None:
+    from test_cli import write_images
+
+    write_images(tmp_path)
+    options = ["--save", str(tmp_path / "network.gx"), "--export", str(tmp_path / "network.py")]
+    history = example("networkx_dag").main([str(tmp_path), "--epochs", "50", "--small", *options])
+    assert len(history) == 50 and history[-1][0] < 0.5 < history[0][0] and history[-1][2] > 0.9
+    assert list(gx.load(tmp_path / "network.gx")) == ["train", "infer"] and (tmp_path / "network.py").exists()
+
+
+@pytest.mark.parametrize("name", ["fashion_mnist", "house_prices", "networkx_dag"])
 def test_missing_data(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from graphc.dag.text import decoded, tupled
-from graphc.errors import GraphError, ShapeError
+from graphc.errors import GraphError, ShapeError, brief
 from graphc.file.schema import ATTRIBUTES
 from graphc.ir.dims import Dim, Size
 from graphc.ir.sizes import parse
@@ -69,7 +69,7 @@ def _size(entry: Any, least: int | None = None) -> Size:
     if isinstance(size, (bool, np.bool_)) or not isinstance(size, (int, np.integer)):
         raise ShapeError(f"a size must be an int or text, found {found(entry)}")
     if least is not None and size < least:
-        raise ShapeError(f"a size must be at least {least}, found {entry!r}")
+        raise ShapeError(f"a size must be at least {least}, found {brief(entry)}")
     if abs(int(size)) > LARGEST:
         raise ShapeError(f"a size is too large: {str(size)[:40]}")
     return int(size)

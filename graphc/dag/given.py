@@ -83,13 +83,14 @@ class Given:
     def forward(self) -> str | None:
         """The name of the node that this one is a gradient of."""
         forward = self.data.get("forward")
-        if forward is not None and not isinstance(forward, str):
-            fail(f"forward must be the name of a node, found {found(forward)}")
-        return forward or None
+        if forward is None or isinstance(forward, str):
+            return forward or None
+        fail(f"forward must be the name of a node, found {found(forward)}")
 
     @property
     def role(self) -> str:
-        return "update" if self.data.get("role") == "update" else "forward"
+        role = self.data.get("role")
+        return role if isinstance(role, str) and role == "update" else "forward"
 
     def line(self, default: Origin) -> Origin:
         """The line that the node says it was made at."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from graphc.dag.text import decoded
-from graphc.errors import GraphError
+from graphc.errors import GraphError, brief
 
 
 class Edge(NamedTuple):
@@ -93,14 +93,14 @@ def _slot(edge: Edge, slot: Any, names: Sequence[str]) -> int:
         return names.index(slot)
     if isinstance(slot, (bool, np.bool_)) or not isinstance(slot, (int, np.integer)) or slot < 0:
         expected = f"an int of at least 0, or one of {', '.join(names)}" if names else "an int of at least 0"
-        raise GraphError(f"the edge from {edge.source!s} needs a slot, {expected}; found {slot!r}")
+        raise GraphError(f"the edge from {edge.source!s} needs a slot, {expected}; found {brief(slot)}")
     return int(slot)
 
 
 def _output(edge: Edge) -> int:
     output = edge.data.get("output", 0)
     if isinstance(output, (bool, np.bool_)) or not isinstance(output, (int, np.integer)) or output < 0:
-        raise GraphError(f"output of the edge from {edge.source!s} must be an int of at least 0, found {output!r}")
+        raise GraphError(f"output of the edge from {edge.source!s} must be an int of at least 0, found {brief(output)}")
     return int(output)
 
 

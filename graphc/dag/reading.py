@@ -19,7 +19,7 @@ from graphc.dag.operands import Filled, contiguous, operands
 from graphc.dag.snapshot import snapshot
 from graphc.dag.table import Function
 from graphc.dag.text import decoded
-from graphc.errors import GraphcError, GraphError, Origin, ShapeError, caller, did_you_mean, listed
+from graphc.errors import GraphcError, GraphError, Origin, ShapeError, brief, caller, did_you_mean, listed
 from graphc.file.legal import proven
 from graphc.ir.call import Call
 from graphc.ir.graph import Graph
@@ -102,13 +102,13 @@ class Reading:
             pass
         if isinstance(key, str) and key in self.graph:
             return self.graph[key]
-        advice = did_you_mean(key, [str(k) for k in self.results])
-        raise GraphError(f"{what}: {key!r} is not a node{advice}", node=str(key), origin=self.origin)
+        advice = did_you_mean(key, [str(k) for k in self.results]) if isinstance(key, str) else ""
+        raise GraphError(f"{what}: {brief(key)} is not a node{advice}", node=brief(key), origin=self.origin)
 
     def tensors(self, keys: Any, what: str) -> list[Tensor]:
         """The tensors of a list of nodes."""
         if isinstance(keys, (str, bytes)) or not isinstance(keys, (list, tuple, set, frozenset, Mapping)):
-            advice = f"; write [{keys!r}]" if isinstance(keys, (str, int)) else ""
+            advice = f"; write [{brief(keys)}]" if isinstance(keys, (str, int)) else ""
             fail(f"{what} must be a list of nodes, found {found(keys)}{advice}")
         return [self.tensor(key, what) for key in keys]
 
@@ -167,7 +167,7 @@ class Reading:
             if given.data.get(field) is not None and (made is not None or f is None or field not in f.attributes):
                 declared: Any = dtype_of(given.data[field]) if field == "dtype" else shape_of(given.data[field])
                 if declared != getattr(results[0], field):
-                    text = f"{field} is declared {given.data[field]!r}, but {given.op} gives {results[0].type}"
+                    text = f"{field} is declared {brief(given.data[field])}, but {given.op} gives {results[0].type}"
                     raise ShapeError(text)
         return results
 
@@ -198,7 +198,7 @@ class Reading:
             fail(f"a {op.name} needs a value")
         array = graph.as_array(data["value"], dtype)
         if data.get("shape") is not None and shape_of(data["shape"]) != array.shape:
-            raise ShapeError(f"shape is declared {data['shape']!r}, but the value has {array.shape}")
+            raise ShapeError(f"shape is declared {brief(data['shape'])}, but the value has {array.shape}")
         array.setflags(write=op.name != "constant")
         out = self._append(op, (), {}, given, name, type=TensorType(array.dtype, array.shape), value=array)
         if op.name != "constant":
@@ -275,7 +275,7 @@ class Reading:
                 self._miscounted(f, slots)
             filled = {names[slot]: self._filled([of])[0] for slot, of in sorted(slots.items())}
             filled |= {names[k]: number(names[k], value) for k, value in numbers.items()}
-            if any(p.required and p.name not in filled for p in f.operands):
+            if not slots or any(p.required and p.name not in filled for p in f.operands):
                 self._miscounted(f, slots)
         for p in f.attributes.values():
             if p.name in given.attrs:
@@ -334,7 +334,10 @@ def _whole(dag: Any) -> dict[str, Any]:
     held = decoded(first, "graph") if isinstance(first, str) else first
     given = {**(held if isinstance(held, Mapping) else {}), **{k: v for k, v in dag.graph.items() if k in GRAPH}}
     plain = ("name", "float_dtype")
-    return {k: str(v) if k in plain else decoded(v, k) if isinstance(v, str) else v for k, v in given.items()}
+    return {
+        k: (v if isinstance(v, str) else brief(v)) if k in plain else decoded(v, k) if isinstance(v, str) else v
+        for k, v in given.items()
+    }
 
 
 def _name(dag: Any, key: Any) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from graphc.dag.operands import edges
+from graphc.dag.text import DEEPEST
 
 
 def snapshot(dag: Any, key: Any) -> Any:
@@ -13,11 +14,11 @@ def snapshot(dag: Any, key: Any) -> Any:
     return _frozen(dag.nodes[key]), [(edge.source, edge.key, _frozen(edge.data)) for edge in edges(dag, key)]
 
 
-def _frozen(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return [(k, _frozen(v)) for k, v in value.items()]
-    if isinstance(value, (list, tuple)):
-        return [_frozen(v) for v in value]
+def _frozen(value: Any, depth: int = 0) -> Any:
+    if isinstance(value, Mapping) and depth < DEEPEST:
+        return [(k, _frozen(v, depth + 1)) for k, v in value.items()]
+    if isinstance(value, (list, tuple)) and depth < DEEPEST:
+        return [_frozen(v, depth + 1) for v in value]
     return value if value is None or type(value) in (str, int, float, bool) else _Same(value)
 
 

@@ -133,7 +133,8 @@ def _of_function(f: Function) -> Record:
 
 def _of_op(op: Op) -> Record:
     operands = ("*operands",) if op.arity is None else tuple("abcdefgh"[: op.arity])
-    line = f"A {op.kind.value} that functions are made of."
+    article = "An" if op.kind.value[0] in "aeiou" else "A"
+    line = f"{article} {op.kind.value} op that functions are made of."
     return Record(op.name, operands, dict.fromkeys(op.attrs, REQUIRED), line)
 
 

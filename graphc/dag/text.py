@@ -8,6 +8,7 @@ from typing import Any
 from graphc.errors import GraphError
 
 LONGEST = 1 << 28  # characters
+DEEPEST = 60  # lists inside one another
 
 
 def decoded(text: str, what: str) -> Any:
@@ -51,9 +52,11 @@ def _number(text: str) -> Any:
         return text
 
 
-def tupled(value: Any) -> Any:
-    """Lists as tuples, all the way down."""
-    return tuple(map(tupled, value)) if isinstance(value, (list, tuple)) else value
+def tupled(value: Any, depth: int = 0) -> Any:
+    """Lists as tuples, all the way down; GraphError where that is too far."""
+    if depth > DEEPEST:
+        raise GraphError(f"lists are nested more than {DEEPEST} deep")
+    return tuple(tupled(v, depth + 1) for v in value) if isinstance(value, (list, tuple)) else value
 
 
-__all__ = ["decoded", "tupled"]
+__all__ = ["DEEPEST", "decoded", "tupled"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import DTypeError, ShapeError
+from graphc.errors import DTypeError, ShapeError, brief
 from graphc.ir import dims
 from graphc.ir.dims import Dim, Size
 
@@ -37,10 +37,10 @@ def dtype_of(spec: Any) -> DType:
         pass
     try:
         found = np.dtype(spec).newbyteorder("=") if spec is not None else None
-    except TypeError:
+    except (RecursionError, SyntaxError, TypeError, ValueError):
         found = None
     if found is None or found.name not in DTYPES:
-        raise DTypeError(f"dtype {spec!r} is not supported; expected one of {', '.join(DTYPES)}")
+        raise DTypeError(f"dtype {brief(spec)} is not supported; expected one of {', '.join(DTYPES)}")
     return DTYPES[found.name]
 
 
