@@ -428,17 +428,18 @@ class Executable(Uncopied):
 
         export_python(self, path, name, cache)
 
-    def export_onnx(self, path: str | os.PathLike[str], *, verify: Any = True) -> None:
-        """Writes the program as an ONNX model (opset 18, standard operators only), with the state as it stands.
+    def export_onnx(self, path: str | os.PathLike[str], *, verify: Any = True, opset: int = 18) -> None:
+        """Writes the program as an ONNX model of standard operators, with the state as it stands.
 
         Inputs are the executable's, then the state that it updates, whose present values are defaults; outputs are
         its results, then the next values of that state. ``verify`` has the model checked, run by ONNX Runtime and
         compared before anything is written: True on made-up inputs, or arrays as in a call, a list or a dict.
+        ``opset`` is the version of the operators, 15 to 28.
 
         Raises ExportError, naming the nodes, for operations that ONNX, or with ``verify`` stock ONNX Runtime, does
         not have, and where results differ; OSError where the file cannot be written. Needs ``graphc[onnx]``.
         """
-        LATER["export_onnx"](self, path, verify=verify)
+        LATER["export_onnx"](self, path, verify=verify, opset=opset)
 
     def export_c(
         self, directory: str | os.PathLike[str], name: str = "model", cpu: str = "native", blas: str = "tiles"

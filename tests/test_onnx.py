@@ -316,3 +316,57 @@ def test_the_batch_stays_symbolic_and_the_opset_is_stated(tmp_path: Path) -> Non
     }
     assert shapes == {"x": ["batch", 6], "logits": ["batch", 3], "label": ["batch"]}
     assert {t.name for t in model.graph.initializer} >= {"W1", "W2"}
+
+
+# ---- what is written
+
+
+def test_shapes_are_written_as_they_are_needed() -> None:
+    """0 copies a size, -1 is the rest; only where a size may be 0 is it said that 0 is no copy."""
+    g = gx.Graph("shapes")
+    x = g.input("x", ("n", "m", 6))
+    y = gx.reshape(x, ("n", "m", 2, 3))
+    outputs = [y, gx.reshape(x, (-1, 2)), gx.reshape(x, ("m", "n", 6)), gx.reshape(gx.sum(x, (0, 1)), (2, 3))]
+    built = build_of(gx.compile([x], outputs, backend="numpy"))
+    reshapes = [n for n in built.proto.graph.node if n.op_type == "Reshape"]
+    assert [[a.i for a in n.attribute if a.name == "allowzero"] for n in reshapes] == [[], [], [1], []]
+    told = {t.name: onnx.numpy_helper.to_array(t).tolist() for t in built.proto.graph.initializer}
+    assert [told.get(n.input[1]) for n in reshapes] == [[0, 0, 2, 3], [-1, 2], None, [2, 3]]
+    model = session_of(built)
+    for shape in ((4, 5, 6), (0, 5, 6), (4, 0, 6), (1, 1, 6)):
+        array = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+        exe = gx.compile([x], outputs, backend="numpy")
+        assert apart(run(built, model, [array]), exe(array)) < CLOSE["float32"]
+
+
+def test_types_of_what_is_between_are_told() -> None:
+    g = gx.Graph("between")
+    x = g.input("x", ("n", 3))
+    exe = gx.compile([x], gx.sum(gx.tanh(x * 2).named("h"), 1).named("y"), backend="numpy")
+    graph = build_of(exe).proto.graph
+    told = {v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in graph.value_info}
+    assert told["h"] == ["n", 3] and "y" not in told and len(told) == 2
+
+
+@pytest.mark.parametrize("opset", [15, 16, 17, 20, 22])
+def test_the_opset_may_be_chosen(opset: int, tmp_path: Path) -> None:
+    executables, ((_, arrays), *_) = make_golden.softmax()
+    exe = executables["all"]
+    exe.export_onnx(tmp_path / "m.onnx", verify=arrays, opset=opset)
+    model = onnx.load(tmp_path / "m.onnx")
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", opset)]
+    assert gx.from_onnx(tmp_path / "m.onnx").name == exe.graph.name
+
+
+def test_opsets_that_do_not_fit(tmp_path: Path) -> None:
+    g = gx.Graph("opsets")
+    x, key = g.input("x", ("n", 3)), g.random_key(0)
+    exe = gx.compile([x], gx.max(x, 1), backend="numpy")
+    exe.export_onnx(tmp_path / "m.onnx", opset=15)
+    for wrong in (14, 29, "18", 18.0, True):
+        with pytest.raises(gx.ExportError, match="opset must be an int from 15 to 28, found"):
+            exe.export_onnx(tmp_path / "m.onnx", opset=wrong)
+    draws = gx.compile([x], gx.dropout(x, 0.5, key=key), updates={key: key + np.array([0, 1])}, backend="numpy")
+    with pytest.raises(gx.ExportError, match=r"uniform.*ONNX has Bitwise.* as it is needed since opset 18, not in 17"):
+        draws.export_onnx(tmp_path / "n.onnx", opset=17)
+    assert not (tmp_path / "n.onnx").exists()

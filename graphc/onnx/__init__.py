@@ -9,11 +9,11 @@ from graphc.ir.graph import Graph
 from graphc.ir.op import LATER
 
 
-def export_onnx(exe: Any, path: str | os.PathLike[str], *, verify: Any = True) -> None:
+def export_onnx(exe: Any, path: str | os.PathLike[str], *, verify: Any = True, opset: int = 18) -> None:
     """See `Executable.export_onnx`."""
     from graphc.onnx.export import write
 
-    write(exe, path, verify)
+    write(exe, path, verify, opset)
 
 
 def from_onnx(path: str | os.PathLike[str]) -> Graph:

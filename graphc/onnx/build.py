@@ -19,7 +19,7 @@ from graphc.ir.tensor import Node
 from graphc.ir.types import FLOAT64, TensorType
 from graphc.onnx.elementwise import Site
 from graphc.onnx.model import Model, Value
-from graphc.onnx.rules import IR_VERSION, MISSING, OPSET, REFUSED, RULES
+from graphc.onnx.rules import MISSING, OPSET, OPSETS, REFUSED, RULES
 from graphc.program import Program
 
 MOST_BYTES = (1 << 31) - (1 << 24)  # of weights, in a file that protobuf can hold
@@ -36,11 +36,13 @@ class Built:
     missing: Mapping[str, tuple[str, ...]]  # node -> its float64 operators that ONNX Runtime does not have
 
 
-def build(program: Program, state: Mapping[str, Array]) -> Built:
+def build(program: Program, state: Mapping[str, Array], opset: int = OPSET) -> Built:
     """The model of ``program`` with these values of state. ExportError, naming every node that ONNX cannot hold."""
+    if type(opset) is not int or opset not in OPSETS:
+        raise ExportError(f"opset must be an int from {OPSETS[0]} to {OPSETS[-1]}, found {opset!r}"[:200])
     graph = program.optimised
     refuse(graph.nodes)
-    model = Model()
+    model = Model(opset)
     inputs = {t.name: model.fresh(plain(t.name)) for t in program.arguments}
     held = {n.name: n for n in graph.nodes if n.op.name in ("parameter", "variable")}
     stored = {name: model.fresh(plain(name)) for name in dict.fromkeys([*held, *program.updates])}
@@ -83,11 +85,15 @@ def build(program: Program, state: Mapping[str, Array]) -> Built:
     infos = [_info(model, name, t) for name, t in zip(entering, types, strict=True)]
     leaving = [_info(model, name, t.type) for name, t in zip(outputs, graph.outputs, strict=True)]
     h = model.onnx.helper
-    proto = h.make_graph(model.nodes, plain(program.graph.name) or "graph", infos, leaving, model.initializers)
+    between = [n for n in graph.nodes if n.op.kind is not Kind.LEAF and n.id not in roots]
+    told = [_info(model, values[n.id].name, n.type) for n in between]
+    name = plain(program.graph.name) or "graph"
+    proto = h.make_graph(model.nodes, name, infos, leaving, model.initializers, value_info=told)
+    opsets = [h.make_opsetid("", opset)]
     made = h.make_model(
         proto,
-        opset_imports=[h.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
+        opset_imports=opsets,
+        ir_version=h.find_min_ir_version_for(opsets, ignore_unknown=True),
         producer_name="graphc",
         producer_version=__version__,
     )
@@ -108,7 +114,11 @@ def refuse(nodes: list[Node]) -> None:
 
 def _apply(model: Model, node: Node, values: Mapping[int, Value], nodes: list[Node]) -> Value:
     site = Site(model, node, [nodes[i].type for i in node.inputs])
-    return RULES[node.op.name](site, *(values[i] for i in node.inputs))
+    try:
+        return RULES[node.op.name](site, *(values[i] for i in node.inputs))
+    except ExportError as error:
+        text = f"{node.name[:60]} ({node.op.name}): {error.message}"
+        raise ExportError(text, node=node.name, origin=node.origin) from None
 
 
 def plain(name: str) -> str:

@@ -27,7 +27,7 @@ def uniform(at: Site, seed: Value, counter: Value) -> Value:
         flat = ((x0 / 32).cast(FLOAT64) * 67108864.0 + (x1 / 64).cast(FLOAT64)) * 2.0**-53
     else:
         flat = (x0 / 256).cast(at.type.dtype) * 2.0**-24
-    return flat.op("Reshape", m.vector(shape), allowzero=1)
+    return flat.reshape(shape)
 
 
 def threefry(key: Words, x: Words) -> Words:

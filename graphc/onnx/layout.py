@@ -17,8 +17,12 @@ from graphc.onnx.model import FARTHEST, Value
 
 
 def _reduce(type: str, at: Site, x: Value) -> Value:
-    axes = at.attrs["axes"]
-    return x.op(type, at.model.vector(axes), keepdims=int(at.attrs["keepdims"])) if axes else x
+    axes, keep = at.attrs["axes"], int(at.attrs["keepdims"])
+    if not axes:
+        return x
+    if type != "ReduceSum" and at.model.opset < 18:  # axes were an attribute
+        return x.op(type, axes=list(axes), keepdims=keep)
+    return x.op(type, at.model.vector(axes), keepdims=keep)
 
 
 def folded(type: str) -> Rule:
@@ -68,11 +72,15 @@ def matmul(at: Site, a: Value, b: Value) -> Value:
 
 
 def reshape(at: Site, x: Value) -> Value:
-    shape = at.attrs["shape"]
+    """A symbolic size that stays where it is is copied, by 0; one that is the only one is the rest, by -1."""
+    shape, given = at.attrs["shape"], at.types[0].shape
     symbolic = [k for k, s in enumerate(shape) if not isinstance(s, int)]
-    if len(symbolic) == 1 and at.types[0].size == at.type.size and 0 not in shape:
-        shape = tuple(-1 if k in symbolic else s for k, s in enumerate(shape))
-    return x.op("Reshape", at.model.vector(shape), allowzero=int(-1 not in shape))
+    if symbolic and 0 not in shape:
+        if all(given[k : k + 1] == (shape[k],) for k in symbolic):
+            return x.op("Reshape", at.model.vector([0 if k in symbolic else s for k, s in enumerate(shape)]))
+        if len(symbolic) == 1 and at.types[0].size == at.type.size:
+            return x.op("Reshape", at.model.vector([-1 if k in symbolic else s for k, s in enumerate(shape)]))
+    return x.reshape(shape)
 
 
 def broadcast_to(at: Site, x: Value) -> Value:

@@ -17,6 +17,7 @@ from graphc.ir.state import Array
 from graphc.ir.types import BOOL, INT64, DType
 from graphc.onnx.extra import need
 
+SINCE = {"BitwiseAnd": 18, "BitwiseXor": 18, "ScatterND": 16}  # first opset that has them, or what is wanted of them
 FARTHEST = np.iinfo(np.int64).min  # an end of a slice that lies before every first element
 
 
@@ -41,6 +42,13 @@ class Value:
         if dtype == self.dtype:
             return self
         return self.op("Cast", dtype=dtype, to=need("onnx", "export_onnx").helper.np_dtype_to_tensor_dtype(dtype))
+
+    def reshape(self, shape: Sequence[Size]) -> Value:
+        """The same elements in ``shape``; where a size may be 0, it is said that 0 does not mean a copy."""
+        wanted = self.model.vector(shape)
+        if all(isinstance(s, int) and s > 0 for s in shape):
+            return self.op("Reshape", wanted)
+        return self.op("Reshape", wanted, allowzero=1)
 
     def __add__(self, other: Value | float) -> Value:
         return self.op("Add", other)
@@ -103,8 +111,9 @@ class Value:
 class Model:
     """Nodes and initializers in order. ``axes`` tells where each symbolic size is read: an input and its axis."""
 
-    def __init__(self) -> None:
+    def __init__(self, opset: int) -> None:
         self.onnx = need("onnx", "export_onnx", ExportError)
+        self.opset = opset
         self.axes: dict[str, tuple[str, int]] = {}
         self.nodes: list[Any] = []
         self.initializers: list[Any] = []
@@ -122,7 +131,9 @@ class Model:
         return name
 
     def node(self, type: str, operands: Sequence[Value | None], dtype: DType, **attributes: Any) -> Value:
-        """One node; None stands for an operand that is left out."""
+        """One node; None stands for an operand that is left out. ExportError where the opset is too old for it."""
+        if self.opset < SINCE.get(type, 0):
+            raise ExportError(f"ONNX has {type} as it is needed since opset {SINCE[type]}, not in {self.opset}")
         self._count += 1
         name = self.fresh(f"{type}_{self._count}")
         names = ["" if o is None else o.name for o in operands]

@@ -67,7 +67,7 @@ def recall(proto: Any, initializers: Mapping[str, Array]) -> Graph | None:
     held = strict.record(strict.parse(texts[PROGRAM], PROGRAM), PROGRAM, programs.PROGRAM)
     try:
         program = programs.program(graph, held, PROGRAM)
-        again = build(program, graph.state.storage).proto
+        again = build(program, graph.state.storage, max((o.version for o in proto.opset_import), default=0)).proto
     except ExportError:
         return None
     except GraphcError as error:

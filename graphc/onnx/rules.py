@@ -10,8 +10,8 @@ from graphc.onnx.draws import uniform
 from graphc.onnx.elementwise import ELEMENTWISE, Rule
 from graphc.onnx.layout import LAYOUT
 
-OPSET = 18
-IR_VERSION = 8
+OPSET = 18  # where none is asked for
+OPSETS = range(15, 29)  # that the rules are right for
 
 RULES: dict[str, Rule] = {**ELEMENTWISE, **LAYOUT, "uniform": uniform}
 
@@ -23,4 +23,4 @@ REFUSED = {
 
 MISSING = frozenset(("Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Cosh", "Erf", "Sinh", "Tan"))
 
-__all__ = ["IR_VERSION", "MISSING", "OPSET", "REFUSED", "RULES", "Rule"]
+__all__ = ["MISSING", "OPSET", "OPSETS", "REFUSED", "RULES", "Rule"]
