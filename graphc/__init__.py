@@ -36,6 +36,7 @@ from graphc.errors import (
     InputShapeError,
     NumericalError,
     ShapeError,
+    StateError,
     UnsupportedOp,
     UnsupportedOpError,
 )
@@ -212,6 +213,7 @@ __all__ = [
     "Inspection",
     "NumericalError",
     "ShapeError",
+    "StateError",
     "Tensor",
     "UnsupportedOp",
     "UnsupportedOpError",

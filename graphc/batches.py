@@ -22,7 +22,8 @@ from graphc.reference import bind_sizes
 if TYPE_CHECKING:
     from graphc.executable import Executable
 
-CHUNK_SECONDS = 0.05  # between looks at Ctrl-C and the progress bar
+LOOK = 0.005, 0.05  # seconds between looks at Ctrl-C and the progress bar, at least and at most
+LOOK_SHARE = 0.1  # of the time that may be spent to look, where other threads hold the interpreter
 WORTH_SHARING = 1 << 17  # bytes of a batch that several threads bring together
 
 # How a chunk's rows are reached: WHOLE input, rows that follow one another, rows at positions of the order.
@@ -47,7 +48,7 @@ def drive(kernel, collector, head, task, desk, first, last, batch, rows, order, 
             if in_mode[k] == 0:
                 tables[k] = ins[k]
             elif in_mode[k] == 1:
-                tables[k] = ins[k] + (low - first * batch) * in_bytes[k]
+                tables[k] = ins[k] + low * in_bytes[k]
             else:
                 tables[k] = in_stage[k]
         for k in range(n_out):
@@ -80,10 +81,11 @@ def run_batches(
     done, size = 0, 1
     while done < data.steps:
         until = min(done + size, data.steps)
-        started = time.perf_counter()
-        data.run(done, until)
-        spent = time.perf_counter() - started
-        size = max(1, min(4 * size, int((until - done) * CHUNK_SECONDS / max(spent, 1e-9))))
+        spent, own = time.perf_counter(), time.thread_time()
+        data.run(done, until)  # Ctrl-C comes after it, so between two batches
+        spent, own = time.perf_counter() - spent, time.thread_time() - own
+        chunk = min(max(LOOK[0], (spent - own) / LOOK_SHARE), LOOK[1])
+        size = max(1, min(4 * size, int((until - done) * chunk / max(own, 1e-9))))
         done = until
         if bar is not None:
             bar.show(done, data.first_scalar(done))
@@ -174,6 +176,48 @@ class _Data:
             aligned_empty((self.batch, *o.shape[1:]), o.dtype) if lead and self.shuffled else None
             for o, lead in zip(self.outputs, self.batched, strict=True)
         ]
+        self._tabulate()
+
+    def _tabulate(self) -> None:
+        """The driver's tables: where inputs and outputs lie, how long a row is, and how it is reached."""
+        exe, task = self.exe, list[int]()
+        self.converted: list[int] = []  # inputs whose rows are converted for each chunk
+        rows = []
+        for k, (x, t, fixed, stage) in enumerate(
+            zip(self.arrays, exe._arguments, self.fixed, self.stages, strict=True)
+        ):
+            size = t.dtype.itemsize * int(np.prod(x.shape[1:], dtype=np.int64))
+            staged = 0 if stage is None else stage.ctypes.data
+            if fixed is not None:
+                rows.append((fixed.ctypes.data, size, WHOLE, 0))
+            elif stage is not None:
+                rows.append((x.ctypes.data, size, GATHERED, staged))
+                task += [staged, x.ctypes.data, size]
+            else:
+                rows.append((x.ctypes.data, size, SEQUENTIAL, 0))
+                self.converted += [] if self._direct(x, t) else [k]
+        ins = np.array(rows, np.int64).reshape(-1, 4)
+        outs = np.array(
+            [
+                (
+                    o.ctypes.data,
+                    o.dtype.itemsize * int(np.prod(o.shape[1:], dtype=np.int64)),
+                    (2 if self.shuffled else 1) if lead else 0,
+                    0 if stage is None else stage.ctypes.data,
+                )
+                for o, lead, stage in zip(self.outputs, self.batched, self.out_stages, strict=True)
+            ],
+            np.int64,
+        ).reshape(-1, 4)
+        self.ins = ins[:, 0].copy()
+        self.lists = [self.ins, *(column.copy() for column in (*ins.T[1:], *outs.T))]
+        threads = self.plan.threads
+        gather(threads)
+        shared = threads > 1 and self.batch * sum(task[BYTES::3]) >= WORTH_SHARING
+        alone = address_of(collect) if task else 0
+        self.collector = conductor() if shared else alone
+        self.head = np.array([threads, alone, crew().board if shared else 0], np.int64)
+        self.task = np.array([self.order.ctypes.data, 0, 0, len(task) // 3, *task], np.int64)
 
     @staticmethod
     def _direct(array: Array, tensor: Any) -> bool:
@@ -190,55 +234,22 @@ class _Data:
         ]
 
     def run(self, first: int, last: int) -> None:
-        """Batches ``first`` up to ``last``; the state is held alone meanwhile."""
+        """Batches ``first`` up to ``last``; the state is held meanwhile."""
         if self.exe._kernel is None:
             self._interpret(first, last)
             return
         exe = self.exe
-        held: list[Array] = []  # keeps what addresses point to alive
-        ins, in_bytes, in_mode, in_stage, task = [], [], [], [], list[int]()
         low, high = first * self.batch, min(last * self.batch, self.rows)
-        for x, t, _lead, fixed, stage in zip(
-            self.arrays, exe._arguments, self.leads, self.fixed, self.stages, strict=True
-        ):
-            if fixed is not None:
-                held.append(fixed)
-                mode = WHOLE
-            elif stage is not None:
-                held.append(x)
-                mode = GATHERED
-            elif self._direct(x, t):
-                held.append(x[low:high])
-                mode = SEQUENTIAL
-            else:
-                where: Any = self.order[low:high] if self.shuffled else slice(low, high)
-                held.append(np.ascontiguousarray(x[where], t.dtype))
-                mode = SEQUENTIAL
-            ins.append(held[-1].ctypes.data)
-            in_bytes.append(t.dtype.itemsize * int(np.prod(x.shape[1:], dtype=np.int64)))
-            in_mode.append(mode)
-            in_stage.append(0 if stage is None else stage.ctypes.data)
-            if mode == GATHERED:
-                task += [in_stage[-1], ins[-1], in_bytes[-1]]
-        outs = [o.ctypes.data for o in self.outputs]
-        out_bytes = [o.dtype.itemsize * int(np.prod(o.shape[1:], dtype=np.int64)) for o in self.outputs]
-        out_mode = [(2 if self.shuffled else 1) if lead else 0 for lead in self.batched]
-        out_stage = [0 if s is None else s.ctypes.data for s in self.out_stages]
-        lists = [
-            np.array(x, np.int64) for x in (ins, in_bytes, in_mode, in_stage, outs, out_bytes, out_mode, out_stage)
-        ]
-        if self.plan.threads > 1:
-            gather(self.plan.threads)
-        shared = self.plan.threads > 1 and self.batch * sum(task[BYTES::3]) >= WORTH_SHARING
-        alone = address_of(collect) if task else 0
-        head = np.array([self.plan.threads, alone, crew().board if shared else 0], np.int64)
-        task = [self.order.ctypes.data, 0, 0, len(task) // 3, *task]
-        with exe._lock:
-            status = self.drive(
-                self.plan.kernel, conductor() if shared else alone, head, np.array(task, np.int64),
-                self.desk.ctypes.data, first, last, self.batch, self.rows, self.order, *lists, self.dims, LEAD,
-                self.symbol, self.plan.state, self.work.ctypes.data, self.tables, self.trail,
-            )  # fmt: skip
+        held: list[Array] = []  # keeps what addresses point to alive
+        for k in self.converted:
+            where: Any = self.order[low:high] if self.shuffled else slice(low, high)
+            held.append(np.ascontiguousarray(self.arrays[k][where], exe._arguments[k].dtype))
+            self.ins[k] = held[-1].ctypes.data - low * int(self.lists[1][k])
+        status = exe.holding(
+            self.drive, self.plan.kernel, self.collector, self.head, self.task, self.desk.ctypes.data, first, last,
+            self.batch, self.rows, self.order, *self.lists, self.dims, LEAD, self.symbol, self.plan.state,
+            self.work.ctypes.data, self.tables, self.trail,
+        )  # fmt: skip
         if status:
             step = int(self.trail[0])
             where_in, value = (int(v) for v in self.work[:16].view(np.int64))

@@ -14,6 +14,7 @@ import numba
 import numpy as np
 from numba import carray, types
 
+from graphc.codegen.jit import alone
 from graphc.errors import CompileError
 from graphc.ir import dims
 from graphc.native import frozen
@@ -59,7 +60,8 @@ def low_level(exe: Executable, signature: str) -> Any:
     gives, _, takes = written.removesuffix(")").partition(" (")
     kind = C_TYPES[gives](*(C_TYPES[t] for t in takes.split(", ")))
     function = frozen(exe, ["array" if t.ndim else "scalar" for t in inputs])
-    compiled = numba.cfunc(kind, error_model="numpy")(form.write(function, inputs))
+    callback = form.write(function, inputs)
+    compiled = alone(lambda: numba.cfunc(kind, error_model="numpy")(callback))
     function = compiled.ctypes
     function.keep = compiled, exe  # for as long as the callable is held
     return LowLevelCallable(function, signature=written)

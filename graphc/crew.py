@@ -11,12 +11,15 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
 
 from graphc.codegen.board import BYTES, COUNT, LEAD, SEMAPHORE, conduct, serve
 from graphc.codegen.words import address_of
 from graphc.ir.state import aligned_empty
+from graphc.lock import Lock, forever
 
 WORTH = 1 << 23  # the least cost of a call that others are asked to join, some eighty microseconds
 
@@ -28,13 +31,14 @@ class Crew:
         self.words = aligned_empty((BYTES // 8,), np.dtype("int64"))
         self.board: int = self.words.ctypes.data
         self.count_address = self.board + 8 * COUNT
+        self.lock = Lock()
+        forever(self.words)
         self.clear()
 
     def clear(self) -> None:
         """An empty board that nobody looks at, where the old one was: executables know its address."""
         self.words[:] = 0
-        self.guard = threading.Lock()
-        self.works = ctypes.CDLL(None).sem_init(ctypes.c_void_p(self.board + 8 * SEMAPHORE), 0, 0) == 0
+        self.works = CAN_WAIT and ctypes.CDLL(None).sem_init(ctypes.c_void_p(self.board + 8 * SEMAPHORE), 0, 0) == 0
 
     @property
     def helpers(self) -> int:
@@ -42,12 +46,16 @@ class Crew:
         return int(self.words[COUNT])
 
     def gather(self, threads: int) -> None:
-        """Makes sure that ``threads - 1`` helpers are there."""
-        with self.guard:
-            while self.works and self.helpers < threads - 1:
-                look = ctypes.CFUNCTYPE(None, ctypes.c_int64)(address_of(serve))  # without the interpreter's lock
+        """Makes sure that ``threads - 1`` helpers are there, or as many as the system lets start."""
+        if self.works and self.helpers < threads - 1:
+            look = ctypes.CFUNCTYPE(None, ctypes.c_int64)(address_of(serve))  # without the interpreter's lock
+            self.lock.writing(self._gather, threads, look)
+
+    def _gather(self, threads: int, look: Any) -> None:
+        while self.helpers < threads - 1:
+            with suppress(RuntimeError):  # calls go on without those that cannot start
                 threading.Thread(target=look, args=(self.board,), name="graphc", daemon=True).start()
-                self.words[COUNT] += 1
+            self.words[COUNT] += 1
 
 
 def conductor() -> int:
@@ -55,19 +63,18 @@ def conductor() -> int:
     return address_of(conduct)
 
 
-_crew: list[Crew] = []  # the one of this process
+CAN_WAIT = hasattr(os, "register_at_fork")  # whether this is a system with semaphores
+_crew = Crew()
 
 
 def crew() -> Crew:
     """This process's crew."""
-    if not _crew:
-        _crew.append(Crew())
-    return _crew[0]
+    return _crew
 
 
 def gather(threads: int) -> None:
     """Makes sure that a call may be shared by so many threads."""
-    crew().gather(threads)
+    _crew.gather(threads)
 
 
 def processors() -> int:
@@ -77,17 +84,11 @@ def processors() -> int:
 
 def can_share() -> bool:
     """Whether this system has what helpers wait on."""
-    return hasattr(os, "register_at_fork") and crew().works
+    return _crew.works
 
 
-def _after_fork() -> None:
-    """Threads do not follow into a child."""
-    for held in _crew:
-        held.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+if CAN_WAIT:
+    os.register_at_fork(after_in_child=_crew.clear)  # threads do not follow into a child
 
 
 __all__ = ["LEAD", "WORTH", "Crew", "can_share", "conductor", "crew", "gather", "processors"]

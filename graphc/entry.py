@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -16,9 +15,9 @@ from graphc.codegen.words import address_of
 from graphc.crew import LEAD, crew
 from graphc.ir.state import Array, aligned_empty
 from graphc.ir.types import DType
+from graphc.lock import ARRAY_OF_ARGUMENTS, GIVE, TAKE, Lock, builtin, method
 
 LINE = 64  # bytes; what threads write apart lies on lines apart
-FASTCALL = 0x80  # METH_FASTCALL: called with an array of objects and their count
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +43,8 @@ class Face:
     structure: int
     keys: tuple[str, ...]
     state: tuple[Array, ...]
+    lock: Lock | None  # of the state; None where a call neither reads nor writes any
+    writes: bool
 
 
 class Desk:
@@ -63,7 +64,7 @@ class Entry:
 
     Both answer NotImplemented, with nothing done, where an array is not C-ordered, of the declared dtype and of this
     shape, where results overlap anything else, while another call is at the desk, and where the kernel fails, which
-    leaves `failure`.
+    leaves `failure`. They raise Busy, with nothing done, while another thread holds the state.
     """
 
     def __init__(self, plan: Plan, face: Face, shapes: Sequence[tuple[int, ...]], desk: Desk) -> None:
@@ -93,11 +94,11 @@ class Entry:
             words.DIMS: base + 8 * (dims + LEAD), words.STATE: plan.state, words.KERNEL: plan.kernel,
             words.DESK: memory, words.SCALARS: memory + scalars, words.PLACES: memory + places,
             words.MADE: memory + made, words.WORK: memory + work, words.THREADS: plan.threads,
-            words.CREW: crew().count_address, **_interpreter(),
+            words.CREW: crew().count_address, words.LOCK: face.lock.address if face.lock else 0,
+            words.WRITES: face.writes, words.TAKE: TAKE, words.GIVE: GIVE, **INTERPRETER,
         }.items():  # fmt: skip
             table[word] = value
-        self.enter = _function(base, False, (table, desk))
-        self.enter_into = _function(base, True, (table, desk))
+        self.enter, self.enter_into = (_function(base, into, (table, desk, face)) for into in (False, True))
 
     @property
     def failure(self) -> tuple[int, int, int] | None:
@@ -119,12 +120,12 @@ def _offsets(inputs: int, outputs: int) -> tuple[int, int, int, int]:
     return scalars, places, made, -(-(made + 8 * outputs) // LINE) * LINE
 
 
-@cache
 def _interpreter() -> dict[int, int]:
     """Addresses of what the C functions take from Python and NumPy."""
     library: Any = import_module("numpy._core._multiarray_umath")  # where NumPy's own import_array looks
-    pointer = ctypes.pythonapi.PyCapsule_GetPointer
-    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
+        ("PyCapsule_GetPointer", ctypes.pythonapi)
+    )
     table = ctypes.cast(pointer(library._ARRAY_API, None), ctypes.POINTER(ctypes.c_void_p))
     functions = {words.NEW_SCALAR: 60, words.NEW_ARRAY: 184}  # PyArray_Scalar, PyArray_Empty
     return {word: int(table[k] or 0) for word, k in functions.items()} | {
@@ -132,25 +133,10 @@ def _interpreter() -> dict[int, int]:
     }  # fmt: skip
 
 
-class _Method(ctypes.Structure):
-    """PyMethodDef."""
-
-    _fields_ = (
-        ("name", ctypes.c_char_p),
-        ("function", ctypes.c_void_p),
-        ("flags", ctypes.c_int),
-        ("doc", ctypes.c_char_p),
-    )
+INTERPRETER = _interpreter()
 
 
-@cache
-def _method() -> _Method:
-    return _Method(b"call", address_of(words.enter), FASTCALL, None)
-
-
-def _function(table: int, into: bool, held: Any) -> Callable[..., Any]:
-    """A function of the interpreter that is given a table, and keeps ``held`` alive."""
-    new = ctypes.pythonapi.PyCFunction_NewEx
-    new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.py_object]
-    function: Callable[..., Any] = new(ctypes.addressof(_method()), np.array([table, into], np.int64), held)
-    return function
+def _function(table: int, into: bool, held: object) -> Callable[..., Any]:
+    """A function of the interpreter that is given a table, and its own definition behind."""
+    given = np.array([table, into, *method(address_of(words.enter), ARRAY_OF_ARGUMENTS)], np.int64)
+    return builtin(given[2:], given, held)

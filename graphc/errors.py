@@ -9,10 +9,11 @@ import os
 import reprlib
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from functools import cache
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _DEMO = os.path.join(_PACKAGE, "demo", "")  # written as a user would
@@ -46,8 +47,22 @@ class Origin:
         return f"{self}   {self.text}".rstrip()
 
 
+_asked: ContextVar[Origin | None] = ContextVar("asked", default=None)
+T = TypeVar("T")
+
+
+def on_behalf_of(origin: Origin, work: Callable[[], T]) -> T:
+    """What ``work`` returns, for which `caller` is this line, in whatever thread it runs."""
+    context = copy_context()
+    context.run(_asked.set, origin)
+    return context.run(work)
+
+
 def caller() -> Origin:
     """The innermost line outside this package that led here."""
+    asked = _asked.get()
+    if asked is not None:
+        return asked
     frame = sys._getframe(1)
     while frame.f_back is not None and _inside(frame.f_code.co_filename):
         frame = frame.f_back
@@ -131,6 +146,10 @@ class InputKeyError(InputError, KeyError):
 
 class CompileError(GraphcError):
     """A graph cannot be compiled as asked."""
+
+
+class StateError(GraphcError):
+    """A call asks for state that cannot be had: its own thread holds it, or one that has ended."""
 
 
 class NumericalError(GraphcError, ArithmeticError):

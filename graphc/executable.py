@@ -7,8 +7,7 @@ import linecache
 import os
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
-from functools import cached_property, partial
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -18,6 +17,7 @@ from graphc.background import Background
 from graphc.batches import run_batches
 from graphc.binding import arrange, check_out, convert
 from graphc.bound import Bound, bind
+from graphc.cached import cached
 from graphc.callback import low_level
 from graphc.codegen import entry as words
 from graphc.codegen.jit import jit_disabled, recall, remember
@@ -25,13 +25,24 @@ from graphc.codegen.kernel import Kernel, Limit, work_bytes
 from graphc.codegen.record import from_record, program_key, to_record
 from graphc.crew import WORTH, can_share, conductor, crew, gather, processors
 from graphc.entry import Desk, Entry, Face, Plan, desk_bytes
-from graphc.errors import CompileError, GraphError, InputError, InputIndexError, Origin, Uncopied, caller, warn_once
+from graphc.errors import (
+    CompileError,
+    GraphError,
+    InputError,
+    InputIndexError,
+    Origin,
+    Uncopied,
+    caller,
+    warn,
+    warn_once,
+)
 from graphc.ir import dims
 from graphc.ir.graph import Graph, located
 from graphc.ir.op import LATER
-from graphc.ir.state import Array
+from graphc.ir.state import Array, copying
 from graphc.ir.tensor import Tensor
 from graphc.ir.text import print_graph
+from graphc.lock import Busy
 from graphc.native import NjitFunction
 from graphc.objective import Objective
 from graphc.program import MOST_BYTES, Program
@@ -70,18 +81,19 @@ class Executable(Uncopied):
         self.max_bytes = max_bytes
         self._most = processors() if threads is None else threads
         state = program.graph.state
-        uses_state = any(n.op.name in ("parameter", "variable") for n in program.source.nodes)
-        self.stateless = not (uses_state or program.updates)
-        self._lock = nullcontext() if self.stateless else state.lock.writing if program.updates else state.lock.reading
+        self._reads = [n.name for n in program.source.nodes if n.op.name in ("parameter", "variable")]
+        self._lock = state.lock if self._reads or program.updates else None
         self._face = Face(
             tuple(t.dtype for t in self._arguments),
             tuple(t.dtype for t in self._results),
             STRUCTURES[self._structure.kind],
             self._structure.keys,
             tuple(state.storage.values()),
+            self._lock,
+            bool(program.updates),
         )
         self._bounds: list[Bound] = []  # the kernel that calls run stands last; the others may still be in use
-        self._coming: Background | None = None  # the kernel, where calls do not wait for it
+        self._coming: Background[None] | None = None  # the kernel, where calls do not wait for it
         if backend == "numba" and jit_disabled():
             warn_once('NUMBA_DISABLE_JIT is set: NumPy interprets what is compiled, as with backend="numpy"')
         elif backend == "numba":
@@ -101,7 +113,13 @@ class Executable(Uncopied):
         kernel = known or self._program.kernel()
         if not self._program.symbols and self._excess(kernel, {}):
             kernel = self._leaner(kernel, {})
-        self._use(kernel)
+        try:
+            self._use(kernel)
+        except CompileError as error:
+            if kernel is not known:
+                raise
+            warn(f"what the cache holds of {self.graph.name} is damaged; building it anew: {error.message[:200]}")
+            return self._build(None)
         if self.cache and known is None and kernel.limit is None:
             _remember(self._program, kernel)
 
@@ -172,11 +190,10 @@ class Executable(Uncopied):
             given, enter = (
                 (args, self._enter) if out is None else ((*args, *self._structure.unpack(out)), self._enter_into)
             )
-            if self.stateless:
+            try:
                 packed = enter(*given)
-            else:
-                with self._lock:
-                    packed = enter(*given)
+            except Busy:
+                packed = NotImplemented
             if packed is not NotImplemented:
                 return packed if out is None else out
         return self._call(args, kwargs, out)
@@ -219,8 +236,14 @@ class Executable(Uncopied):
         return packed
 
     def _serve(self, entry: Entry, arrays: list[Array], results: list[Array]) -> Any:
-        with self._lock:
-            return entry.enter_into(*arrays, *results) if results else entry.enter(*arrays)
+        enter = entry.enter_into if results else entry.enter
+        return self._lock.patiently(enter, *arrays, *results) if self._lock else enter(*arrays, *results)
+
+    def holding(self, function: Callable[..., Any], *args: Any) -> Any:
+        """What a function returns that runs while the state is held as a call holds it."""
+        if self._lock is None:
+            return function(*args)
+        return (self._lock.writing if self._program.updates else self._lock.reading)(function, *args)
 
     def _desk(self, plan: Plan) -> Desk:
         """A desk that is large enough and free."""
@@ -235,17 +258,29 @@ class Executable(Uncopied):
 
     def _interpret(self, plan: Plan, arrays: list[Array], results: list[Array]) -> Any:
         """The same program, by NumPy."""
-        program = self._program
-        feeds = dict(zip(program.inputs, arrays, strict=True))
-        storage = program.graph.state.storage
-        with self._lock:
-            values = evaluate(program.optimised, feeds, storage, plan.sizes)
-            results = results or [np.empty(s, t.dtype) for s, t in zip(plan.shapes, self._results, strict=True)]
-            for result, value in zip(results, values, strict=False):
-                result[...] = value
-            for name, value in zip(program.updates, [v.copy() for v in values[program.n_outputs :]], strict=True):
-                storage[name][...] = value
+        results = results or [np.empty(s, t.dtype) for s, t in zip(plan.shapes, self._results, strict=True)]
+        state = self.graph.state
+        if self._program.updates:
+            state.lock.writing(self._step, plan, arrays, results)
+        else:
+            self._evaluate(plan, arrays, state.copies(self._reads), results)
         return self._structure.pack([r[()] for r in results])
+
+    def _evaluate(
+        self, plan: Plan, arrays: list[Array], state: Mapping[str, Array], results: list[Array]
+    ) -> list[Array]:
+        """Fills in the results; the next values of what is updated."""
+        program = self._program
+        values = evaluate(program.optimised, dict(zip(program.inputs, arrays, strict=True)), state, plan.sizes)
+        for result, value in zip(results, values, strict=False):
+            result[...] = value
+        return values[program.n_outputs :]
+
+    def _step(self, plan: Plan, arrays: list[Array], results: list[Array]) -> None:
+        """A call with updates, which are stored all or not at all."""
+        storage = self.graph.state.storage
+        nexts = [v.copy() for v in self._evaluate(plan, arrays, storage, results)]
+        any(copying(nexts, [storage[name] for name in self._program.updates]))
 
     def index_error(self, status: int, where: int, value: int, plan: Plan) -> InputIndexError:
         """The error for an index out of range that a kernel reported."""
@@ -262,7 +297,9 @@ class Executable(Uncopied):
 
         InputShapeError where sizes do not fit together, InputMemoryError where they are too large for any memory.
         """
-        check_sizes(self._program.checks, sizes)
+        source = self._program.source
+        for node in source.nodes:
+            check_sizes(source, node, sizes)
         self._program.check_memory(sizes)
         shapes = tuple(tuple(dims.evaluate(s, sizes) for s in t.shape) for t in self._results)
         symbols = [sizes[n] for n in self._program.symbols]
@@ -336,7 +373,7 @@ class Executable(Uncopied):
         function.keep = self  # type: ignore[attr-defined]
         return function
 
-    @cached_property
+    @cached
     def njit(self) -> NjitFunction:
         """The same function for use inside ``@numba.njit`` code: arrays in; one output bare, several as a tuple.
 
@@ -460,7 +497,7 @@ class Executable(Uncopied):
         kernel = self.bound.kernel
         return kernel if kernel.text is not None else self._made_anew
 
-    @cached_property
+    @cached
     def _made_anew(self) -> Kernel:
         return self._program.kernel()
 
@@ -510,7 +547,11 @@ def _key(program: Program) -> str:
 def _recalled(program: Program) -> Kernel | None:
     """The program's kernel from the cache's record of it, where it was compiled before."""
     record = recall(_key(program))
-    return None if record is None else from_record(record, program.source, program.updates)
+    try:
+        return None if record is None else from_record(record, program.source, program.updates)
+    except Exception as error:  # not what `to_record` makes
+        warn(f"what the cache holds of {program.graph.name} is damaged; building it anew: {error!r:.200}")
+        return None
 
 
 def _remember(program: Program, kernel: Kernel) -> None:

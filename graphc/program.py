@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
+from graphc.cached import cached
 from graphc.codegen.kernel import Kernel, Limit, build
 from graphc.errors import CompileError, InputError, InputMemoryError
 from graphc.ir import dims
 from graphc.ir.graph import Graph
 from graphc.ir.tensor import Node, Tensor
-from graphc.ir.types import SizeCheck, TensorType
-from graphc.reference import size_checks
+from graphc.ir.types import TensorType
 from graphc.rewrite.passes import run
 
 MOST_BYTES = 1 << 60  # of a tensor: more than any processor addresses, and sums of some are 64-bit numbers
@@ -74,7 +73,7 @@ class Program:
     roots: tuple[int, ...]  # numbers in ``graph`` of the outputs, then the next values
     arguments_at: tuple[int, ...]  # numbers in ``graph`` of the inputs
 
-    @cached_property
+    @cached
     def stages(self) -> list[tuple[str, Graph]]:
         """The graph, and after each pass that changed it."""
         out = [("graph", self.source)]
@@ -89,12 +88,7 @@ class Program:
         """The kernel, by all passes: for one thread where it is serial, with values computed twice to keep a limit."""
         return build(self.optimised, self.inputs, self.n_outputs, self.updates, self.symbols, serial, limit)
 
-    @cached_property
-    def checks(self) -> list[tuple[Node, SizeCheck]]:
-        """What sizes must satisfy when called: of all nodes, also those that passes have left out."""
-        return size_checks(self.source)
-
-    @cached_property
+    @cached
     def _types(self) -> dict[TensorType, Node]:
         """Every type on the way, and the first node of it."""
         return {node.type: node for node in reversed(self.source.nodes)}

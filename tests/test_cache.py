@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.codegen import jit
+from graphc.codegen import disk, jit
 from graphc.config import cache_root
 
 WORDS = "int64(int64, int64, int64, int64, int64)"
@@ -122,7 +122,7 @@ def longer(file: Path, rng: random.Random) -> None:
 
 
 def summed_noise(file: Path, rng: random.Random) -> None:
-    jit.write_whole(file, rng.randbytes(1000))
+    disk.write_whole(file, rng.randbytes(1000))
 
 
 def swapped(file: Path, rng: random.Random) -> None:

@@ -124,7 +124,7 @@ def test_updates_read_old_values_and_share_state() -> None:
     with pytest.raises(gx.InputShapeError):
         g.state["a"] = np.zeros(3)
     with pytest.raises(gx.InputDTypeError):
-        g.state["a"] = np.zeros(2, np.float32)
+        g.state["a"] = np.zeros(2, np.complex64)
 
 
 def test_parameters_can_be_arguments() -> None:

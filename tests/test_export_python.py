@@ -468,7 +468,7 @@ def test_everything_that_a_module_may_hold_is_whole() -> None:
 
 def _class_names(node: ast.ClassDef) -> set[str]:
     defined = {n.name for n in node.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
-    return defined | {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} | {"__name__"}
+    return defined | {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} | {"__name__", "__annotations__"}
 
 
 def test_the_prelude_is_short_and_fixed() -> None:

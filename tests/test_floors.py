@@ -15,7 +15,7 @@ PACKAGE = Path(graphc.__file__).parent
 
 # From the ground up; a module belongs to the longest prefix that fits.
 FLOORS = [
-    ["errors", "config", "atomic", "ctrl_c", "dependencies"],
+    ["errors", "config", "atomic", "background", "cached", "ctrl_c", "dependencies", "lock"],
     ["ir"],
     ["ops"],
     ["reference", "grad"],
@@ -23,7 +23,6 @@ FLOORS = [
     ["schedule"],
     ["codegen"],
     [
-        "background",
         "bound",
         "crew",
         "entry",

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-from collections.abc import Callable
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from numba.core import types
 
-from graphc.codegen import words
+from graphc.codegen import disk, words
 from graphc.codegen.buffer import set_word, word
 from graphc.codegen.words import address_of, c_function, call_address
 
@@ -84,14 +87,39 @@ def kept(a: int) -> int:
     return a + 1
 
 
-def test_a_damaged_file_is_made_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    monkeypatch.setattr(words, "entry_file", lambda name: tmp_path / "kept.kernel")
-    make: Callable[[Any], int] = address_of.__wrapped__
-    call = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
-    assert call(make(kept))(1) == 2
-    whole = (tmp_path / "kept.kernel").read_bytes()
-    assert call(make(kept))(2) == 3
+def test_a_damaged_file_is_made_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GRAPHC_CACHE_DIR", str(tmp_path))
+
+    def call(a: int) -> int:
+        words._held.pop(kept, None)
+        return ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(address_of(kept))(a)
+
+    assert call(1) == 2
+    (file,) = tmp_path.glob("*.kernel")
+    whole = file.read_bytes()
+    assert call(2) == 3
     for damaged in (b"", whole[:100], whole[:-1] + bytes([whole[-1] ^ 1])):
-        (tmp_path / "kept.kernel").write_bytes(damaged)
-        assert call(make(kept))(3) == 4
-        assert (tmp_path / "kept.kernel").read_bytes() != damaged
+        file.write_bytes(damaged)
+        with pytest.warns(UserWarning, match="damaged"):
+            assert call(3) == 4
+        assert file.read_bytes() != damaged
+    disk.write_whole(file, b"not machine code")
+    with pytest.warns(UserWarning, match="damaged"):
+        assert call(4) == 5
+    assert call(5) == 6
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs resource limits")
+def test_a_full_disk_warns(tmp_path: Path) -> None:
+    program = f"""
+import ctypes, resource, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from graphc.codegen.words import address_of
+from test_words import kept
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+print(ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(address_of(kept))(1))
+"""
+    environment = {**os.environ, "GRAPHC_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.stdout == "2\n", done.stderr
+    assert done.stderr.count("cannot be kept") == 1 and not list(tmp_path.iterdir())

@@ -5,6 +5,9 @@ arguments, a desk, and what each array must be. A desk is a word that says wheth
 the addresses of all arrays, the results as objects, and the kernel's workspace. Arrays are read where NumPy keeps
 their facts (``PyArrayObject_fields``, the same in every NumPy of the C ABI). Anything that does not fit, a taken desk
 or a kernel that fails makes a call answer ``NotImplemented``, with nothing done; its caller knows the slow way.
+
+The lock of the state (`graphc.lock`) is taken and given back here, between two steps of Python, so no exception leaves
+it taken. A call that finds it taken raises Busy, with nothing done.
 """
 
 from __future__ import annotations
@@ -21,8 +24,9 @@ from graphc.codegen.words import c_function, call_address
 # words of a table
 (
     INPUTS, OUTPUTS, STRUCTURE, KEYS, ARRAYS, STATES, DESK, SCALARS, PLACES, MADE, WORK, KERNEL, DIMS, STATE, THREADS,
-    CREW, STATUS, WHERE, VALUE, ARRAY_TYPE, NEW_ARRAY, NEW_SCALAR, NOT_IMPLEMENTED, NONE, HEAD,
-) = range(25)  # fmt: skip
+    CREW, LOCK, WRITES, TAKE, GIVE, STATUS, WHERE, VALUE, ARRAY_TYPE, NEW_ARRAY, NEW_SCALAR, NOT_IMPLEMENTED, NONE,
+    HEAD,
+) = range(29)  # fmt: skip
 ONE, LIST, DICT, NOTHING = range(4)  # structures of results
 DTYPE, RANK, SHAPE, BYTES, FACTS = range(5)  # words of an array's facts in a table, and how many
 
@@ -106,7 +110,12 @@ def enter(given: int, args: int, count: int) -> Any:
     fits = fits and (word(table, THREADS) == 1 or word(word(table, CREW), 0) >= word(table, THREADS) - 1)
     if fits and into != 0:
         fits = not _overlap(args, count, inputs, word(table, ARRAYS), word(table, STATES))
+    lock = word(table, LOCK) if fits else 0
+    if lock != 0 and call_address(word(table, TAKE), lock, word(table, WRITES)) == 0:
+        return 0
     if not fits or atomic_swap(desk, 0, 1) != 0:
+        if lock != 0:
+            call_address(word(table, GIVE), lock, word(table, WRITES))
         Py_IncRef(word(table, NOT_IMPLEMENTED))
         return word(table, NOT_IMPLEMENTED)
 
@@ -129,7 +138,11 @@ def enter(given: int, args: int, count: int) -> Any:
         thread = PyEval_SaveThread()
         dims, state = word(table, DIMS), word(table, STATE)
         status = call_kernel(word(table, KERNEL), places, places + 8 * inputs, dims, state, work)
+        if lock != 0:
+            call_address(word(table, GIVE), lock, word(table, WRITES))
         PyEval_RestoreThread(thread)
+    elif lock != 0:
+        call_address(word(table, GIVE), lock, word(table, WRITES))
 
     facts = word(table, ARRAYS) + 8 * FACTS * inputs
     for k in range(outputs if into == 0 else 0):

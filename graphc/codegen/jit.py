@@ -1,45 +1,46 @@
 """From source to machine code by Numba, kept on disk so that several processes and damaged files are safe.
 
-One file holds one compiled function: a SHA-256, then what Numba writes for its own cache. The file's name is a hash of
-everything that decides the code, and no byte is given to Numba before the sum agrees. A whole file is read without a
-lock. Where it is missing or damaged, one process compiles it under a lock; others wait and read it.
+One file (`disk`) holds one compiled function, as Numba writes it for its own cache. The file's name is a hash of
+everything that decides the code, and no byte is given to Numba before sum and seal agree. A whole file is read without
+a lock. Where it is missing or damaged, one process compiles it under a lock; others wait and read it.
+
+Compiling is done in threads that no signal reaches (`background`), one function at a time.
 """
 
 from __future__ import annotations
 
 import ast
 import atexit
-import contextlib
 import hashlib
 import json
-import os
 import pickle
 import re
-import shutil
 import sys
-import tempfile
-import threading
-import time
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import llvmlite
 import llvmlite.binding as ll
 import numba
 
-from graphc.codegen import plain, private, tiles
+from graphc import background
+from graphc.background import apart
+from graphc.codegen import disk, plain, private, tiles
 from graphc.codegen.abi import PART_SIGNATURE, part_symbol
 from graphc.codegen.blas import library_name
 from graphc.codegen.pipeline import Compiler
 from graphc.codegen.private import CompileResult, cpu_target, dumps, global_compiler_lock, rtsys
-from graphc.config import __version__, cache_root, settings
-from graphc.errors import CompileError, warn, warn_once
+from graphc.config import __version__
+from graphc.errors import CompileError, caller, on_behalf_of
+from graphc.lock import Lock
 
 PACKAGE = Path(__file__).parent.parent
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +52,11 @@ class Function:
     signature: Any
     options: dict[str, Any]
     key: str
+
+    @property
+    def file(self) -> str:
+        """Its name in the cache."""
+        return f"{self.key}.kernel"
 
     def dispatcher(self, source: str) -> Any:
         """Numba's object of it, for a source that may lack the body where that is on disk."""
@@ -75,9 +81,9 @@ class Function:
         """What a source defines."""
         return define(f"graphc_kernel_{self.key}", source)[self.entry]
 
-    def loaded(self, file: Path) -> Any:
-        """The dispatcher with the machine code in a file; None where there is none, or it is damaged."""
-        data = read_whole(file)
+    def loaded(self) -> Any:
+        """The dispatcher with the machine code on disk; None where there is none, or it is damaged."""
+        data = disk.fetch(self.file, self.source)
         if data is None:
             return None
         head = re.search(rf"^def {self.entry}\(.*?\):", self.source, re.M | re.S)
@@ -114,12 +120,12 @@ class Compiled:
     @property
     def llvm(self) -> str:
         """The optimised LLVM IR; compiled anew where it came from disk, which keeps machine code only."""
-        return "\n".join([*(p.llvm for p in self.parts), *self._fresh().inspect_llvm().values()])
+        return "\n".join([*(p.llvm for p in self.parts), *alone(lambda: self._fresh().inspect_llvm()).values()])
 
     @property
     def assembly(self) -> str:
         """The machine code as text."""
-        return "\n".join([*(p.assembly for p in self.parts), *self._fresh().inspect_asm().values()])
+        return "\n".join([*(p.assembly for p in self.parts), *alone(lambda: self._fresh().inspect_asm()).values()])
 
     def _fresh(self) -> Any:
         return self.made_of.compiled() if self.cache_hit else self.function
@@ -127,12 +133,15 @@ class Compiled:
 
 _shared: dict[str, Compiled] = {}  # equal kernels are compiled and held once
 
-# One function is compiled at a time. Neither the end of the process nor a fork falls into the middle of one: LLVM would
-# be torn down under a running thread, or its locks would stay taken in the child.
-_guard = threading.RLock()
-atexit.register(_guard.acquire)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_guard.acquire, after_in_parent=_guard.release, after_in_child=_guard.release)
+# Held while a function is compiled or loaded. Neither the end of the process nor a fork falls into the middle of one:
+# LLVM would be torn down under a running thread, or its locks would stay taken in the child.
+_guard = Lock()
+atexit.register(_guard.close)
+
+
+def alone(work: Callable[[], T]) -> T:
+    """What ``work`` returns, which compiles something: nobody else does meanwhile, and no signal comes."""
+    return background.alone(_guard, partial(on_behalf_of, caller(), work))
 
 
 def compile_source(
@@ -156,16 +165,26 @@ def compile_source(
     if not python_callable:
         options["no_cpython_wrapper"] = True
     calls_blas = (library_name(),) if "graphc.codegen.blas" in source else ()
-    with _guard:
-        tiles.bind(source, lambda *text: compile_source(*text, on_disk=on_disk, python_callable=False).address)
-    key = _key(source, entry, str(signature), repr(sorted(options.items())), _digest("codegen"), *calls_blas, *extra)
-    made = () if key in _shared else tuple([_part(text, on_disk, fastmath) for text in parts])
-    with _guard:
-        held = _shared.get(key)
-        if held is None:
-            held = _compile(Function(source, entry, signature, options, key), on_disk)
-            held = _shared[key] = replace(held, parts=made)
-        return held
+    key = key_of(source, entry, str(signature), repr(sorted(options.items())), *calls_blas, *extra)
+
+    def work() -> Compiled:
+        called = {
+            symbol: compile_source(text, "product", tiles.SIGNATURE, on_disk=on_disk, python_callable=False)
+            for symbol, text in tiles.products(source).items()
+        }
+        own = {
+            part_symbol(text): compile_source(
+                text, "nest", PART_SIGNATURE, on_disk=on_disk, fastmath=fastmath, python_callable=False
+            )
+            for text in parts
+        }
+        made = _compile(Function(source, entry, signature, options, key), called | own, on_disk)
+        return _shared.setdefault(key, replace(made, parts=tuple(own.values())))
+
+    held = _shared.get(key)
+    if held is None:
+        held = on_behalf_of(caller(), work) if _guard.mine else apart(partial(on_behalf_of, caller(), work))
+    return held
 
 
 def numba_options(fastmath: bool) -> dict[str, Any]:
@@ -174,12 +193,9 @@ def numba_options(fastmath: bool) -> dict[str, Any]:
     return options | {"fastmath": True} if fastmath else options
 
 
-def _part(source: str, on_disk: bool, fastmath: bool) -> Compiled:
-    """A function of a kernel, bound to its symbol, which the next kernel will ask for."""
-    with _guard:
-        made = compile_source(source, "nest", PART_SIGNATURE, on_disk=on_disk, fastmath=fastmath, python_callable=False)
-        ll.add_symbol(part_symbol(source), made.address)
-    return made
+def key_of(*parts: str) -> str:
+    """A name for what these texts, graphc's own sources that generate code, and this machine decide."""
+    return _key(*parts, _digest("codegen"))
 
 
 def _key(*parts: str) -> str:
@@ -243,96 +259,40 @@ def define(name: str, source: str) -> dict[str, Any]:
 # ---- compiled functions on disk
 
 
-def _compile(function: Function, on_disk: bool) -> Compiled:
-    made, hit = _load_or_keep(function) if on_disk and not plain.is_plain() else (None, False)
-    if made is None:
-        made = function.compiled()
-    if isinstance(made, plain.Plain):
-        return Compiled(function, made, made.address if made.by_address else 0, hit)
-    made.disable_compile()
-    (result,) = made.overloads.values()
-    address = result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
-    return Compiled(function, made, address, hit)
+def _compile(function: Function, called: Mapping[str, Compiled], on_disk: bool) -> Compiled:
+    """Loads it, or compiles and keeps it. It calls others by their symbols."""
 
+    def linked(make: Callable[[], Any], hit: bool) -> Compiled | None:
+        if function.key in _shared:  # another thread has compiled it meanwhile
+            return _shared[function.key]
+        for symbol, held in called.items():
+            ll.add_symbol(symbol, held.address)
+        made = make()
+        if made is None:
+            return None
+        if isinstance(made, plain.Plain):
+            return Compiled(function, made, made.address if made.by_address else 0, hit)
+        made.disable_compile()
+        (result,) = made.overloads.values()
+        address = result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
+        return Compiled(function, made, address, hit)
 
-def _load_or_keep(function: Function) -> tuple[Any, bool]:
-    """Loads it, or compiles and keeps it, and whether it was loaded. None and a warning where there is no cache."""
-    made = None
-    try:
-        file = cache_root() / f"{function.key}.kernel"
-        if (made := function.loaded(file)) is not None:
-            return made, True
-        with _locked(file.with_suffix(".lock")):
-            if (made := function.loaded(file)) is not None:  # another process has compiled it meanwhile
-                return made, True
-            if os.path.lexists(file):
-                warn(f"the cache entry {function.key} is damaged; building it anew")
-            made = function.compiled()
-            if isinstance(made, plain.Plain):
-                return made, False
-            (result,) = made.overloads.values()
-            if not result.library.has_dynamic_globals:  # addresses of this process
-                write_whole(file, dumps(result._reduce()))
-    except OSError as error:
-        warn_once(f"kernels cannot be kept in {settings().cache_dir}: {error.strerror or error}")
-    return made, False
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """A lock between processes; the system releases it when its holder dies."""
-    with open(path, "w") as file:
-        if sys.platform == "win32":
-            import msvcrt
-
-            while True:
-                with contextlib.suppress(OSError):
-                    msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-                    break
-                time.sleep(0.01)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def entry_file(source: str) -> Path | None:
-    """Where the machine code of a source is kept, apart for each machine and graphc; None where it cannot be."""
-    with contextlib.suppress(OSError):
-        return cache_root() / f"{_key(source, _digest('codegen'))}.kernel"
-    return None
-
-
-# ---- files with their sum
-
-
-def _sum(path: Path, data: bytes) -> bytes:
-    """The name is in it, so that a file cannot pass for another."""
-    return hashlib.sha256(path.name.encode() + b"\0" + data).digest()
-
-
-def read_whole(path: Path) -> bytes | None:
-    """What was written; None where there is no such file, or it is damaged."""
-    try:
-        whole = path.read_bytes()
-    except (FileNotFoundError, IsADirectoryError):
-        return None
-    return whole[32:] if whole[:32] == _sum(path, whole[32:]) else None
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """All of ``data`` and its sum under ``path``, or what was there before."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(_sum(path, data) + data)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    load, make = partial(linked, function.loaded, True), partial(linked, function.compiled, False)
+    on_disk = on_disk and not plain.is_plain()
+    held = alone(load) if on_disk else None
+    with disk.locked(f"{function.key}.lock") if on_disk and held is None else nullcontext():
+        if held is None and on_disk:
+            held = alone(load)  # another process may have compiled it meanwhile
+        if held is None:
+            if on_disk:
+                disk.discard(function.file)
+            held = alone(make)
+            assert held is not None
+            if on_disk and not isinstance(held.function, plain.Plain):
+                (result,) = held.function.overloads.values()
+                if not result.library.has_dynamic_globals:  # addresses of this process
+                    disk.keep(function.file, function.source, dumps(result._reduce()))
+    return held
 
 
 # ---- records
@@ -340,17 +300,14 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def recall(key: str) -> Any:
     """What was remembered under ``key`` on a machine and by a graphc like these; None where there is nothing whole."""
-    with contextlib.suppress(OSError):
-        data = read_whole(_record(key))
-        return None if data is None else json.loads(data)
-    return None
+    data = disk.fetch(_record(key), key)
+    return None if data is None else json.loads(data)
 
 
 def remember(key: str, record: Any) -> None:
-    """Keeps a JSON record under ``key`` for later processes; does nothing where the cache cannot be written."""
-    with contextlib.suppress(OSError):
-        write_whole(_record(key), json.dumps(record).encode())
+    """Keeps a JSON record under ``key`` for later processes, where the cache can be written."""
+    disk.keep(_record(key), key, json.dumps(record).encode())
 
 
-def _record(key: str) -> Path:
-    return cache_root() / f"{_key(key, _digest(''))}.json"
+def _record(key: str) -> str:
+    return f"{_key(key, _digest(''))}.json"

@@ -13,10 +13,8 @@ dtype, kept on disk like a kernel, and called by a symbol.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import llvmlite.binding as ll
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
@@ -260,7 +258,6 @@ code_f32, code_f64 = _product("s", True), _product("d", True)
 
 NAMES = {"tile_f32": ("code_f32", "s"), "tile_f64": ("code_f64", "d")}
 SIGNATURE = f"void({', '.join(['int64'] * 13)})"
-_bound: set[str] = set()
 
 
 def function_text(code: str, name: str) -> str:
@@ -276,11 +273,3 @@ def products(source: str) -> dict[str, str]:
         for name, (code, letter) in NAMES.items()
         if name in source
     }
-
-
-def bind(source: str, compile: Callable[[str, str, str], int]) -> None:
-    """Compiles the products that a source calls, once in a process, and lets its kernels find them by their symbol."""
-    for symbol, text in products(source).items():
-        if symbol not in _bound:
-            ll.add_symbol(symbol, compile(text, "product", SIGNATURE))
-            _bound.add(symbol)

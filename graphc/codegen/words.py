@@ -6,10 +6,12 @@ one another, Numba's intrinsics, C functions declared by `c_function`, and by `c
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import pickle
 import sys
-from functools import cache
+from collections.abc import Callable
+from functools import partial
 from types import FunctionType
 from typing import Any
 
@@ -17,8 +19,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from graphc.codegen import plain
-from graphc.codegen.jit import entry_file, read_whole, write_whole
+from graphc.codegen import disk, plain
+from graphc.codegen.jit import alone, key_of
 from graphc.codegen.llvm import declared, with_parameters
 from graphc.codegen.lower import Lowering, Typed
 from graphc.codegen.pipeline import tree_of
@@ -26,38 +28,56 @@ from graphc.codegen.private import cpu_target, global_compiler_lock
 
 WORD = ir.IntType(64)
 
-_held: list[Any] = []  # libraries, whose code must stay
+_held: dict[Callable[..., Any], tuple[int, Any]] = {}  # addresses, and libraries, whose code must stay
 
 
-@cache
-def address_of(function: FunctionType) -> int:
+def address_of(function: Callable[..., Any]) -> int:
     """The address of a function of words as a C function; compiled once, then kept on disk."""
+    if function not in _held:
+        alone(partial(_make, function))
+    return _held[function][0]
+
+
+def _make(function: Callable[..., Any]) -> None:
+    if function in _held:  # another thread has made it meanwhile
+        return
     if plain.is_plain():
         made = plain.of_words(function, call_address)
-        _held.append(made)
-        return int(made.address)
-    codegen = cpu_target.target_context.codegen()
+        _held[function] = int(made.address), made
+        return
     name = f"graphc_{function.__name__}"
-    file = entry_file(f"{name} of {inspect.getsource(sys.modules[function.__module__])}")
-    data = None if file is None else read_whole(file)
+    source = f"{name} of {inspect.getsource(sys.modules[function.__module__])}"
+    file = f"{key_of(source)}.kernel"
     with global_compiler_lock:
-        if data is not None:
-            library = codegen.unserialize_library(pickle.loads(data))
-        else:
-            library = codegen.create_library(name)
-            library.enable_object_caching()
-            cpu_target.typing_context.refresh()
-            cpu_target.target_context.refresh()
-            with cpu_target.target_context.push_code_library(library):
-                module = cpu_target.target_context.create_module(name)
-                _Words(module, {}, function, name)
-            library.add_ir_module(module)
-            library.finalize()
-        address: int = library.get_pointer_to_function(name)
-    if file is not None and data is None:
-        write_whole(file, pickle.dumps(library.serialize_using_object_code()))
-    _held.append(library)
-    return address
+        library = _loaded(file, source)
+        if library is None:
+            library = _compiled(name, function)
+            disk.keep(file, source, pickle.dumps(library.serialize_using_object_code()))
+        _held[function] = library.get_pointer_to_function(name), library
+
+
+def _loaded(file: str, source: str) -> Any:
+    """A library from disk; None where there is none, or it is damaged."""
+    data = disk.fetch(file, source)
+    if data is not None:
+        with contextlib.suppress(Exception):  # whole, but not what this Numba wrote
+            return cpu_target.target_context.codegen().unserialize_library(pickle.loads(data))
+    disk.discard(file)
+    return None
+
+
+def _compiled(name: str, function: Any) -> Any:
+    """A library with a function of that name."""
+    library = cpu_target.target_context.codegen().create_library(name)
+    library.enable_object_caching()
+    cpu_target.typing_context.refresh()
+    cpu_target.target_context.refresh()
+    with cpu_target.target_context.push_code_library(library):
+        module = cpu_target.target_context.create_module(name)
+        _Words(module, {}, function, name)
+    library.add_ir_module(module)
+    library.finalize()
+    return library
 
 
 class _Words(Lowering):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from graphc.codegen.jit import read_whole
+from graphc.codegen.disk import read_whole
 from graphc.commands.words import printable
 from graphc.config import settings
 

@@ -14,10 +14,10 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from graphc.atomic import replacing
+from graphc.cached import cached
 from graphc.codegen import tiles
 from graphc.codegen.abi import PART_SIGNATURE
 from graphc.codegen.emit import NEST, PRIMITIVES, annotated, clean, titled
@@ -32,6 +32,8 @@ from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
 from graphc.ir.state import Array
 from graphc.ir.tensor import Node, Tensor
+from graphc.ir.types import SizeCheck
+from graphc.reference import size_checks
 
 if TYPE_CHECKING:
     from graphc.executable import Executable
@@ -72,7 +74,7 @@ class _Writer:
     exe: Executable
     kernel: Kernel
 
-    @cached_property
+    @cached
     def primitives(self) -> set[str]:
         """What the kernel calls."""
         text = "\n".join([*self.kernel.parts, self.kernel.source])
@@ -88,7 +90,7 @@ class _Writer:
         """Whether products are those of a BLAS library."""
         return any(n.startswith("gemm_") for n in self.primitives)
 
-    @cached_property
+    @cached
     def flat(self) -> Flat:
         """All that the module takes from graphc."""
         more = [code for code, _ in self.products] + ["SYMBOL"] * bool(self.products) + ["library"] * self.library
@@ -146,8 +148,19 @@ class _Writer:
         yield words.table("STATE", [_leaf(p.graph[n]) for n in self.kernel.state_names])
         yield f"KEYS: tuple = {tuple(p.structure.keys)!a}"
         yield f"SYMBOLS: tuple = {tuple(p.symbols)!a}"
-        yield words.table("CHECKS", [(n.op.name, str(c), _line(n.origin)) for n, c in self.exe.program.checks])
+        yield words.table("CHECKS", [(n.op.name, str(c), _line(n.origin)) for n, c in self.checks])
         yield words.table("TESTS", [(str(n.attrs["what"]), _line(n.origin)) for n in self.tests])
+
+    @cached
+    def checks(self) -> list[tuple[Node, SizeCheck]]:
+        """Sizes that must fit together, each with the first node that needs it."""
+        source = self.exe.program.source
+        found: dict[SizeCheck, Node] = {}
+        for node in source.nodes:
+            for check in size_checks(source, node):
+                if check.positive or check.left != check.right:
+                    found.setdefault(check, node)
+        return [(node, check) for check, node in found.items()]
 
     @property
     def tests(self) -> list[Node]:
@@ -166,7 +179,7 @@ class _Writer:
         """The function of the symbolic sizes."""
         p = self.exe.program
         fits = []
-        for _, check in self.exe.program.checks:
+        for _, check in self.checks:
             a, b = self.size(check.left), self.size(check.right)
             equal = f"{a} > {b}" if check.positive else f"{a} == {b}" + f" or 1 in ({a}, {b})" * check.broadcast
             fits.append(f"({a}, {b}, {equal})")
@@ -213,8 +226,7 @@ class _Writer:
             yield f'nest{k} = part(f"{{PREFIX}}_nest{k}")'
             functions.append(f'Function(items{k}, "{PART_SIGNATURE}", f"{{PREFIX}}_nest{k}"{fast})')
         functions.append(f'Function(kernel, "{SIGNATURE}"{fast})')
-        with p.graph.state.lock.reading:
-            arrays = [_array(p.graph.state.storage[n]) for n in kernel.state_names]
+        arrays = [_array(value) for value in p.graph.state.copies(kernel.state_names).values()]
         yield _list("state = State({", [f"STATE[{k}][0]: {text}" for k, text in enumerate(arrays)], "})")
         yield _list("constants = [", map(_array, kernel.constants), "]")
         yield "\n".join(

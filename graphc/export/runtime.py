@@ -8,8 +8,13 @@ a module that importlib loads from a path need not be.
 from __future__ import annotations
 
 import base64
+import operator
+import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple
 
 import llvmlite.binding as ll
@@ -50,6 +55,15 @@ class Sizes(NamedTuple):
     tests: tuple[tuple[int, int, tuple[int, ...]], ...]  # of indices: the range, the shape of the tensor
 
 
+def holding(lock: Any, function: Callable[..., Any], *args: Any) -> Any:
+    """What a C function returns that raises nothing, called while a lock is held.
+
+    All three calls are made in C, one after the other: no exception, such as Ctrl-C may raise between any two lines of
+    Python, leaves the lock taken.
+    """
+    return tuple(map(operator.call, (lock.acquire, partial(function, *args), lock.release)))[1]
+
+
 class State(MutableMapping[str, Array]):
     """Arrays that calls read and write. Reading gives a copy, assignment copies in.
 
@@ -58,12 +72,16 @@ class State(MutableMapping[str, Array]):
     """
 
     def __init__(self, storage: dict[str, Array]) -> None:
-        self.lock = threading.Lock()
+        self.lock = lock = threading.RLock()
         self.storage = storage
+        if hasattr(os, "register_at_fork"):  # a fork waits for the call under way
+            renew = getattr(lock, "_at_fork_reinit", lock.release)
+            os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=renew)
 
     def __getitem__(self, name: str) -> Array:
-        with self.lock:
-            return self.storage[name].copy()
+        made = np.empty_like(self.storage[name])
+        holding(self.lock, operator.setitem, made, ..., self.storage[name])
+        return made
 
     def __setitem__(self, name: str, value: Any) -> None:
         held, given = self.storage[name], np.asarray(value)
@@ -71,8 +89,7 @@ class State(MutableMapping[str, Array]):
             raise ValueError(f"state {name!r}: expected shape {held.shape}, found {given.shape}")
         if given.dtype.kind not in "biuf" or given.dtype.itemsize > 8 or not fits(given, held.dtype):
             raise TypeError(f"state {name!r}: expected dtype {held.dtype}, found {given.dtype}")
-        with self.lock:
-            held[...] = given
+        holding(self.lock, operator.setitem, held, ..., given)
 
     def __delitem__(self, name: str) -> None:
         raise TypeError(f"state {name!r} cannot be deleted")
@@ -109,18 +126,28 @@ class Function(NamedTuple):
         made = None
         if not missing(ENGINE):
             try:
-                made = numba.cfunc(self.signature, cache=cache, pipeline_class=Short, **options)(self.body)
+                made = self.cached(cache, pipeline_class=Short, **options)
             except (AttributeError, ImportError, NotImplementedError, TypeError):  # of a Numba that came later
                 made = None
         if made is None:
-            made = numba.cfunc(self.signature, cache=cache, **options)(self.body)
+            made = self.cached(cache, **options)
         if self.symbol:
             ll.add_symbol(self.symbol, made.address)
         return made
 
+    def cached(self, cache: bool, **options: Any) -> Any:
+        """The callback, and a warning where it should be kept on disk and cannot."""
+        make = partial(numba.cfunc, self.signature, **options)
+        if cache:
+            try:
+                return make(cache=True)(self.body)
+            except OSError as error:
+                warnings.warn(f"machine code cannot be kept: {error}", stacklevel=2)
+        return make()(self.body)
+
 
 class Program:
-    """A kernel and what its callers must know. It is compiled at the first call, under a lock.
+    """A kernel and what its callers must know. It is compiled at the first call.
 
     ``functions`` are compiled in order; the last is the kernel, which takes the addresses of five tables. ``symbols``
     are the symbolic sizes, each with the input and the axis where it is read. ``before`` runs ahead of the compiler.
@@ -146,7 +173,6 @@ class Program:
         self.state, self.constants = state, constants
         self.compiled: list[Any] = []
         self.spare: list[Array] = []
-        self.building = threading.Lock()
 
     def __call__(self, values: Sequence[Any], cache: bool) -> list[Any]:
         """Outputs in order, fresh arrays; 0-d ones as scalars.
@@ -164,11 +190,8 @@ class Program:
         tables = [np.array([a.ctypes.data for a in some], np.int64) for some in (arrays, results, held)]
         tables.insert(2, np.array(numbers, np.int64))
         work = self.workspace(sizes.work_bytes)
-        if self.state:
-            with self.state.lock:
-                status = kernel(*(t.ctypes.data for t in tables), work.ctypes.data)
-        else:
-            status = kernel(*(t.ctypes.data for t in tables), work.ctypes.data)
+        addresses = [*(t.ctypes.data for t in tables), work.ctypes.data]
+        status = holding(self.state.lock, kernel, *addresses) if self.state else kernel(*addresses)
         where, value = work[:16].view(np.int64)
         if len(self.spare) < MOST_SPARE:
             self.spare.append(work)
@@ -178,12 +201,17 @@ class Program:
 
     def kernel(self, cache: bool) -> Any:
         """The kernel as a C function."""
-        with self.building:
+        if not self.compiled:  # in a thread of its own, where Ctrl-C does not leave locks of Numba's taken
+            ThreadPoolExecutor(1).submit(self.compile, cache).result()
+        return self.compiled[-1].ctypes
+
+    def compile(self, cache: bool) -> None:
+        """Compiles all functions, once."""
+        with self.state.lock:
             if not self.compiled:
                 for prepare in self.before:
                     prepare()
                 self.compiled = [function.compile(cache) for function in self.functions]
-            return self.compiled[-1].ctypes
 
     def workspace(self, size: int) -> Array:
         """Memory that no other call uses now."""

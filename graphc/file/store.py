@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -53,8 +52,7 @@ def save(path: str | os.PathLike[str], /, **executables: Executable) -> None:
     chosen = programs.needed(graph, [exe.program for exe in executables.values()])
     place = {id: k for k, id in enumerate(chosen)}
     nodes = [graph.nodes[i] for i in chosen]
-    with graph.state.lock.reading:
-        weights = tensors.pack({n.name: graph.state.storage[n.name] for n in nodes if n.op.name in schema.STATE})
+    weights = tensors.pack(graph.state.copies(n.name for n in nodes if n.op.name in schema.STATE))
     constants = tensors.pack({n.name: n.value for n in nodes if n.op.name == "constant" and n.value is not None})
     text = strict.dump(schema.encode(graph, chosen))
     described = {name: _describe(exe, place) for name, exe in executables.items()}
@@ -171,7 +169,6 @@ class Loaded(Uncopied, Mapping[str, Executable]):
         self.graph, self.manifest = graph, manifest
         self._programs = programs
         self._made: dict[str, Executable] = {}
-        self._lock = threading.Lock()
 
     @property
     def programs(self) -> dict[str, Program]:
@@ -182,11 +179,10 @@ class Loaded(Uncopied, Mapping[str, Executable]):
         if name not in self._programs:
             text = f"the file has no executable {name!r}; it has {listed(self._programs)}"
             raise InputKeyError(text + did_you_mean(name, self._programs), origin=caller())
-        with self._lock:
-            if name not in self._made:
-                program, options = self._programs[name]
-                self._made[name] = Executable(program, **options)
-            return self._made[name]
+        if name not in self._made:
+            program, options = self._programs[name]
+            self._made.setdefault(name, Executable(program, **options))  # another thread may be faster
+        return self._made[name]
 
     def __contains__(self, name: object) -> bool:
         return name in self._programs

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from numbers import Integral
 from typing import Union
+
+from graphc.cached import cached
 
 Size = Union[int, "Dim"]
 
@@ -105,7 +106,7 @@ class Dim:
             f"the size {self} is known only when the executable is called; use it where a shape is asked for"
         )
 
-    @cached_property
+    @cached
     def _text(self) -> str:
         out = ""
         for mono, coefficient in self.terms:
@@ -292,17 +293,6 @@ def called(size: Size, function: Function) -> tuple[Size, ...]:
     """The operands where ``size`` is just one ``function`` of sizes, else none."""
     atom = _alone(size)
     return atom.parts if isinstance(atom, Call) and atom.function is function else ()
-
-
-def broadcasts(size: Size) -> Iterator[tuple[Size, Size]]:
-    """Sizes that meet in ``size``, two by two."""
-    atoms = (atom for mono, _ in size.terms for atom, _ in mono) if isinstance(size, Dim) else ()
-    for atom in atoms:
-        if isinstance(atom, Call):
-            if atom.function is BROADCAST:
-                yield atom.parts[0], atom.parts[1]
-            for part in atom.parts:
-                yield from broadcasts(part)
 
 
 def same_when_met(size: Size, target: Size) -> bool:

@@ -1,10 +1,10 @@
-"""State of a graph: parameters and variables, in storage that never moves, under one readers-writer lock."""
+"""State of a graph: parameters and variables, in storage that never moves, under one lock."""
 
 from __future__ import annotations
 
-import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import repeat
+from operator import setitem
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from graphc.errors import (
 )
 from graphc.ir.arrays import Array, as_numbers
 from graphc.ir.types import DType
+from graphc.lock import Lock
 
 ALIGNMENT = 64  # bytes; one cache line, and the widest vector register
 
@@ -33,72 +34,9 @@ def aligned_empty(shape: tuple[int, ...], dtype: DType) -> Array:
     return raw[start : start + size].view(dtype).reshape(shape)
 
 
-class ReadersWriterLock:
-    """Many readers or one writer, in the order in which they come. Not reentrant.
-
-    >>> lock = ReadersWriterLock()
-    >>> with lock.reading, lock.reading:
-    ...     pass
-    >>> with lock.writing:
-    ...     pass
-    """
-
-    def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._readers = 0
-        self._writing = False
-        self._queue: deque[tuple[threading.Lock, bool]] = deque()  # what each waits on, and whether it writes
-        self.reading = _Side(lambda: self._start(False), lambda: self._stop(False))
-        self.writing = _Side(lambda: self._start(True), lambda: self._stop(True))
-
-    def _start(self, writes: bool) -> None:
-        with self._guard:
-            if not self._queue and self._take(writes):
-                return
-            turn = threading.Lock()
-            turn.acquire()
-            self._queue.append((turn, writes))
-        try:
-            turn.acquire()  # whoever lets go has taken the lock for us
-        except BaseException:
-            with self._guard:
-                waits = (turn, writes) in self._queue
-                if waits:
-                    self._queue.remove((turn, writes))
-            if not waits:
-                self._stop(writes)
-            raise
-
-    def _take(self, writes: bool) -> bool:
-        if self._writing or (writes and self._readers):
-            return False
-        self._writing = writes
-        self._readers += not writes
-        return True
-
-    def _stop(self, writes: bool) -> None:
-        with self._guard:
-            if writes:
-                self._writing = False
-            else:
-                self._readers -= 1
-            while self._queue and self._take(self._queue[0][1]):
-                self._queue.popleft()[0].release()
-
-
-class _Side:
-    """One way to hold the lock, for a ``with`` statement."""
-
-    __slots__ = ("_start", "_stop")
-
-    def __init__(self, start: Callable[[], None], stop: Callable[[], None]) -> None:
-        self._start, self._stop = start, stop
-
-    def __enter__(self) -> None:
-        self._start()
-
-    def __exit__(self, *_: object) -> None:
-        self._stop()
+def copying(arrays: Iterable[Array], targets: Iterable[Array]) -> Iterator[None]:
+    """Copies each array into its target, all when `any` goes over it: in C, so that no exception leaves some out."""
+    return map(setitem, targets, repeat(...), arrays)  # type: ignore[arg-type]
 
 
 class State(Uncopied, Mapping[str, Array]):
@@ -111,7 +49,7 @@ class State(Uncopied, Mapping[str, Array]):
     def __init__(self, graph: str = "graph") -> None:
         self.graph = graph  # its name, for errors
         self.storage: dict[str, Array] = {}
-        self.lock = ReadersWriterLock()
+        self.lock = Lock()
 
     def add(self, name: str, value: Array) -> None:
         """New state; its storage is fixed from here on."""
@@ -119,10 +57,16 @@ class State(Uncopied, Mapping[str, Array]):
         array[...] = value
         self.storage[name] = array
 
+    def copies(self, names: Iterable[str]) -> dict[str, Array]:
+        """Copies of several arrays, as they stand between two steps."""
+        held = {name: self.storage[name] for name in names}
+        made = [np.empty_like(array) for array in held.values()]
+        self.lock.reading(any, copying(held.values(), made))
+        return dict(zip(held, made, strict=True))
+
     def __getitem__(self, name: str) -> Array:
         held = self._held(name)
-        with self.lock.reading:
-            return held.copy()
+        return self.lock.reading(held.copy)
 
     def __setitem__(self, name: str, value: Any) -> None:
         self.update({name: value})
@@ -133,10 +77,9 @@ class State(Uncopied, Mapping[str, Array]):
             raise InputError(
                 f"state: expected a dict of arrays by name, found {type(values).__name__}", origin=caller()
             )
-        pairs = [(self._held(name), self._fitted(name, value)) for name, value in values.items()]
-        with self.lock.writing:
-            for held, given in pairs:
-                held[...] = given
+        held = [self._held(name) for name in values]
+        given = [self._fitted(name, value) for name, value in values.items()]
+        self.lock.writing(any, copying(given, held))
 
     def _held(self, name: str) -> Array:
         try:
@@ -175,4 +118,4 @@ class State(Uncopied, Mapping[str, Array]):
         return "\n".join([f"<State of graph {self.graph!r}: {len(lines)} arrays>", *lines])
 
 
-__all__ = ["ALIGNMENT", "Array", "ReadersWriterLock", "State", "aligned_empty"]
+__all__ = ["ALIGNMENT", "Array", "State", "aligned_empty", "copying"]

@@ -16,9 +16,7 @@ from graphc.onnx.verify import check
 def write(exe: Executable, path: str | os.PathLike[str], verify: Any, opset: int) -> None:
     """See `Executable.export_onnx`."""
     program = exe.program
-    storage = program.graph.state.storage
-    with program.graph.state.lock.reading:
-        state = {name: array.copy() for name, array in storage.items()}
+    state = program.graph.state.copies(program.graph.state)
     built = build(program, state, opset)
     for key, text in provenance.describe(built, program, state).items():
         built.proto.metadata_props.add(key=key, value=text)

@@ -7,18 +7,19 @@ graphs that differ in names only become the same code.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from graphc.cached import cached
 from graphc.codegen import tiles
 from graphc.codegen.kernel import Kernel
 from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.state import ALIGNMENT, Array
 from graphc.ir.types import DType, SizeCheck
+from graphc.reference import size_checks
 
 if TYPE_CHECKING:
     from graphc.executable import Executable
@@ -66,7 +67,7 @@ class Function:
     def sizes(self) -> list[str]:
         return [f"n{k}" for k in range(len(self.kernel.symbols))]
 
-    @cached_property
+    @cached
     def _canonical(self) -> dict[str, Size]:
         return {name: dims.symbol(place) for name, place in zip(self.kernel.symbols, self.sizes, strict=True)}
 
@@ -74,14 +75,14 @@ class Function:
         """A size of the user's in n0, n1 ..."""
         return dims.rename(size, self._canonical)
 
-    @cached_property
+    @cached
     def inputs(self) -> list[Slot]:
         return [
             Slot(f"in{k}", name, t.dtype, tuple(map(self.size, t.shape)))
             for k, (name, t) in enumerate(self.exe.inputs.items())
         ]
 
-    @cached_property
+    @cached
     def outputs(self) -> list[Slot]:
         program = self.exe.program
         names = program.structure.keys or [program.graph.nodes[i].name for i in program.roots]
@@ -98,13 +99,17 @@ class Function:
     def work_bytes(self) -> Size:
         return self.size(self.kernel.work_bytes)
 
-    @cached_property
+    @cached
     def checks(self) -> list[tuple[str, SizeCheck]]:
         """What sizes must satisfy, each with the name of the first node that asks for it."""
-        return [
-            (node.name, replace(check, left=self.size(check.left), right=self.size(check.right)))
-            for node, check in self.exe.program.checks
-        ]
+        graph = self.exe.program.source
+        found: dict[SizeCheck, str] = {}
+        for node in graph.nodes:
+            for check in size_checks(graph, node):
+                left, right = self.size(check.left), self.size(check.right)
+                if isinstance(left, dims.Dim) or isinstance(right, dims.Dim):
+                    found.setdefault(SizeCheck(left, right, check.broadcast, check.positive), node.name)
+        return [(name, check) for check, name in found.items()]
 
 
 class Library:
@@ -117,8 +122,7 @@ class Library:
         self.graph = next(iter(executables.values())).graph
         used = {name for f in self.functions for name in f.kernel.state_names}
         held = sorted(used, key=lambda name: self.graph[name].id)
-        with self.graph.state.lock.reading:
-            values = [self.graph.state.storage[name].copy() for name in held]
+        values = list(self.graph.state.copies(held).values())
         self.state = [Slot(f"s{k}", n, v.dtype, v.shape) for k, (n, v) in enumerate(zip(held, values, strict=True))]
         self.places = {slot.name: slot.place for slot in self.state}
         constants = [c for f in self.functions for c in f.kernel.constants]
@@ -126,7 +130,7 @@ class Library:
         self.state_bytes = self.offsets[len(values)]
         self.data = image([*values, *constants], self.offsets)
 
-    @cached_property
+    @cached
     def products(self) -> dict[str, str]:
         """Functions of this library that call a BLAS for kernels, by what kernels call them."""
         sources = [source for f in self.functions for source in (f.kernel.source, *f.kernel.parts)]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import llvmlite.binding as ll
@@ -18,7 +19,7 @@ import numba
 
 from graphc.codegen import private, tiles
 from graphc.codegen.abi import PART_SIGNATURE, part_symbol
-from graphc.codegen.jit import define, numba_options
+from graphc.codegen.jit import alone, define, numba_options
 from graphc.codegen.kernel import SIGNATURE, Kernel
 from graphc.codegen.pipeline import Compiler
 from graphc.codegen.private import (
@@ -83,6 +84,10 @@ def emit_object(name: str, entries: Mapping[str, Entry], cpu: str, products: Map
     """
     if gone := private.missing(private.ENGINE) + private.missing(private.EXPORT_C):
         raise ExportError(f"export_c: numba {numba.__version__} lacks {', '.join(gone)}; an earlier one has it")
+    return alone(partial(_emit_object, name, entries, cpu, products))
+
+
+def _emit_object(name: str, entries: Mapping[str, Entry], cpu: str, products: Mapping[str, str]) -> bytes:
     with global_compiler_lock:
         codegen = _Codegen(cpu)
         context = cpu_target.target_context.subtarget(_internal_codegen=codegen, aot_mode=True, cached_internal_func={})

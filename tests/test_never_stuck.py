@@ -1,0 +1,336 @@
+"""No thread, fork, signal or end of the interpreter leaves a lock taken, a call unanswered or a step half done.
+
+Each program runs in a process of its own, which is killed where it hangs. Its graph counts steps in every element of two
+arrays, so a step that is half done is seen.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs signals and forks")
+
+MODEL = """
+import os, random, signal, sys, threading, time, warnings
+import numpy as np
+import graphc as gx
+
+warnings.simplefilter("ignore", DeprecationWarning)  # of os.fork beside threads
+options = {"backend": "numpy"} if "numpy" in sys.argv else {"threads": 1}
+g = gx.Graph("steps")
+x = g.input("x", ("n", 64))
+a, b = (g.variable(name, np.zeros((64, 64), np.float32)) for name in "ab")
+y = gx.sum(gx.tanh(x @ a)) * 0.0
+train = gx.compile([x], y, {a: a + 1.0 + y, b: b + 1.0 + y}, **options)
+infer = gx.compile([x], [gx.min(a), gx.max(a), gx.min(b), gx.max(b), y], **options)
+X = np.ones((200, 64), np.float32)
+
+def steps():
+    \"\"\"How many there have been; each was whole.\"\"\"
+    values = {float(v) for v in infer(X[:1])[:4]} | {float(v) for v in np.unique(g.state["a"])}
+    assert len(values) == 1, values
+    return values.pop()
+
+def in_time(function, seconds=20):
+    \"\"\"What a function returns in another thread.\"\"\"
+    out = []
+    thread = threading.Thread(target=lambda: out.append(function()), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not out:
+        print("stuck" if thread.is_alive() else "failed", flush=True)
+        os._exit(3)
+    return out[0]
+
+def state():
+    g.state["a"] = g.state["a"]
+
+def save():
+    gx.save(os.path.join(os.environ["GRAPHC_CACHE_DIR"], f"{os.getpid()}.gx"), train=train)
+
+def batches(rows=200):
+    train.run_batches([X[:rows]], 10)
+
+def shuffled(rows=200):
+    train.run_batches([X[:rows]], 10, shuffle=True, seed=0)
+
+WORK = {
+    "train": lambda: train(X), "infer": lambda: infer(X), "state": state, "save": save, "batches": batches,
+    "shuffled": shuffled,
+}
+"""
+
+EXPORTED = """
+train.export_python(path := os.path.join(os.environ["GRAPHC_CACHE_DIR"], f"{os.getpid()}.py"), name="step")
+import importlib.util
+spec = importlib.util.spec_from_file_location("exported", path)
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+module.step(X)
+
+def steps():
+    values = {float(v) for name in "ab" for v in np.unique(module.state[name])}
+    assert len(values) == 1, values
+    return values.pop()
+
+def state():
+    module.state["a"] = module.state["a"]
+
+WORK = {"train": lambda: module.step(X), "state": state}
+"""
+
+PRESSES = """
+presses, names = int(sys.argv[1]), sys.argv[2].split(",")
+chance = random.Random(0)
+for work in WORK.values():
+    work()
+before = steps()
+for k in range(presses):
+    work = WORK[names[k % len(names)]]
+    hit = threading.Timer(chance.uniform(0.001, 0.02), signal.raise_signal, [signal.SIGINT])
+    try:
+        hit.start()
+        while True:
+            work()
+    except KeyboardInterrupt:
+        hit.join()
+    now = in_time(steps)
+    assert now >= before or "state" in names, (now, before)
+    before = now
+print("all answered")
+"""
+
+FORKS = """
+forks, busy = int(sys.argv[1]), sys.argv[2]
+for work in WORK.values():
+    work()
+stop = False
+def loop():
+    while not stop:
+        WORK[busy]()
+thread = threading.Thread(target=loop)
+thread.start()
+stuck = failed = 0
+for _ in range(forks):
+    time.sleep(0.01)
+    child = os.fork()
+    if not child:
+        signal.alarm(20)
+        try:
+            one = steps()
+            for work in WORK.values():
+                work()
+            assert steps() > one
+        except BaseException as error:
+            print(repr(error), file=sys.stderr, flush=True)
+            os._exit(1)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    stuck += status == signal.SIGALRM
+    failed += status not in (0, signal.SIGALRM)
+stop = True
+thread.join()
+steps()
+print(f"stuck {stuck}, failed {failed}")
+"""
+
+FIRST = """
+import threading, numpy as np, graphc as gx
+g = gx.Graph("q")
+x, w = g.input("x", ("n", 300)), g.parameter("w", np.ones((300, 300), "f"))
+exes = [gx.compile([x], gx.sum(gx.exp(x), 0)), gx.compile([x], gx.sum(gx.tanh(x @ w)), {w: w * 0.5}, threads=3)]
+gate = threading.Barrier(8)
+done = []
+def work(k):
+    gate.wait()
+    for n in range(1, 60):
+        exes[k % 2](np.ones((n % 7 + 1 + 600 * (n % 20 == 1), 300), "f"))
+    exes[k % 2].run_batches([np.ones((50, 300), "f")], 20)
+    done.append(k)
+threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
+[t.start() for t in threads]
+[t.join() for t in threads]
+print(len(done))
+"""
+
+LINES = """
+PACKAGE = os.path.dirname(gx.__file__) + os.sep
+
+def interrupted(function, n):
+    \"\"\"Runs a function, with KeyboardInterrupt at the n-th line of graphc's; whether it got so far.\"\"\"
+    left = n
+    def trace(frame, event, arg):
+        nonlocal left
+        if not frame.f_code.co_filename.startswith(PACKAGE):
+            return None
+        if event == "line":
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+        return trace
+    try:
+        sys.settrace(trace)
+        function()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(None)
+    return left <= 0
+
+rows = iter(range(300, 10_000))
+out = np.empty((), np.float32)
+CALLS = {
+    "train": WORK["train"], "infer": WORK["infer"], "new shape": lambda: train(np.ones((next(rows), 64), "f")),
+    "named": lambda: train(x=np.ones((3, 64))), "out": lambda: train(X, out=out), "batches": lambda: batches(20),
+    "shuffled": lambda: shuffled(20), "read": lambda: g.state["a"], "set": state,
+}
+if "long" in sys.argv:
+    CALLS |= {"save": save}
+total = 0
+for name, call in CALLS.items():
+    call()
+    n = 1
+    while True:
+        before = steps()
+        went = interrupted(call, n)
+        after = in_time(lambda: (WORK["train"](), steps()))[1] - 1
+        assert 0 <= after - before <= 2, (name, n, before, after)
+        if not went:
+            break
+        n += 1
+    total += n
+print("lines", total)
+"""
+
+ENDS = {
+    "a daemon in calls": "threading.Thread(target=lambda: [WORK['train']() for _ in iter(int, 1)], daemon=True).start()",
+    "a daemon in batches": "threading.Thread(target=lambda: [batches() for _ in iter(int, 1)], daemon=True).start()",
+    "a daemon in state": "threading.Thread(target=lambda: [state() for _ in iter(int, 1)], daemon=True).start()",
+    "a thread that finishes": "threading.Thread(target=lambda: [WORK['train']() for _ in range(200)]).start()",
+    "a lazy kernel": "gx.compile([x], gx.sum(gx.cos(x @ (a * 2.0))), lazy=True, cache=False)",
+    "handlers that call": """
+import atexit
+atexit.register(lambda: print("saved", steps() >= 0, save()))
+class Last:
+    def __del__(self, train=train, X=X): train(X)
+last = Last()
+threading.Thread(target=lambda: [WORK['train']() for _ in iter(int, 1)], daemon=True).start()
+""",
+    "a handler that compiles": """
+import atexit
+atexit.register(lambda: gx.compile([x], gx.sum(gx.cos(x)), cache=False)(X))
+""",
+}
+
+
+def run(tmp_path: Path, program: str, *arguments: str, seconds: float = 500) -> str:
+    """What a program prints; it must end by itself, without a crash."""
+    environment = {**os.environ, "GRAPHC_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-X", "faulthandler", "-c", program, *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds)
+    assert done.returncode == 0, (done.returncode, done.stdout[-500:], done.stderr[-3000:])
+    return done.stdout
+
+
+slow = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("presses", "names", "backend"),
+    [
+        (60, "train,infer,state,batches,shuffled,save", "numba"),
+        (20, "train,batches", "numpy"),
+        pytest.param(2000, "train", "numba", marks=slow),
+        pytest.param(2000, "train,infer,state,batches,shuffled,save", "numba", marks=slow),
+        pytest.param(500, "train,infer,state,batches", "numpy", marks=slow),
+    ],
+)
+def test_ctrl_c_leaves_nothing_taken(presses: int, names: str, backend: str, tmp_path: Path) -> None:
+    assert run(tmp_path, MODEL + PRESSES, str(presses), names, backend) == "all answered\n"
+
+
+@pytest.mark.parametrize("presses", [20, pytest.param(2000, marks=slow)])
+def test_ctrl_c_in_an_exported_module(presses: int, tmp_path: Path) -> None:
+    assert run(tmp_path, MODEL + EXPORTED + PRESSES, str(presses), "train,state") == "all answered\n"
+
+
+@pytest.mark.parametrize(
+    ("forks", "busy", "backend"),
+    [
+        (8, "train", "numba"),
+        (8, "batches", "numba"),
+        (4, "train", "numpy"),
+        *(pytest.param(200, busy, "numba", marks=slow) for busy in ("train", "infer", "batches", "state", "save")),
+        pytest.param(100, "train", "numpy", marks=slow),
+    ],
+)
+def test_children_made_while_another_thread_is_busy(forks: int, busy: str, backend: str, tmp_path: Path) -> None:
+    assert run(tmp_path, MODEL + FORKS, str(forks), busy, backend) == "stuck 0, failed 0\n"
+
+
+@pytest.mark.parametrize("forks", [8, pytest.param(200, marks=slow)])
+def test_children_of_an_exported_module(forks: int, tmp_path: Path) -> None:
+    assert run(tmp_path, MODEL + EXPORTED + FORKS, str(forks), "train") == "stuck 0, failed 0\n"
+
+
+@pytest.mark.parametrize("processes", [2, pytest.param(50, marks=slow)])
+def test_first_calls_from_eight_threads(processes: int, tmp_path: Path) -> None:
+    for k in range(processes):
+        fresh = tmp_path / str(k) if k % 2 else tmp_path  # an empty cache, or a full one
+        assert run(fresh, FIRST) == "8\n"
+
+
+@pytest.mark.parametrize("backend", ["numba", "numpy"])
+def test_an_exception_at_every_line(backend: str, tmp_path: Path) -> None:
+    out = run(tmp_path, MODEL + LINES, backend)
+    assert int(out.split()[1]) > 300, "few lines were seen"
+
+
+@slow
+def test_an_exception_at_every_line_of_save(tmp_path: Path) -> None:
+    run(tmp_path, MODEL + LINES, "numba", "long", seconds=1800)
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_the_end_of_the_interpreter(how: str, tmp_path: Path) -> None:
+    program = MODEL + "train(X); batches()\n" + ENDS[how] + "\ntime.sleep(0.1)\n"
+    out = run(tmp_path, program)
+    assert ("saved True None" in out) == ("saved" in ENDS[how])
+
+
+def test_a_call_in_the_middle_of_a_step_is_refused(tmp_path: Path) -> None:
+    """A signal comes while the NumPy interpreter holds the state: its handler calls, and makes a child that goes on."""
+    program = """
+def handler(*_):
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    for ask in (lambda: train(X), lambda: infer(X), lambda: g.state["a"]):
+        try:
+            ask()
+        except gx.StateError:
+            refused.append(1)
+    if refused:
+        forked.append(os.fork())
+
+refused, forked = [], []
+end = time.monotonic() + 60
+while not forked and time.monotonic() < end:
+    signal.signal(signal.SIGUSR1, handler)
+    hit = threading.Timer(0.002, signal.raise_signal, [signal.SIGUSR1])
+    hit.start()
+    for _ in range(20):
+        train(X)
+    hit.join()
+before = steps()
+train(X)
+assert steps() == before + 1
+if forked[0]:
+    print(len(refused), os.waitpid(forked[0], 0)[1])
+else:
+    os._exit(0)
+"""
+    assert run(tmp_path, MODEL + program, "numpy") == "3 0\n"
