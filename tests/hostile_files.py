@@ -23,7 +23,7 @@ from typing import Any
 import graphc as gx
 from graphc.file import archive, legal, strict
 
-GOLDEN = sorted((Path(__file__).parent / "data" / "format1").glob("*.gx"))
+GOLDEN = sorted((Path(__file__).parent / "data").glob("format*/*.gx"))
 Random = random.Random
 Members = dict[str, bytes]
 

@@ -165,9 +165,9 @@ def test_a_graph_has_a_name_of_bounded_length(tmp_path: Path) -> None:
         gx.save(tmp_path / "x.gx", f=exe)
 
 
-def changed(path: Path, member: str, old: str, new: str) -> Path:
+def changed(path: Path, member: str, old: str, new: str, golden: Path = make_golden.HERE / "indexing.gx") -> Path:
     """A golden file with a text replaced in a member, sealed."""
-    parts = members((make_golden.HERE / "indexing.gx").read_bytes())
+    parts = members(golden.read_bytes())
     text = parts[member].decode()
     assert old in text, old
     path.write_bytes(sealed({**parts, member: text.replace(old, new, 1).encode()}))
@@ -175,7 +175,7 @@ def changed(path: Path, member: str, old: str, new: str) -> Path:
 
 
 REFUSED = {
-    "a newer format": ("manifest.json", '"format":1', '"format":2', r"format 2.*graphc 0\.1\.0.*formats up to 1: install"),
+    "a newer format": ("manifest.json", '"format":1', '"format":3', r"format 3.*graphc 0\.1\.0.*formats up to 2: install"),
     "an unknown op": ("graph.json", '"op":"take"', '"op":"os.system"', "node .*op: there is no operation called 'os.system'"),
     "a cycle": ("graph.json", '"inputs":[0]', '"inputs":[99]', r"inputs: slot 0 is node 99, which does not come before it \(a cycle"),
     "a dangling edge": ("graph.json", '"inputs":[0]', '"inputs":[99999]', "inputs: slot 0 is node 99999"),
@@ -287,3 +287,19 @@ def test_kill_at_random_moments(tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_kill_at_two_hundred_random_moments(tmp_path: Path) -> None:
     killed_at_random(SAVING, tmp_path / "k.gx", 1, 200)
+
+
+CALLS = {
+    "no role": ('"forward"]', '"sideways"]', "calls: entry 0: expected a function"),
+    "no list": ('"calls":[[', '"calls":[7,[', "calls: entry 0: expected a function"),
+    "no such call": ('"call":0', '"call":999', "call: there is no call 999"),
+    "no number": ('"call":0', '"call":"0"', "call: expected an integer or null"),
+    "no field": ('"call":0', '"cell":0', "the field call is missing"),
+}
+
+
+@pytest.mark.parametrize("what", CALLS)
+def test_calls_are_refused_where_they_are_none(what: str, tmp_path: Path) -> None:
+    old, new, message = CALLS[what]
+    with pytest.raises(gx.GraphFileError, match=message):
+        gx.load(changed(tmp_path / "bad.gx", "graph.json", old, new, make_golden.CALLED / "softmax.gx"))

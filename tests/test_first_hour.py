@@ -6,6 +6,7 @@ import copy
 import inspect
 import linecache
 import pickle
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -251,3 +252,18 @@ def test_cells_are_places(cells: Callable[[str, dict[str, Any]], None]) -> None:
     assert "made at Cell In[2], line 2; choose another" in text and "before a cell runs again" in text
     assert text.endswith("at Cell In[3], line 2   x = g.input('x', ('n', 3))")
     assert "Cell In[2], line 3   y = gx.exp(x)" in str(space["g"])
+
+
+def test_masked_arrays_are_not_loaded_to_be_refused() -> None:
+    """NumPy loads them when they are first named, which takes as long as many calls."""
+    code = (
+        "import sys, numpy as np, graphc as gx\n"
+        "g = gx.Graph('k'); w = g.parameter('w', np.zeros(2)); x = g.input('x', (2,))\n"
+        "before = 'numpy.ma' in sys.modules\n"
+        "g.state['w'] = np.ones(2); gx.compile([x], x * w, backend='numpy')(np.ones(2))\n"
+        "assert before or 'numpy.ma' not in sys.modules\n"
+        "try: g.state['w'] = np.ma.array([1.0, 2.0])\n"
+        "except gx.InputDTypeError as error: assert 'masked' in str(error)\n"
+        "else: raise AssertionError\n"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=100)

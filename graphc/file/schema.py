@@ -18,6 +18,7 @@ from graphc.file import legal, strict
 from graphc.file.strict import show
 from graphc.file.tensors import Declared
 from graphc.ir import dims
+from graphc.ir.call import Call
 from graphc.ir.graph import Graph
 from graphc.ir.op import Kind, Op, lookup
 from graphc.ir.sizes import parse
@@ -43,6 +44,9 @@ NODE = {
     "op": str, "name": str, "dtype": str, "shape": list, "attrs": dict, "inputs": list, "origin": int,
     "forward": (str, type(None)),
 }  # fmt: skip
+CALLS = {"calls": list}  # which nodes were made together; only where there are any, since format 2
+CALL = {"call": (int, type(None))}
+ROLES = ("forward", "update")
 # What an attribute must be, by name, or by op and name. Other ones, of ops that a user registered, may be any number.
 ATTRIBUTES = {
     "axis": "count", "axes": "counts", "keepdims": "flag", "n": "count", "stream": "count", "dtype": "dtype",
@@ -58,9 +62,16 @@ def encode(graph: Graph, chosen: Sequence[int]) -> dict[str, Any]:
     """The nodes of those numbers, which must hold their operands, as JSON values."""
     place = {id: k for k, id in enumerate(chosen)}
     origins: dict[tuple[str, int, str], int] = {}
+    calls: dict[Call, int] = {}
     nodes = [_encode_node(graph.nodes[id], place, origins) for id in chosen]
+    for node, id in zip(nodes, chosen, strict=True):
+        if (call := graph.nodes[id].composition) is not None:
+            node["call"] = calls.setdefault(call, len(calls))
+    if calls:
+        nodes = [{**node, "call": node.get("call")} for node in nodes]
     outputs = None if graph._outputs is None else [place[i] for i in graph._outputs if i in place]
     return {
+        **({"calls": [[call.function, call.name, call.role] for call in calls]} if calls else {}),
         "name": graph.name,
         "float_dtype": graph.float_dtype.name,
         "symbols": graph._fresh_symbols,
@@ -108,19 +119,22 @@ def decode(data: bytes, arrays: Callable[[str, Declared], Mapping[str, Array]]) 
     "weights".
     """
     place = "graph.json"
-    held = strict.record(strict.parse(data, place), place, GRAPH)
+    text = strict.parse(data, place)
+    called = type(text) is dict and "calls" in text
+    held = strict.record(text, place, {**GRAPH, **CALLS} if called else GRAPH)
     if len(held["name"]) > LONGEST_NAME:
         raise GraphFileError(f"{place}: name: too long")
     if len(held["nodes"]) > MOST_NODES:
         raise GraphFileError(f"{place}: nodes: more than {MOST_NODES}")
-    for field in ("origins", "outputs", "random_keys", "dropouts"):
+    for field in ("origins", "outputs", "random_keys", "dropouts", *(CALLS if called else ())):
         if held[field] is not None and len(held[field]) > len(held["nodes"]):
             raise GraphFileError(f"{place}: {field}: more than there are nodes")
     origins = [_origin(o, f"{place}: origins: entry {k}") for k, o in enumerate(held["origins"])]
+    calls = [_call(c, f"{place}: calls: entry {k}") for k, c in enumerate(held.get("calls", []))]
     names: dict[str, int] = {}
     for k, node in enumerate(held["nodes"]):
         at = f"{place}: nodes: entry {k}"
-        strict.record(node, at, NODE)
+        strict.record(node, at, {**NODE, **CALL} if called else NODE)
         if not 0 < len(node["name"]) <= LONGEST_NAME:
             raise GraphFileError(f"{at}: name: empty or too long")
         if names.setdefault(node["name"], k) != k:
@@ -135,7 +149,7 @@ def decode(data: bytes, arrays: Callable[[str, Declared], Mapping[str, Array]]) 
     terms = 0
     for k, node in enumerate(held["nodes"]):
         entry = _Entry(graph, node, f"{place}: node {k} ({show(node['name'])})")
-        made = entry.append(origins, values)
+        made = entry.append(origins, values, calls)
         terms += sum(len(s.terms) for t in made.inputs for s in t.shape if isinstance(s, dims.Dim))
         if terms > MOST_TERMS:
             entry.fail("inputs: the graph's sizes are too many and too long")
@@ -148,6 +162,12 @@ def _origin(value: Any, place: str) -> Origin:
     if type(value) is not list or [type(v) for v in value] != [str, int, str] or not 0 <= value[1] < 2**31:
         raise GraphFileError(f"{place}: expected a file's name, a line number and its text")
     return Origin(value[0][:300], value[1], value[2][:300])
+
+
+def _call(value: Any, place: str) -> Call:
+    if type(value) is not list or [type(v) for v in value] != [str, str, str] or value[2] not in ROLES:
+        raise GraphFileError(f"{place}: expected a function, the name of its result, and forward or update")
+    return Call(value[0][:300], value[1][:LONGEST_NAME], value[2])
 
 
 def _declared(nodes: Sequence[Any], ops: Sequence[str]) -> Declared:
@@ -174,7 +194,7 @@ class _Entry:
     def fail(self, text: str) -> NoReturn:
         raise GraphFileError(f"{self.place}: {text}", node=self.node["name"])
 
-    def append(self, origins: Sequence[Origin], values: Mapping[str, Array]) -> Tensor:
+    def append(self, origins: Sequence[Origin], values: Mapping[str, Array], calls: Sequence[Call]) -> Tensor:
         node, name = self.node, self.node["name"]
         try:
             op = lookup(node["op"])
@@ -189,10 +209,12 @@ class _Entry:
         attrs = {k: self.attribute(op, k, node["attrs"][k]) for k in op.attrs}
         if not 0 <= node["origin"] < len(origins):
             self.fail(f"origin: there is no origin {node['origin']}")
-        origin, forward = origins[node["origin"]], node["forward"]
+        origin, forward, call = origins[node["origin"]], node["forward"], self.call(calls)
         if op.kind is Kind.LEAF:
             value = values.get(name)
-            out = self.graph.append(op, (), {}, type=declared, name=name, origin=origin, value=value, forward=forward)
+            out = self.graph.append(
+                op, (), {}, type=declared, name=name, origin=origin, value=value, forward=forward, call=call
+            )
             if op.name in STATE and value is not None:
                 self.graph.state.add(name, value)
             elif value is not None:
@@ -207,7 +229,17 @@ class _Entry:
         for field, one, other in (("dtype", declared.dtype, found.dtype), ("shape", declared.shape, found.shape)):
             if one != other:
                 self.fail(f"{field}: declared {_short(one)}, but {op.name} gives {_short(other)}")
-        return self.graph.append(op, operands, attrs, type=found, name=name, origin=origin, forward=forward)
+        return self.graph.append(op, operands, attrs, type=found, name=name, origin=origin, forward=forward, call=call)
+
+    def call(self, calls: Sequence[Call]) -> Call | None:
+        """The call that the node is part of."""
+        k: int | None = self.node.get("call")
+        if k is None:
+            return None
+        if not 0 <= k < len(calls):
+            self.fail(f"call: there is no call {k}")
+        calls[k].nodes += 1
+        return calls[k]
 
     def operands(self, op: Op) -> list[Tensor]:
         given = strict.numbers(self.node["inputs"], f"{self.place}: inputs", LARGEST_NUMBER)

@@ -17,7 +17,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.state import Array
 from graphc.program import Program
 
-FORMAT = 1  # the version of the format; readers know every earlier one
+FORMAT = 2  # the version of the format; readers know every earlier one. 2 tells which nodes were made together
 MOST_THREADS = 1 << 16
 MOST_BYTES = 1 << 62
 MANIFEST = {"format": int, "graphc": str, "members": dict, "executables": dict}
@@ -54,11 +54,12 @@ def save(path: str | os.PathLike[str], /, **executables: Executable) -> None:
     nodes = [graph.nodes[i] for i in chosen]
     weights = tensors.pack(graph.state.copies(n.name for n in nodes if n.op.name in schema.STATE))
     constants = tensors.pack({n.name: n.value for n in nodes if n.op.name == "constant" and n.value is not None})
-    text = strict.dump(schema.encode(graph, chosen))
+    encoded = schema.encode(graph, chosen)
+    text, version = strict.dump(encoded), 2 if "calls" in encoded else 1  # the least that holds it
     described = {name: _describe(exe, place) for name, exe in executables.items()}
 
     def manifest(listed: dict[str, Any]) -> bytes:
-        return strict.dump({"format": FORMAT, "graphc": __version__, "members": listed, "executables": described})
+        return strict.dump({"format": version, "graphc": __version__, "members": listed, "executables": described})
 
     # what cannot be read again must not be written
     members = dict(zip(archive.MEMBERS, ([text], constants, weights), strict=True))

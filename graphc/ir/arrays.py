@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +21,8 @@ def as_numbers(value: Any, target: DType, complaint: Complaint) -> Array:
 
     Raises ValueError where lists have no one shape.
     """
-    if isinstance(value, np.ma.MaskedArray):
+    masked = sys.modules.get("numpy.ma")  # NumPy loads it when it is first used, which takes a while
+    if masked is not None and isinstance(value, masked.MaskedArray):
         raise complaint("a masked array; fill it first")
     if value is None:
         raise complaint("None; pass an array")

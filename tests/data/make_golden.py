@@ -15,6 +15,7 @@ import numpy as np
 import graphc as gx
 
 HERE = Path(__file__).parent / "format1"
+CALLED = Path(__file__).parent / "format2"  # tells which nodes were made together
 Case = tuple[dict[str, gx.Executable], list[tuple[str, list[np.ndarray]]]]
 
 
@@ -89,19 +90,22 @@ def flat(result: object) -> list[np.ndarray]:
     return [np.asarray(r) for r in (many if isinstance(many, list) else [many])]
 
 
+FILES = [*(HERE / f"{name}.gx" for name in CASES), *(CALLED / f"{name}.gx" for name in ("mlp_float32", "softmax"))]
+
+
 def main() -> None:
-    HERE.mkdir(exist_ok=True)
-    for name, case in CASES.items():
-        if (HERE / f"{name}.gx").exists():
+    for file in FILES:
+        file.parent.mkdir(exist_ok=True)
+        if file.exists():
             continue
-        executables, calls = case()
-        gx.save(HERE / f"{name}.gx", **executables)
+        executables, calls = CASES[file.stem]()
+        gx.save(file, **executables)
         record = {}
         for k, (exe, arrays) in enumerate(calls):
             record |= {f"{k} {exe} in {j}": a for j, a in enumerate(arrays)}
             record |= {f"{k} {exe} out {j}": a for j, a in enumerate(flat(executables[exe](*arrays)))}
-        np.savez(HERE / f"{name}.npz", **record)
-        print("wrote", name)
+        np.savez(file.with_suffix(".npz"), **record)
+        print("wrote", file)
 
 
 if __name__ == "__main__":
