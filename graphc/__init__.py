@@ -61,7 +61,6 @@ from graphc.ops.activation import (
     relu6,
     selu,
     silu,
-    softsign,
 )
 from graphc.ops.assembly import concat, flip, pad, repeat, roll, split, stack, tile
 from graphc.ops.elementwise import (
@@ -116,6 +115,7 @@ from graphc.ops.functions import (
     digamma,
     erf,
     erfc,
+    erfcinv,
     erfinv,
     exp,
     exp2,
@@ -139,6 +139,7 @@ from graphc.ops.functions import (
     sin,
     sinh,
     softplus,
+    softsign,
     sqrt,
     square,
     tan,
@@ -258,6 +259,7 @@ __all__ = [
     "equal",
     "erf",
     "erfc",
+    "erfcinv",
     "erfinv",
     "exp",
     "exp2",

@@ -23,7 +23,7 @@ from graphc.ops.apply import tensor_list
 from graphc.ops.elementwise import minimum, multiply, where
 from graphc.ops.functions import cos, expm1, floor, pow, sqrt
 from graphc.ops.functions import exp as _exp
-from graphc.ops.reduce import sum
+from graphc.ops.reduce import range_scale, sum
 from graphc.ops.signature import found
 
 Rate = Any  # a float or a scalar Tensor
@@ -192,13 +192,19 @@ class AdamW(Adam):
 
 def clip_by_global_norm(gradients: Sequence[Tensor], limit: float) -> list[Tensor]:
     """Gradients scaled by ``min(1, limit / (norm + 1e-6))``, their 2-norm taken over all of them."""
-    total = None
-    for g in gradients:
-        square = sum(g * g)
-        total = square if total is None else total + square.astype(total.dtype)
-    assert total is not None
-    scale = minimum(limit / (sqrt(total) + 1e-6), 1.0)
-    return [g * scale.astype(g.dtype) for g in gradients]
+    scale = range_scale(_squares(gradients))
+    scaled = [g * scale.astype(g.dtype) for g in gradients]
+    length = sqrt(_squares(scaled))
+    factor = minimum(limit / (length + 1e-6 * scale), 1 / scale)
+    return [g * factor.astype(g.dtype) for g in scaled]
+
+
+def _squares(tensors: Sequence[Tensor]) -> Tensor:
+    """The sum of all squares."""
+    total = sum(tensors[0] * tensors[0])
+    for t in tensors[1:]:
+        total = total + sum(t * t).astype(total.dtype)
+    return total
 
 
 def step_counter(graph: Graph, name: str = "step") -> tuple[Tensor, Updates]:

@@ -48,6 +48,11 @@ def binary(name: str, oracle: Any, a: Any = REAL, b: Any = REAL, **more: Any) ->
     return Case(name, getattr(gx, name), oracle, (a, b), **more)
 
 
+def inverse_erfc(x: Any) -> Any:
+    """SciPy's, but for -0.0 at 1 and infinity at the smallest of all numbers."""
+    return np.where((x > 0) & (x < 1e-323), 27.213293210812948, sp.erfcinv(x) + 0).astype(x.dtype)
+
+
 def _softmax(x: Any, axis: int = -1) -> Any:
     return sp.softmax(x, axis)
 
@@ -77,7 +82,7 @@ CASES: list[Case] = [
     unary("sin", np.sin),
     unary("cos", np.cos),
     unary("tan", np.tan, UNIT),
-    unary("asin", np.arcsin, UNIT),
+    unary("asin", np.arcsin, UNIT, ops=("one_minus_square",)),
     unary("acos", np.arccos, UNIT),
     unary("atan", np.arctan),
     unary("sinh", np.sinh),
@@ -89,6 +94,7 @@ CASES: list[Case] = [
     unary("erf", sp.erf),
     unary("erfc", sp.erfc),
     unary("erfinv", sp.erfinv, UNIT),
+    unary("erfcinv", inverse_erfc, (0.1, 1.9)),
     unary("lgamma", sp.gammaln, POSITIVE, special=False),  # SciPy gives inf for subnormals, the C library 744
     unary("digamma", sp.digamma, POSITIVE, ops=("polygamma",), special=False, tolerance=1e-12),
     unary("sigmoid", sp.expit),
@@ -113,7 +119,7 @@ CASES: list[Case] = [
     binary("minimum", np.minimum),
     binary("fmax", np.fmax),
     binary("fmin", np.fmin),
-    binary("atan2", np.arctan2),
+    binary("atan2", np.arctan2, ops=("atan2_slope",)),
     binary("hypot", np.hypot),
     binary("logaddexp", np.logaddexp),
     binary("xlogy", sp.xlogy, REAL, POSITIVE, special=False),

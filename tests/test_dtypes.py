@@ -18,12 +18,23 @@ from graphc.reference import evaluate
 NAMES = tuple(DTYPES)
 ELEMENTWISE = [c for c in CASES if (c.name in OPS and OPS[c.name].kind is Kind.ELEMENTWISE) or c.name == "positive"]
 UNARY = [c for c in ELEMENTWISE if len(c.domains) == 1 and c.name != "astype"]
-BINARY = [c for c in ELEMENTWISE if len(c.domains) == 2 and c.name != "where"]
-APART = {"where", "astype", "checked_index", "identity", "polygamma"}  # tested below, and with what they are part of
+BINARY = [c for c in ELEMENTWISE if len(c.domains) == 2 and c.name not in ("where", "weigh")]
+# Tested below, and with what they are part of
+APART = {
+    "where",
+    "astype",
+    "checked_index",
+    "identity",
+    "polygamma",
+    "one_minus_square",
+    "atan2_slope",
+    "lerp",
+    "weigh",
+}
 REFUSED = {("neg", "bool"), ("sign", "bool"), ("subtract", "bool")}
 # What gives the graph's float of integers and bools, whatever the function that stands in for NumPy's does
 FLOATS = {"rsqrt", "lgamma", "digamma", "sigmoid", "softplus", "log_sigmoid", "log1mexp", "xlogy", "xlog1py"}
-FLOATS |= {"erf", "erfc", "erfinv", "isnan", "isinf", "isfinite"}
+FLOATS |= {"erf", "erfc", "erfinv", "erfcinv", "softsign", "isnan", "isinf", "isfinite"}
 # Functions that round once at most; others of floats have tests of their own
 EXACT = {"neg", "abs", "sign", "floor", "ceil", "round", "trunc", "relu", "positive", "isnan", "isinf", "isfinite"}
 EXACT |= {"logical_not", "stop_gradient", "sqrt"}

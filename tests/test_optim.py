@@ -129,3 +129,15 @@ def test_first_values() -> None:
     assert abs(gx.init.xavier((400, 300)).std() - np.sqrt(2 / 700)) < 1e-3
     q = gx.init.orthogonal((8, 5), dtype="float64")
     np.testing.assert_allclose(q.T @ q, np.eye(5), atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1e-30, 0.001, 1.0, 1e25, 3e38])
+def test_gradients_of_any_size_are_clipped(size: float) -> None:
+    g = gx.Graph("clip")
+    w, x = g.parameter("w", np.zeros(4, np.float32)), g.input("x", (4,))
+    loss = gx.sum(w * x)
+    gx.compile([x], loss, updates=gx.optim.SGD(lr=1.0, clip_norm=1.0).updates(loss))(
+        np.array([0.6, 0.8, 0, 0], np.float32) * np.float32(size)
+    )
+    want = -np.array([0.6, 0.8, 0, 0]) * size * min(1.0, 1.0 / (size + 1e-6))
+    np.testing.assert_allclose(g.state["w"], want, rtol=1e-6)

@@ -19,7 +19,11 @@ from graphc.rewrite.rules import STABILITY, Rule
 
 VALUES = np.array([0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 3.0, 1e-9, -1e-9, np.inf, -np.inf, np.nan, 1e300, -1e300, 5e-324])
 SAFE = np.array([0.1, 0.7, 1.3, 2.9])
-ROUNDED = {"norm-squared", "root-squared"}  # of sums of squares; the plain form is off by rounding only
+ROUNDED = {
+    "norm-squared",
+    "length-squared",
+    "root-squared",
+}  # of sums of squares; the plain form is off by rounding only
 
 
 def instantiate(g: gx.Graph, pattern: Pattern, leaves: dict[str, gx.Tensor]) -> gx.Tensor:
@@ -96,7 +100,8 @@ NEEDED = {
     "log-of-exp": ([1000.0], 1000.0),
     "log-of-softmax": ([-1000.0, 1.0], -1000.0),
     "log-sum-exp": ([1000.0], 1000.0),
-    "norm-squared": ([1.0], 3.0),
+    "norm-squared": ([3.0, 1.0], 3.0),
+    "length-squared": ([1.0], 3.0),
     "root-squared": ([1.0], 3.0),
     "quotient-of-share": ([1.0, -300.0, 1e200], math.exp(300.0)),
     "share-of-quotient": ([1.0, -800.0, 2.0], 0.5),

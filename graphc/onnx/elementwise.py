@@ -10,12 +10,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from graphc.codegen.vecmath.error_function import CENTRE, DENOMINATORS, FAR, NUMERATORS, SHIFTS
 from graphc.ir.op import Attrs
 from graphc.ir.tensor import Node
 from graphc.ir.types import BOOL, INT32, INT64, UINT8, TensorType, dtype_of, is_float, is_integer
 from graphc.onnx.model import Model, Value
 
 LN2, LN10 = math.log(2), math.log(10)
+SINGLE, DOUBLE = 0, 1  # of constants by dtype
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +219,11 @@ def hypot(at: Site, a: Value, b: Value) -> Value:
     return infinite.select(math.inf, high * (ratio * ratio + 1).op("Sqrt"))
 
 
+def atan2_slope(at: Site, a: Value, b: Value) -> Value:
+    length = hypot(at, a, b)
+    return b / length / length
+
+
 def atan2(at: Site, a: Value, b: Value) -> Value:
     x, y = abs(b), abs(a)
     ratio = y.equals(0).select(0, y.equals(x).select(1, y / x))
@@ -224,34 +231,47 @@ def atan2(at: Site, a: Value, b: Value) -> Value:
     return b.is_nan().select(b, copysign(at, _negative(b).select(math.pi - angle, angle), a))
 
 
-# ---- erfinv
+# ---- inverse error functions
 
-CENTRE = (
-    2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087, -0.00125372503, -0.00417768164,
-    0.246640727, 1.50140941,
-)  # fmt: skip
-TAIL = (
-    -0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844, 0.00573950773, -0.0076224613, 0.00943887047,
-    1.00167406, 2.83297682,
-)  # fmt: skip
+
+def _inverse(x: Value, rest: Value) -> Value:
+    """erfinv(x) of 0 <= x < 1, or erfcinv of ``rest`` = 1 - x: see `graphc.codegen.vecmath.error_function`."""
+    r = (LN2 - rest.op("Log")).op("Sqrt")
+    places = [x * x * -0.25 + SHIFTS[0], r - SHIFTS[1], r - SHIFTS[2]]
+    pick = SINGLE if x.dtype.itemsize == 4 else DOUBLE
+    pieces = zip(places, NUMERATORS[pick], DENOMINATORS[pick], strict=True)
+    centre, near, far = (_polynomial(at, above) / _polynomial(at, below) for at, above, below in pieces)
+    return (x < CENTRE).select(centre * x, (r < FAR).select(near, far))
 
 
 def erfinv(at: Site, x: Value) -> Value:
-    """Giles, Approximating the erfinv function (2011); in float64 with two Newton steps."""
-    w = -((1 - x) * (x + 1)).op("Log")
-    y = x * (w < 5).select(_polynomial(w - 2.5, CENTRE), _polynomial(w.op("Sqrt") - 3, TAIL))
-    if x.dtype.itemsize == 8:
-        for _ in range(2):
-            y = y - (y.op("Erf") - x) * (y * y).op("Exp") * (math.sqrt(math.pi) / 2)
-    return abs(x).equals(1).select(x * math.inf, y)
+    a = abs(x)
+    y = a.equals(1).select(math.inf, _inverse(a, 1 - a))
+    return (x < 0).select(-y, y)
+
+
+def erfcinv(at: Site, x: Value) -> Value:
+    upper = x > 1
+    rest = upper.select(2 - x, x)
+    y = rest.equals(0).select(math.inf, _inverse(1 - rest, rest))
+    return upper.select(-y, y)
 
 
 def _polynomial(x: Value, coefficients: Sequence[float]) -> Value:
-    """By Horner, the highest power first."""
-    total = x * coefficients[0] + coefficients[1]
-    for c in coefficients[2:]:
+    """By Horner, the lowest power first."""
+    total = x * coefficients[-1] + coefficients[-2]
+    for c in coefficients[-3::-1]:
         total = total * x + c
     return total
+
+
+# ---- interpolation
+
+
+def lerp(at: Site, a: Value, b: Value, w: Value) -> Value:
+    apart = b - a
+    y = (w < 0.5).select(a + w * apart, b - (1 - w) * apart)
+    return (abs(apart) < math.inf).select(y, w * b + (1 - w) * a)
 
 
 ELEMENTWISE: dict[str, Rule] = {
@@ -275,10 +295,12 @@ ELEMENTWISE: dict[str, Rule] = {
     "log2": lambda at, x: x.op("Log") * (1 / LN2), "log10": lambda at, x: x.op("Log") * (1 / LN10),
     "sin": plain("Sin"), "cos": plain("Cos"), "tan": plain("Tan"),
     "asin": plain("Asin"), "acos": plain("Acos"), "atan": plain("Atan"), "atan2": atan2,
+    "atan2_slope": atan2_slope,
     "sinh": plain("Sinh"), "cosh": plain("Cosh"), "tanh": plain("Tanh"),
     "asinh": plain("Asinh"), "acosh": plain("Acosh"), "atanh": plain("Atanh"),
-    "erf": plain("Erf"), "erfc": lambda at, x: 1 - x.op("Erf"), "erfinv": erfinv,
+    "erf": plain("Erf"), "erfc": lambda at, x: 1 - x.op("Erf"), "erfinv": erfinv, "erfcinv": erfcinv,
     "sigmoid": plain("Sigmoid"), "softplus": softplus, "log_sigmoid": lambda at, x: -softplus(at, -x),
+    "one_minus_square": lambda at, x: (1 - x) * (x + 1), "softsign": plain("Softsign"), "lerp": lerp,
     "log1mexp": log1mexp, "logaddexp": logaddexp, "xlogy": xlogy, "xlog1py": xlog1py, "weigh": weigh, "hypot": hypot,
     "floor": plain("Floor"), "ceil": plain("Ceil"), "round": plain("Round"), "trunc": trunc,
     "relu": relu,

@@ -6,8 +6,8 @@ import math
 
 from graphc.ir.tensor import Tensor
 from graphc.ops.apply import promoted, public
-from graphc.ops.elementwise import abs, clip, greater, slope_at, where
-from graphc.ops.functions import erf, expm1, relu, sigmoid, softplus, tanh
+from graphc.ops.elementwise import clip, greater, slope_at, where
+from graphc.ops.functions import erfc, expm1, relu, sigmoid, softplus, tanh
 
 
 @public
@@ -38,9 +38,10 @@ def selu(x: Tensor) -> Tensor:
 @public
 def gelu(x: Tensor, approximate: bool | str = False) -> Tensor:
     """``x * Phi(x)``, or its tanh approximation, True or "tanh" (Hendrycks and Gimpel 2016)."""
-    if approximate in (True, "tanh"):
-        return 0.5 * x * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))))
-    return 0.5 * x * (1 + erf(x * math.sqrt(0.5)))
+    if approximate in (True, "tanh"):  # (1 + tanh(u)) / 2 = sigmoid(2 u), 0 or 1 long before |x| = 100
+        u = clip(x, -100, 100)
+        return x * sigmoid(math.sqrt(8 / math.pi) * (u + 0.044715 * (u * u * u)))
+    return 0.5 * x * erfc(x * -math.sqrt(0.5))
 
 
 @public
@@ -71,9 +72,3 @@ def hard_swish(x: Tensor) -> Tensor:
 def hard_tanh(x: Tensor) -> Tensor:
     """``x`` kept within [-1, 1]."""
     return clip(x, -1, 1)
-
-
-@public
-def softsign(x: Tensor) -> Tensor:
-    """``x / (1 + |x|)``."""
-    return x / (1 + abs(x))

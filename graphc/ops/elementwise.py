@@ -180,6 +180,22 @@ elementwise(
 )
 
 
+def _lerp(a: Any, b: Any, w: Any) -> Any:
+    apart = b - a
+    from_nearer = np.where(w < 0.5, a + w * apart, b - (1 - w) * apart)
+    return np.where(np.isfinite(apart), from_nearer, w * b + (1 - w) * a)
+
+
+elementwise(
+    "lerp",
+    3,
+    "lerp(a, b, c)",
+    _lerp,
+    (lambda g, y, a, b, w: g * (1 - w), lambda g, y, a, b, w: g * w, lambda g, y, a, b, w: g * (b - a)),
+    floating=True,
+)
+
+
 def slope_at(y: Tensor, slope: Operand = 1) -> Tensor:
     """``slope``, and NaN where ``y`` is: the derivative of a function with kinks whose NaN is handed on."""
     return where(equal(y, y), tensor(slope, y.graph, y.dtype), float("nan"))
@@ -535,8 +551,8 @@ def clip(x: Tensor, min: Operand = None, max: Operand = None) -> Tensor:
 
 @public
 def lerp(a: Operand, b: Operand, weight: Operand) -> Tensor:
-    """``a + weight * (b - a)``."""
-    return add(a, multiply(weight, subtract(b, a)))
+    """``a + weight * (b - a)``: ``a`` where the weight is 0 and ``b`` where it is 1, both exactly."""
+    return apply("lerp", *promoted(a, b, weight, floating=True))
 
 
 @public

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from graphc.ir.tensor import Tensor
 from graphc.ir.types import is_float, is_integer
 from graphc.ops.apply import Operand, apply, cast, is_scalar, promoted, public
 from graphc.ops.elementwise import (
+    abs,
     counted,
     elementwise,
     equal,
@@ -52,6 +54,27 @@ def _log1mexp(x: Any) -> Any:
         return np.where(x < np.asarray(LN2, x.dtype), np.log(-np.expm1(-x)), np.log1p(-np.exp(-x)))
 
 
+def _erfinv(x: Any) -> Any:
+    return np.copysign(_special("erfinv")(x), x)  # of -0.0 too
+
+
+def _erfcinv(x: Any) -> Any:
+    """SciPy's, but for -0.0 at 1 and infinity at the smallest of all numbers."""
+    return np.where((x > 0) & (x < 1e-323), 27.213293210812948, _special("erfcinv")(x) + 0)
+
+
+def _polygamma(x: Any, n: int) -> Any:
+    """SciPy's; for x < 0 its sum takes forever, so the sum over all whole k without what that has too much."""
+    sign, polygamma = (1 if n % 2 else -1), _special("polygamma")
+    with np.errstate(all="ignore"):
+        below = np.where(x > 0, -0.5, np.asarray(x, np.float64))
+        r = below - np.round(below)
+        own = sign * math.factorial(n) / r ** (n + 1)
+        reflected = own + polygamma(n, 1 + r) + sign * (polygamma(n, 1 - r) - polygamma(n, 1 - below))
+        reflected = np.where(r == 0, sign * np.inf, reflected)
+        return np.where(x > 0, polygamma(n, np.where(x > 0, x, 1)), reflected)
+
+
 def _unary(name: str, code: str, reference: Any, gradient: Any) -> None:
     elementwise(name, 1, code, reference, (gradient,), floating=True)
 
@@ -63,30 +86,46 @@ _unary("exp", "exp(a)", np.exp, lambda g, y, x: g * y)
 _unary("exp2", "exp2(a)", np.exp2, lambda g, y, x: g * (LN2 * y))
 _unary("expm1", "expm1(a)", np.expm1, lambda g, y, x: g * exp(x))
 _unary("log", "log(a)", np.log, lambda g, y, x: g / x)
-_unary("log2", "log2(a)", np.log2, lambda g, y, x: g / (LN2 * x))
-_unary("log10", "log10(a)", np.log10, lambda g, y, x: g / (LN10 * x))
+_unary("log2", "log2(a)", np.log2, lambda g, y, x: g * (1 / LN2) / x)
+_unary("log10", "log10(a)", np.log10, lambda g, y, x: g * (1 / LN10) / x)
 _unary("log1p", "log1p(a)", np.log1p, lambda g, y, x: g / (1 + x))
 _unary("sin", "sin(a)", np.sin, lambda g, y, x: g * cos(x))
 _unary("cos", "cos(a)", np.cos, lambda g, y, x: -g * sin(x))
 _unary("tan", "tan(a)", np.tan, lambda g, y, x: g * (1 + y * y))
-_unary("asin", "asin(a)", np.arcsin, lambda g, y, x: g * rsqrt((1 - x) * (1 + x)))
-_unary("acos", "acos(a)", np.arccos, lambda g, y, x: -g * rsqrt((1 - x) * (1 + x)))
-_unary("atan", "atan(a)", np.arctan, lambda g, y, x: g / (1 + x * x))
+_unary("asin", "asin(a)", np.arcsin, lambda g, y, x: g * rsqrt(_one_minus_square(x)))
+_unary("acos", "acos(a)", np.arccos, lambda g, y, x: -g * rsqrt(_one_minus_square(x)))
+_unary("atan", "atan(a)", np.arctan, lambda g, y, x: g * _two("atan2_slope", x, 1))
 _unary("sinh", "sinh(a)", np.sinh, lambda g, y, x: g * cosh(x))
 _unary("cosh", "cosh(a)", np.cosh, lambda g, y, x: g * sinh(x))
 _unary("tanh", "tanh(a)", np.tanh, lambda g, y, x: g * (1 - y * y))
-_unary("asinh", "asinh(a)", np.arcsinh, lambda g, y, x: g * rsqrt(x * x + 1))
-_unary("acosh", "acosh(a)", np.arccosh, lambda g, y, x: g * rsqrt((x - 1) * (x + 1)))
-_unary("atanh", "atanh(a)", np.arctanh, lambda g, y, x: g / ((1 - x) * (1 + x)))
+_unary("asinh", "asinh(a)", np.arcsinh, lambda g, y, x: g / hypot(x, 1))
+_unary("acosh", "acosh(a)", np.arccosh, lambda g, y, x: g / (sqrt(x - 1) * sqrt(x + 1)))
+_unary("atanh", "atanh(a)", np.arctanh, lambda g, y, x: g / _one_minus_square(x))
+# 1 - x^2, precise near 1 as its derivative is near 0
+_unary(
+    "one_minus_square", "({dtype}(1) - a) * ({dtype}(1) + a)", lambda x: (1 - x) * (1 + x), lambda g, y, x: g * (-2 * x)
+)
 _unary("erf", "erf(a)", _special("erf"), lambda g, y, x: g * (2 / SQRT_PI * exp(-x * x)))
 _unary("erfc", "erfc(a)", _special("erfc"), lambda g, y, x: g * (-2 / SQRT_PI * exp(-x * x)))
-_unary("erfinv", "erfinv(a)", _special("erfinv"), lambda g, y, x: g * (SQRT_PI / 2 * exp(y * y)))
+_unary(
+    "erfinv",
+    "erfinv(a)",
+    lambda x: np.copysign(_special("erfinv")(x), x),
+    lambda g, y, x: g * (SQRT_PI / 2 * exp(y * y)),
+)
+_unary("erfcinv", "erfcinv(a)", _erfcinv, lambda g, y, x: g * (-SQRT_PI / 2 * exp(y * y)))
 _unary("lgamma", "lgamma(a)", _special("gammaln"), lambda g, y, x: g * digamma(x))
 _unary("digamma", "digamma(a)", _special("digamma"), lambda g, y, x: g * apply("polygamma", x, n=1))
 _unary("sigmoid", "sigmoid(a)", _sigmoid, lambda g, y, x: g * (y * (1 - y)))
 _unary("softplus", "softplus(a)", _softplus, lambda g, y, x: g * sigmoid(x))
 _unary("log_sigmoid", "log_sigmoid(a)", lambda x: -_softplus(-x), lambda g, y, x: g * sigmoid(-x))
-_unary("log1mexp", "log1mexp(a)", _log1mexp, lambda g, y, x: g / expm1(x))
+_unary("log1mexp", "log1mexp(a)", _log1mexp, lambda g, y, x: -g * (exp(-x) / expm1(-x)))
+_unary(
+    "softsign",
+    "a / (fabs(a) + {dtype}(1))",
+    lambda x: x / (1 + np.abs(x)),
+    lambda g, y, x: g * square(1 / (abs(x) + 1)),
+)
 _unary("floor", "floor(a)", np.floor, None)
 _unary("ceil", "ceil(a)", np.ceil, None)
 _unary("trunc", "trunc(a)", np.trunc, None)
@@ -104,7 +143,7 @@ elementwise(
     "polygamma",
     1,
     "polygamma({n}, a)",
-    lambda x, n: _special("polygamma")(n, x),
+    _polygamma,
     (lambda g, y, x: g * apply("polygamma", x, n=y.attrs["n"] + 1),),
     floating=True,
     attrs=("n",),
@@ -135,7 +174,28 @@ elementwise(
     2,
     "atan2(a, b)",
     np.arctan2,
-    (lambda g, y, a, b: g * (b / (a * a + b * b)), lambda g, y, a, b: g * (-a / (a * a + b * b))),
+    (lambda g, y, a, b: g * _two("atan2_slope", a, b), lambda g, y, a, b: -g * _two("atan2_slope", b, a)),
+    floating=True,
+)
+
+
+def _atan2_slope(a: Any, b: Any) -> Any:
+    length = np.hypot(a, b)
+    return b / length / length
+
+
+def _slope_by_second(g: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """(a^2 - b^2) / (a^2 + b^2)^2."""
+    other = _two("atan2_slope", b, a)
+    return g * ((other - y) * (other + y))
+
+
+elementwise(  # b / (a^2 + b^2), whose squares may be out of range where it is not
+    "atan2_slope",
+    2,
+    "atan2_slope(a, b)",
+    _atan2_slope,
+    (lambda g, y, a, b: g * (-2 * y * _two("atan2_slope", b, a)), _slope_by_second),
     floating=True,
 )
 elementwise(
@@ -361,6 +421,16 @@ def erfinv(x: Tensor) -> Tensor:
 
 
 @public
+def erfcinv(x: Tensor) -> Tensor:
+    """The inverse of `erfc`, precise for small ``x`` too."""
+    return _float("erfcinv", x)
+
+
+def _one_minus_square(x: Tensor) -> Tensor:
+    return apply("one_minus_square", x)
+
+
+@public
 def lgamma(x: Tensor) -> Tensor:
     """The logarithm of the absolute gamma function."""
     return _float("lgamma", x)
@@ -388,6 +458,12 @@ def softplus(x: Tensor) -> Tensor:
 def log_sigmoid(x: Tensor) -> Tensor:
     """``log(sigmoid(x))``, exact in both tails."""
     return _float("log_sigmoid", x)
+
+
+@public
+def softsign(x: Tensor) -> Tensor:
+    """``x / (1 + |x|)``."""
+    return _float("softsign", x)
 
 
 @public
@@ -459,7 +535,7 @@ def _power(x: Tensor, n: int) -> Tensor:
     if n == 0:
         return ones_like(x)
     if n < 0:
-        return 1 / _power(x, -n)
+        return _power(1 / x, -n)  # the powers of x may leave the range where their reciprocals do not
     out, square_of = None, x
     while n:
         if n & 1:

@@ -14,7 +14,7 @@ from graphc.ir.op import ADDITION, Attrs, Kind, Op, register
 from graphc.ir.tensor import Tensor
 from graphc.ir.types import DType, SizeCheck, TensorType, is_float, limits, normalize_axes, normalize_axis, shape_text
 from graphc.ops.apply import apply, cast, public, size_node
-from graphc.ops.shape import broadcast_to, expand_dims, iota, permute_dims, reshape
+from graphc.ops.shape import broadcast_to, expand_dims, iota, permute_dims, reshape, squeeze
 
 Axis = int | Sequence[int] | None
 
@@ -295,11 +295,32 @@ def _root(square: Tensor) -> Tensor:
     return where(equal(square, 0), 0, sqrt(square))
 
 
+# Sums of squares above the first are of numbers that the second is to multiply; those below the third, the fourth
+SQUARES = {"float32": (2.0**90, 2.0**-80, 2.0**-80, 2.0**80), "float64": (2.0**900, 2.0**-600, 2.0**-800, 2.0**700)}
+
+
+def range_scale(squares: Tensor) -> Tensor:
+    """A power of two by which to multiply numbers whose sum of squares is given, so that their squares are in range."""
+    from graphc.ops.elementwise import greater, less, stop_gradient, where
+
+    above, down, below, up = SQUARES[squares.dtype.name]
+    one = squares.graph.constant(1.0, squares.dtype)
+    return stop_gradient(where(greater(squares, above), down, where(less(squares, below), up, one)))
+
+
 @public
 def norm(x: Tensor, ord: float = 2, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The vector norm of order 1, 2 or inf over ``axis``; the 2-norm has gradient 0 at 0."""
+    """The vector norm of order 1, 2 or inf over ``axis``; the 2-norm has gradient 0 at 0.
+
+    The 2-norm and its derivatives are right for elements of any size, whether their squares are in range or not.
+    """
     if ord == 1:
         return sum(abs(x), axis, keepdims)
+    if ord == 2 and is_float(x.dtype):
+        axes = normalize_axes(axis, x.ndim, "norm")
+        scale = range_scale(sum(x * x, axes, keepdims=True))
+        scaled = x * scale
+        return _root(sum(scaled * scaled, axes, keepdims)) / (scale if keepdims else squeeze(scale, axes))
     if ord == 2:
         return _root(sum(x * x, axis, keepdims))
     if ord == float("inf"):

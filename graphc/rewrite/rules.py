@@ -13,6 +13,7 @@ from math import frexp
 
 from graphc.ir.tensor import Tensor
 from graphc.ops import functions as f
+from graphc.ops.reduce import sum as summed
 from graphc.ops.softmax import logsumexp
 from graphc.rewrite.pattern import Binding, Pattern, constant_value, op, variable
 
@@ -54,6 +55,20 @@ def _sum_of_squares(root: Tensor, found: Binding) -> bool:
     return inner.op.name == "multiply" and inner.inputs[0].id == inner.inputs[1].id
 
 
+def _squares(total: Tensor, scale: Tensor) -> Tensor:
+    """total / scale^2: where ``total`` is of squares of what was multiplied by that, as `norm` does, without either."""
+    scaled = total.inputs[0].inputs[0] if total.op.name == "sum" and total.inputs[0].inputs else total
+    if scaled.op.name == "multiply" and _unshaped(scaled.inputs[1]).id == _unshaped(scale).id:
+        return summed(scaled.inputs[0] * scaled.inputs[0], total.attrs["axes"], total.attrs["keepdims"])
+    return total / scale / scale
+
+
+def _unshaped(tensor: Tensor) -> Tensor:
+    while tensor.op.name in ("reshape", "broadcast_to"):
+        tensor = tensor.inputs[0]
+    return tensor
+
+
 def _log_sum_exp(root: Tensor, x: Tensor) -> Tensor:
     folded = root.inputs[0]
     return logsumexp(x, folded.attrs["axes"], folded.attrs["keepdims"])
@@ -75,7 +90,8 @@ STABILITY: tuple[Rule, ...] = (
     Rule("log-of-exp", log(exp(x)), lambda x: x),
     Rule("log-of-softmax", log(exp(x) / y), lambda x, y: x - f.log(y)),
     Rule("log-sum-exp", log(total(exp(x))), lambda root, x: _log_sum_exp(root, x), when=_raw_exponent),
-    Rule("norm-squared", _norm * _norm, lambda x: x, when=_sum_of_squares),
+    Rule("norm-squared", (_norm / y) * (_norm / y), lambda x, y: _squares(x, y), when=_sum_of_squares),
+    Rule("length-squared", _norm * _norm, lambda x: x, when=_sum_of_squares),
     Rule("root-squared", sqrt(x) * sqrt(x), lambda x: x, when=_sum_of_squares),
     # what the symbolic gradients of log(softmax(x)) written by hand look like
     Rule("quotient-of-share", (g / _share) / y, lambda g, x, y: g / f.exp(x) + 0 * y),

@@ -2,10 +2,12 @@
 
 Elementary functions are branch-free and range-reduced, so that LLVM vectorises the loop around them under strict IEEE
 rules, and give the same bits at every position of it; float32 code holds no float64 arithmetic. They are written on
-`value.Value`, once for both dtypes, and are within 4 units in the last place for arguments of any size. Processors
-without fused multiply-add call the C library for each. What `special` holds runs an element at a time.
+`value.Value`, once for both dtypes, and are within 4 units in the last place (5 where a module says so) for arguments
+of any size. Processors without fused multiply-add call the C library for each. What `special` holds runs an element at
+a time.
 """
 
+from graphc.codegen.vecmath import arithmetic as _arithmetic
 from graphc.codegen.vecmath import error_function as _error_function
 from graphc.codegen.vecmath import exponential as _exponential
 from graphc.codegen.vecmath import logarithm as _logarithm
@@ -29,7 +31,7 @@ from graphc.codegen.vecmath.instructions import (
     to_int64,
     trunc,
 )
-from graphc.codegen.vecmath.special import digamma, erfinv, lgamma, polygamma
+from graphc.codegen.vecmath.special import digamma, lgamma, polygamma
 from graphc.codegen.vecmath.value import kernel_function as _kernel_function
 
 exp = _kernel_function(_exponential.exp)
@@ -63,11 +65,15 @@ atan = _kernel_function(_trigonometric.atan)
 atan2 = _kernel_function(_trigonometric.atan2)
 
 hypot = _kernel_function(_power.hypot)
+atan2_slope = _kernel_function(_power.atan2_slope)
+lerp = _kernel_function(_arithmetic.lerp)
 cbrt = _kernel_function(_power.cbrt)
 rsqrt = _kernel_function(_power.rsqrt)
 
 erf = _kernel_function(_error_function.erf)
 erfc = _kernel_function(_error_function.erfc)
+erfinv = _kernel_function(_error_function.erfinv)
+erfcinv = _kernel_function(_error_function.erfcinv)
 
 __all__ = [
     "acos",
@@ -76,6 +82,7 @@ __all__ = [
     "asinh",
     "atan",
     "atan2",
+    "atan2_slope",
     "atanh",
     "cbrt",
     "ceil",
@@ -85,6 +92,7 @@ __all__ = [
     "digamma",
     "erf",
     "erfc",
+    "erfcinv",
     "erfinv",
     "exp",
     "exp2",
@@ -97,6 +105,7 @@ __all__ = [
     "hypot",
     "isfinite",
     "isinf",
+    "lerp",
     "lgamma",
     "log",
     "log10",

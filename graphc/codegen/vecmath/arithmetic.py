@@ -10,7 +10,7 @@ from typing import Any
 from graphc.codegen.vecmath import power, value
 from graphc.codegen.vecmath.by_dtype import function_by_dtype
 from graphc.codegen.vecmath.instructions import select as choose
-from graphc.codegen.vecmath.value import Value, copysign, floor, fmod, kernel_function, select
+from graphc.codegen.vecmath.value import Value, copysign, floor, fma, fmod, kernel_function, select
 
 
 def _with_integers(of_floats: Callable[..., Value], of_integers: Any) -> Any:
@@ -82,6 +82,14 @@ def pow_int(a, b):  # type: ignore[no-untyped-def]
 floor_divide = _with_integers(_floor_divide, floor_divide_int)
 remainder = _with_integers(_remainder, remainder_int)
 pow = _with_integers(power.pow, pow_int)
+
+
+def lerp(a: Value, b: Value, c: Value) -> Value:
+    """a + c (b - a), from the nearer end; c b + (1 - c) a where b - a is out of range."""
+    apart = b - a
+    near = c < 0.5
+    y = fma(select(near, c, c - 1.0), apart, select(near, a, b))
+    return select(value.fabs(apart) < math.inf, y, fma(c, b, (1.0 - c) * a))
 
 
 # ---- sign and tests

@@ -25,7 +25,7 @@ FIRST = Constants((2.885390043258667, 3.851926067000022e-08), (2.885390081777926
 SECOND = Constants((0.9617967009544373, -7.028461812552678e-09), (0.9617966939259756, 5.0577616648125906e-17))
 CBRT_START = Constants(709958130, 715094163 << 32)  # two thirds of the bits of 1, less a little
 # Where squares overflow, where they lose digits, and what numbers are multiplied by there
-HYPOT = Constants((2.0**60, 2.0**-70, 2.0**-40, 2.0**100), (2.0**500, 2.0**-600, 2.0**-400, 2.0**700))
+SQUARES = Constants((2.0**60, 2.0**-70, 2.0**-40, 2.0**100), (2.0**500, 2.0**-600, 2.0**-400, 2.0**700))
 
 
 def precise_log2(x: Value) -> Pair:
@@ -67,13 +67,23 @@ def hypot(a: Value, b: Value) -> Value:
     """sqrt(a^2 + b^2), scaled where squares leave the range."""
     x, y = fabs(a), fabs(b)
     high, low = select(x < y, y, x), select(x < y, x, y)
-    above, down, below, up = a.of(HYPOT)
+    above, down, below, up = a.of(SQUARES)
     large, small = high > above, high < below
     scale = select(large, a.constant(down), select(small, a.constant(up), 1.0))
     back = select(large, a.constant(1.0 / down), select(small, a.constant(1.0 / up), 1.0))
     high, low = high * scale, low * scale
     length = sqrt(fma(high, high, low * low)) * back
     return select(x.equals(math.inf) | y.equals(math.inf), math.inf, length)
+
+
+def atan2_slope(a: Value, b: Value) -> Value:
+    """b / (a^2 + b^2), the derivative of atan2(a, b) by a, scaled like `hypot`."""
+    x, y = fabs(a), fabs(b)
+    high = select(x < y, y, x)
+    above, down, below, up = a.of(SQUARES)
+    scale = select(high > above, a.constant(down), select(high < below, a.constant(up), 1.0))
+    a, b = a * scale, b * scale
+    return b / fma(a, a, b * b) * scale
 
 
 def cbrt(x: Value) -> Value:

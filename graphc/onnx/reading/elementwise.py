@@ -108,7 +108,7 @@ ELEMENTWISE: dict[str, Reader] = {
     "Sinh": unary(f.sinh), "Cosh": unary(f.cosh), "Tanh": unary(f.tanh),
     "Asinh": unary(f.asinh), "Acosh": unary(f.acosh), "Atanh": unary(f.atanh),
     "Sigmoid": unary(f.sigmoid), "Softplus": unary(f.softplus), "Relu": relu,
-    "Softsign": unary(act.softsign), "Mish": unary(act.mish), "HardSwish": unary(act.hard_swish),
+    "Softsign": unary(f.softsign), "Mish": unary(act.mish), "HardSwish": unary(act.hard_swish),
     "LeakyRelu": lambda at: act.leaky_relu(at.tensor(), at.attribute("alpha", 0.01)),
     "Elu": lambda at: act.elu(at.tensor(), at.attribute("alpha", 1.0)),
     "Selu": selu, "HardSigmoid": hard_sigmoid, "Gelu": gelu, "PRelu": prelu,
