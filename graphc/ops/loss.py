@@ -12,7 +12,7 @@ from graphc.ir.tensor import Tensor
 from graphc.ir.types import is_float, is_integer
 from graphc.ops.apply import Operand, apply, cast, promoted, public, size_node
 from graphc.ops.elementwise import abs, checked_index, equal, less, logical_or, maximum, where
-from graphc.ops.functions import exp, log, softplus, weigh, xlog1py, xlogy
+from graphc.ops.functions import exp, log, softplus, sqrt, weigh, xlog1py, xlogy
 from graphc.ops.reduce import sum
 from graphc.ops.shape import broadcast_to, expand_dims, iota, squeeze
 from graphc.ops.softmax import shifted
@@ -160,5 +160,5 @@ def poisson_nll(log_rate: Tensor, target: Operand) -> Tensor:
 def gaussian_nll(average: Tensor, target: Operand, variance: Operand) -> Tensor:
     """``(log(2 pi v) + (m - t)**2 / v) / 2``."""
     m, t, v = promoted(average, target, variance, floating=True)
-    d = m - t
-    return 0.5 * (log(v) + d * (d / v) + math.log(2 * math.pi))
+    d = (m - t) / sqrt(v)  # whose square, and derivative, are in range where the result is
+    return 0.5 * (log(v) + d * d + math.log(2 * math.pi))
