@@ -11,6 +11,38 @@ import pytest
 os.environ["GRAPHC_CACHE_DIR"] = os.environ.get("GRAPHC_TEST_CACHE") or tempfile.mkdtemp(prefix="graphc-tests-")
 
 
+# What CI runs on each version of Python and of the packages, and for other processors: some minutes that touch every
+# part. A file stands for all its tests, or is followed by the beginnings of their names.
+CORE = """
+test_graph test_ops test_dtypes test_rewrite test_entry test_words test_optim test_floors test_special_values
+test_edges: rows_of an_empty a_slice sizes
+test_executable: structures inputs outputs out_is updates parameters labels run_batches calls_from a_forked threads dropout
+test_native: a_function state scalars arguments sizes
+test_lower: a_form other dtypes
+test_lazy: the_interpreter bad_input
+test_cache: all_that_decides the_code_can records a_warm_start settings without_a_compiler
+test_engines: functions an_engine private none exported a_later
+test_export_python: state arguments
+test_file: golden training the_graph_goes_on
+test_onnx: every_op integers
+test_scipy: quad_over filters value_and_gradient
+test_shards: one_thread
+test_tiles: every_depth nan kernels
+"""
+_CHOSEN = {
+    name: words.split() if mark else [""]
+    for line in CORE.split("\n")
+    for name, mark, words in ([line.partition(":")] if ":" in line else [(n, "", "") for n in line.split()])
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        beginnings = _CHOSEN.get(item.path.stem, []) if item.path.parent == Path(__file__).parent else []
+        if item.name.startswith(tuple(f"test_{words}" for words in beginnings)):
+            item.add_marker("core")
+
+
 def _data(variable: str) -> Path:
     given = os.environ.get(variable)
     if not given or not Path(given).exists():

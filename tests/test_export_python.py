@@ -253,8 +253,10 @@ def test_state_is_read_and_set(tmp_path: Path) -> None:
     assert module.state["W"].tolist() == [[2.0] * 3] * 4 and list(module.state) == [row[0] for row in module.STATE]
     with pytest.raises(ValueError, match=r"state 'W': expected shape \(4, 3\), found \(\)"):
         module.state["W"] = np.float32(0)
-    with pytest.raises(TypeError, match="state 'W': expected dtype float32, found float64"):
-        module.state["W"] = np.zeros((4, 3))
+    module.state["W"] = np.full((4, 3), 3.0)  # converted as arguments are
+    assert module.state["W"].dtype == np.float32 and module.state["W"].tolist() == [[3.0] * 3] * 4
+    with pytest.raises(TypeError, match="state 'W': expected dtype float32, found complex64"):
+        module.state["W"] = np.zeros((4, 3), np.complex64)
     with pytest.raises(KeyError):
         module.state["V"] = 0
     with pytest.raises(TypeError, match="cannot be deleted"):
