@@ -297,9 +297,7 @@ class Executable(Uncopied):
 
         InputShapeError where sizes do not fit together, InputMemoryError where they are too large for any memory.
         """
-        source = self._program.source
-        for node in source.nodes:
-            check_sizes(source, node, sizes)
+        check_sizes(self._program.checks, sizes)
         self._program.check_memory(sizes)
         shapes = tuple(tuple(dims.evaluate(s, sizes) for s in t.shape) for t in self._results)
         symbols = [sizes[n] for n in self._program.symbols]

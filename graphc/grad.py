@@ -23,7 +23,7 @@ from graphc.ir.tensor import Node, Tensor
 from graphc.ir.types import Shape, broadcast_shapes, is_float
 from graphc.ops.apply import cast, graph_of, tensor, tensor_list
 from graphc.ops.elementwise import logical_and, logical_not, logical_or, not_equal, where
-from graphc.ops.shape import broadcast_to, sum_to, zeros_like
+from graphc.ops.shape import broadcast_to, full, sum_to
 from graphc.ops.signature import found
 
 
@@ -69,7 +69,7 @@ def grad(
                     f'{y.name} does not depend on {t.name}; pass on_disconnected="zeros" for zeros', node=t.name
                 )
             with graph.placed(origin, t.name):
-                out.append(zeros_like(t) if result is None else result)
+                out.append(full(graph, 0, t.shape, t.dtype) if result is None else result)
     return out[0] if single else out
 
 

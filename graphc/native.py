@@ -34,7 +34,6 @@ from graphc.codegen.jit import _digest
 from graphc.config import __version__
 from graphc.ir import dims
 from graphc.ir.state import ALIGNMENT
-from graphc.reference import size_checks
 
 if TYPE_CHECKING:
     from graphc.codegen.kernel import Kernel
@@ -69,8 +68,7 @@ class Interface:
         inputs = forms(program.arguments)
         axes = [(size, (k, axis)) for k, (_, sizes) in enumerate(inputs) for axis, size in enumerate(sizes)]
         first = dict(reversed(axes))
-        source = program.source
-        checks = [check.source(local) for node in source.nodes for check in size_checks(source, node)]
+        checks = [check.source(local) for _, check in program.checks]
         if isinstance(kernel.work_bytes, dims.Dim):  # as integers they might wrap around
             checks.append(
                 f"{dims.source(kernel.work_bytes, lambda name: f'(1.0*{local(name)})')} < {float(MOST_BYTES)}"

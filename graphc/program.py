@@ -12,7 +12,8 @@ from graphc.errors import CompileError, InputError, InputMemoryError
 from graphc.ir import dims
 from graphc.ir.graph import Graph
 from graphc.ir.tensor import Node, Tensor
-from graphc.ir.types import TensorType
+from graphc.ir.types import SizeCheck, TensorType
+from graphc.reference import size_checks
 from graphc.rewrite.passes import run
 
 MOST_BYTES = 1 << 60  # of a tensor: more than any processor addresses, and sums of some are 64-bit numbers
@@ -87,6 +88,11 @@ class Program:
     def kernel(self, serial: bool = False, limit: Limit | None = None) -> Kernel:
         """The kernel, by all passes: for one thread where it is serial, with values computed twice to keep a limit."""
         return build(self.optimised, self.inputs, self.n_outputs, self.updates, self.symbols, serial, limit)
+
+    @cached
+    def checks(self) -> list[tuple[Node, SizeCheck]]:
+        """What sizes must satisfy when called: of all nodes, also those that passes have left out."""
+        return size_checks(self.source)
 
     @cached
     def _types(self) -> dict[TensorType, Node]:

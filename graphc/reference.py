@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -84,7 +84,7 @@ def _leaf(node: Node, arrays: Mapping[str, Array], state: Mapping[str, Array]) -
 
 def run_node(graph: Graph, node: Node, operands: Sequence[Array], sizes: Mapping[str, int]) -> Array:
     """One node's value, after its size checks; errors name the node and the user's line."""
-    check_sizes(graph, node, sizes)
+    check_sizes([(node, check) for check in _checks_of(graph, node)], sizes)
     attrs = {k: _number(v, sizes) for k, v in node.attrs.items()}
     try:
         value = node.op.reference(*operands, **attrs)
@@ -96,15 +96,31 @@ def run_node(graph: Graph, node: Node, operands: Sequence[Array], sizes: Mapping
     return value
 
 
-def size_checks(graph: Graph, node: Node) -> list[SizeCheck]:
-    """What a node wants of sizes that could not be compared when built."""
-    checks = node.op.checks
-    return [] if checks is None else checks([graph.nodes[i].type for i in node.inputs], node.attrs)
+def size_checks(graph: Graph) -> list[tuple[Node, SizeCheck]]:
+    """What a graph wants of sizes that could not be compared when built, each with the first node that asks for it."""
+    found: dict[SizeCheck, Node] = {}
+    for node in graph.nodes:
+        for check in _checks_of(graph, node):
+            found.setdefault(check, node)
+    return [(node, check) for check, node in found.items()]
 
 
-def check_sizes(graph: Graph, node: Node, sizes: Mapping[str, int]) -> None:
-    """InputShapeError where sizes that could not be compared when built do not fit."""
-    for check in size_checks(graph, node):
+def _checks_of(graph: Graph, node: Node) -> list[SizeCheck]:
+    """What a node asks, and what a size asks that it was given: of a tensor, say, that is not computed itself."""
+    own = [] if node.op.checks is None else node.op.checks([graph.nodes[i].type for i in node.inputs], node.attrs)
+    held = (size for value in (node.type.shape, *node.attrs.values()) for size in _sizes_in(value))
+    lent = (SizeCheck(*pair, True) for size in held for pair in dims.broadcasts(size))
+    known = {(c.left, c.right) for c in own}
+    return [*own, *(c for c in lent if not {(c.left, c.right), (c.right, c.left)} & known)]
+
+
+def _sizes_in(value: Any) -> tuple[dims.Dim, ...]:
+    return tuple(v for v in (value if isinstance(value, tuple) else (value,)) if isinstance(v, dims.Dim))
+
+
+def check_sizes(checks: Iterable[tuple[Node, SizeCheck]], sizes: Mapping[str, int]) -> None:
+    """InputShapeError, naming the node, where sizes that could not be compared when built do not fit."""
+    for node, check in checks:
         if not check.holds(sizes):
             left, right = dims.evaluate(check.left, sizes), dims.evaluate(check.right, sizes)
             text = f"{node.op.name}: sizes do not fit: expected {check}, found {left} and {right}"

@@ -191,3 +191,49 @@ def test_sizes_below_zero_are_told(backend: str) -> None:
     assert exe(np.ones(6, "f")).shape == (3, 2)
     with pytest.raises(gx.InputShapeError, match="reshape: sizes do not fit: expected n - 2 > 0, found 0 and 0"):
         exe(np.ones(2, "f"))
+
+
+LENT: dict[str, tuple[Callable[[gx.Tensor, gx.Tensor], gx.Tensor], tuple[int, ...], tuple[int, ...]]] = {
+    "sum": (lambda x, y: gx.zeros_like(x + y), (3, 4), (2, 4)),
+    "its size": (lambda x, y: (x + y).shape[0] * gx.sum(x), (3, 4), (2, 4)),
+    "its shape": (lambda x, y: gx.broadcast_to(gx.sum(x), (x * y).shape), (3, 4), (2, 4)),
+    "product": (lambda x, y: gx.ones_like(x @ y), (3, 4), (5, 2)),
+    "concatenation": (lambda x, y: gx.zeros_like(gx.concat([x, y], 1)), (3, 4), (2, 4)),
+    "reshape": (lambda x, y: gx.zeros_like(gx.reshape(x + y, (7, -1))), (3, 4), (3, 4)),
+    "row": (lambda x, y: gx.zeros_like((x + y)[5]), (3, 4), (3, 4)),
+    "power": (lambda x, y: (x @ y) ** 0, (3, 4), (5, 2)),
+    "extreme": (lambda x, y: gx.zeros_like(gx.max(x + y)), (0, 4), (0, 4)),
+    "gradient": (lambda x, y: gx.grad(gx.sum(x + y), x), (3, 4), (2, 4)),
+    "gradient of a product": (lambda x, y: gx.grad(gx.sum(x @ y), x), (3, 4), (5, 2)),
+    "rows": (lambda x, y: gx.zeros_like(gx.take(x, gx.astype(y, "int64"))), (3, 4), (2, 4)),
+    "condition": (lambda x, y: gx.where(gx.take(x, gx.astype(y, "int64"))[0, 0] > 0, x, x), (3, 4), (2, 4)),
+}
+
+
+@pytest.mark.parametrize("backend", ["numba", "numpy"])
+@pytest.mark.parametrize("what", LENT)
+def test_what_only_lends_its_shape_is_tested(what: str, backend: str) -> None:
+    """As NumPy, which has to compute it first, finds out that sizes or indices do not fit."""
+    build, *shapes = LENT[what]
+    g = gx.Graph("lent", float_dtype="float64")
+    x, y = g.input("x", ("n", "k"), "float64"), g.input("y", ("m", "p"), "float64")
+    out = build(x, y)
+    exe = gx.compile([x, y], out, backend=backend, unused="ignore")
+    with pytest.raises((gx.InputShapeError, gx.InputIndexError)) as caught:
+        exe(*(np.full(shape, 9.0) for shape in shapes))
+    assert caught.value.node in g and "test_edges.py" in str(caught.value)
+    if not isinstance(caught.value, gx.InputIndexError) and backend == "numba":
+        with pytest.raises(ValueError, match="do not fit"):
+            exe.njit(*(np.full(shape, 9.0) for shape in shapes))
+
+
+@pytest.mark.parametrize("backend", ["numba", "numpy"])
+def test_rows_of_nothing(backend: str) -> None:
+    for shape in ((2, 0), ("n", "k")):
+        g = gx.Graph("nothing", float_dtype="float64")
+        x = g.input("x", shape, "float64")
+        values = [gx.softmax(x), gx.log_softmax(x), gx.logsumexp(x, 1), gx.logsumexp(x, 0), gx.softmax(x, 0)]
+        slopes = [gx.grad(gx.sum(v), x) for v in values[:2]]
+        found = gx.compile([x], [*values, *slopes], backend=backend)(np.ones((2, 0)))
+        assert [v.shape for v in found] == [(2, 0), (2, 0), (2,), (0,), (2, 0), (2, 0), (2, 0)]
+        assert (found[2] == -np.inf).all()

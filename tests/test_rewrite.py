@@ -213,3 +213,13 @@ def test_long_sums_go_through_all_passes() -> None:
         loss = loss + x[:, k] ** 2 * (k / 2400)
     exe = gx.compile([x], gx.grad(gx.sum(loss), x), backend="numpy")
     np.testing.assert_allclose(exe(np.ones((2, 1200), np.float32))[1], np.arange(1200) / 1200, 1e-6)
+
+
+def test_a_softmax_is_shifted_once() -> None:
+    """What is relative to its largest element already is not made so again."""
+    for function in (gx.log_softmax, gx.logsumexp, gx.softmax):
+        g = gx.Graph("once", float_dtype="float64")
+        x = g.input("x", ("n", 5), "float64")
+        exe = gx.compile([x], function(x, -1), backend="numpy")
+        names = [node.op.name for node in exe.program.optimised.nodes]
+        assert names.count("supremum") + names.count("max") == 1 and names.count("exp") == 1, (function, names)

@@ -32,8 +32,6 @@ from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
 from graphc.ir.state import Array
 from graphc.ir.tensor import Node, Tensor
-from graphc.ir.types import SizeCheck
-from graphc.reference import size_checks
 
 if TYPE_CHECKING:
     from graphc.executable import Executable
@@ -148,19 +146,8 @@ class _Writer:
         yield words.table("STATE", [_leaf(p.graph[n]) for n in self.kernel.state_names])
         yield f"KEYS: tuple = {tuple(p.structure.keys)!a}"
         yield f"SYMBOLS: tuple = {tuple(p.symbols)!a}"
-        yield words.table("CHECKS", [(n.op.name, str(c), _line(n.origin)) for n, c in self.checks])
+        yield words.table("CHECKS", [(n.op.name, str(c), _line(n.origin)) for n, c in self.exe.program.checks])
         yield words.table("TESTS", [(str(n.attrs["what"]), _line(n.origin)) for n in self.tests])
-
-    @cached
-    def checks(self) -> list[tuple[Node, SizeCheck]]:
-        """Sizes that must fit together, each with the first node that needs it."""
-        source = self.exe.program.source
-        found: dict[SizeCheck, Node] = {}
-        for node in source.nodes:
-            for check in size_checks(source, node):
-                if check.positive or check.left != check.right:
-                    found.setdefault(check, node)
-        return [(node, check) for check, node in found.items()]
 
     @property
     def tests(self) -> list[Node]:
@@ -179,7 +166,7 @@ class _Writer:
         """The function of the symbolic sizes."""
         p = self.exe.program
         fits = []
-        for _, check in self.checks:
+        for _, check in self.exe.program.checks:
             a, b = self.size(check.left), self.size(check.right)
             equal = f"{a} > {b}" if check.positive else f"{a} == {b}" + f" or 1 in ({a}, {b})" * check.broadcast
             fits.append(f"({a}, {b}, {equal})")

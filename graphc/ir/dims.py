@@ -295,6 +295,17 @@ def called(size: Size, function: Function) -> tuple[Size, ...]:
     return atom.parts if isinstance(atom, Call) and atom.function is function else ()
 
 
+def broadcasts(size: Size) -> Iterator[tuple[Size, Size]]:
+    """Sizes that meet in ``size``, two by two."""
+    atoms = (atom for mono, _ in size.terms for atom, _ in mono) if isinstance(size, Dim) else ()
+    for atom in atoms:
+        if isinstance(atom, Call):
+            if atom.function is BROADCAST:
+                yield atom.parts[0], atom.parts[1]
+            for part in atom.parts:
+                yield from broadcasts(part)
+
+
 def same_when_met(size: Size, target: Size) -> bool:
     """True where ``size`` is ``target`` whenever it is ``target`` or 1.
 

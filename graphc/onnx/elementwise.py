@@ -274,13 +274,20 @@ def lerp(at: Site, a: Value, b: Value, w: Value) -> Value:
     return (abs(apart) < math.inf).select(y, w * b + (1 - w) * a)
 
 
+# ---- made of sizes
+
+
+def full_like(at: Site, x: Value) -> Value:
+    return x.like(at.attrs["fill"]).op("Expand", at.model.vector(at.type.shape))
+
+
 ELEMENTWISE: dict[str, Rule] = {
     "add": number("Add"), "subtract": number("Sub"), "multiply": number("Mul"), "divide": plain("Div"),
     "neg": number("Neg"), "abs": number("Abs"), "sign": widened(sign), "pow": widened(pow),
     "floor_divide": widened(floor_divide), "remainder": widened(remainder),
     "maximum": number("Max"), "minimum": number("Min"), "clip": widened(clip),
     "fmax": number_of_two("Max"), "fmin": number_of_two("Min"), "copysign": copysign,
-    "identity": plain("Identity"), "stop_gradient": plain("Identity"),
+    "identity": plain("Identity"), "stop_gradient": plain("Identity"), "full_like": full_like,
     "equal": comparison("Equal"), "less": comparison("Less"), "less_equal": comparison("LessOrEqual"),
     "greater": comparison("Greater"), "greater_equal": comparison("GreaterOrEqual"),
     "not_equal": widened(lambda at, a, b: ~a.equals(b)),

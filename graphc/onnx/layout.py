@@ -177,6 +177,7 @@ def size(at: Site) -> Value:
 
 LAYOUT: dict[str, Rule] = {
     "sum": folded("ReduceSum"), "prod": folded("ReduceProd"), "max": extreme("ReduceMax"), "min": extreme("ReduceMin"),
+    "supremum": extreme("ReduceMax"),
     "any": any_, "all": all_, "sum_broadcast": sum_broadcast,
     "matmul": widened(matmul), "reshape": reshape, "broadcast_to": broadcast_to, "permute_dims": permute_dims,
     "slice": slice_, "concat": concat, "place": place, "take": take, "scatter_add": scatter_add,

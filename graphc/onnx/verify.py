@@ -130,8 +130,7 @@ def _feeds(program: Program, state: Mapping[str, Array], given: Any) -> Iterator
 def made_up(program: Program, state: Mapping[str, Array], sizes: dict[str, int]) -> list[Array] | None:
     """Arrays of these sizes that the program takes: floats between 0.1 and 0.9, integers 0 or 1, else 0."""
     try:
-        for node in program.source.nodes:
-            check_sizes(program.source, node, sizes)
+        check_sizes(program.checks, sizes)
         shapes = [tuple(dims.evaluate(s, sizes) for s in t.shape) for t in program.arguments]
     except (InputShapeError, ZeroDivisionError):
         return None

@@ -36,6 +36,12 @@ def _checks(types: Sequence[TensorType], attrs: Attrs) -> list[SizeCheck]:
     return inner + broadcast_checks([a.shape[:-2], b.shape[:-2]])
 
 
+def _of_size(x: Tensor, axis: int, like: Tensor) -> Tensor:
+    """``x`` with the size of ``like`` along an axis, where both are the inner size, by two names."""
+    a = axis % x.ndim
+    return reshape(x, (*x.shape[:a], like.shape[axis], *x.shape[a + 1 :]))
+
+
 register(
     Op(
         "matmul",
@@ -44,8 +50,8 @@ register(
         _infer,
         np.matmul,
         (
-            lambda g, y, a, b: matmul(g, matrix_transpose(b)),
-            lambda g, y, a, b: matmul(matrix_transpose(a), g),
+            lambda g, y, a, b: _of_size(matmul(g, matrix_transpose(b)), -1, a),
+            lambda g, y, a, b: _of_size(matmul(matrix_transpose(a), g), -2, b),
         ),
         checks=_checks,
     )

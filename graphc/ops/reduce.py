@@ -170,6 +170,13 @@ _reduction(
     checks=_not_empty,
     taken=(lambda y, x: _beaten(spread(y, y, x), x),),
 )
+_reduction(  # max, and of an empty axis the lowest value there is
+    "supremum",
+    "maximum(acc, a)",
+    lambda dtype: limits(dtype)[0],
+    lambda x, **k: np.max(x, initial=limits(x.dtype)[0], **k),
+    (None,),
+)
 _reduction("any", "acc | a", lambda dtype: False, np.any, infer=_infer_bool)
 _reduction("all", "acc & a", lambda dtype: True, np.all, infer=_infer_bool)
 

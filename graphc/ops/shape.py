@@ -185,16 +185,31 @@ def full(graph: Graph, value: float, shape: Shape, dtype: Any) -> Tensor:
     return broadcast_to(graph.constant(value, dtype), shape)
 
 
+register(
+    Op(
+        "full_like",  # what ``x`` asks of sizes is asked, though its values are not needed
+        Kind.ELEMENTWISE,
+        1,
+        lambda types, attrs: types[0],
+        lambda x, fill: np.full_like(x, fill),
+        (None,),
+        "{fill}",
+        attrs=("fill",),
+        facts=frozenset(("linear",)),
+    )
+)
+
+
 @public
 def zeros_like(x: Tensor) -> Tensor:
     """Zeros of the shape and dtype of ``x``."""
-    return full(x.graph, 0, x.shape, x.dtype)
+    return apply("full_like", x, fill=0.0)
 
 
 @public
 def ones_like(x: Tensor) -> Tensor:
     """Ones of the shape and dtype of ``x``."""
-    return full(x.graph, 1, x.shape, x.dtype)
+    return apply("full_like", x, fill=1.0)
 
 
 # ---- permute_dims

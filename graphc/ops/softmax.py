@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from graphc.ir.tensor import Tensor
 from graphc.ir.types import is_float, normalize_axes
-from graphc.ops.apply import Operand, cast, public, tensor
+from graphc.ops.apply import Operand, apply, cast, public, tensor
 from graphc.ops.elementwise import equal, isfinite, stop_gradient, where
 from graphc.ops.functions import exp, log, rsqrt
-from graphc.ops.reduce import Axis, max, mean, sum
+from graphc.ops.reduce import Axis, mean, sum
 from graphc.ops.shape import squeeze
+
+
+def _top(x: Tensor, axis: Axis) -> Tensor:
+    """The largest element along ``axis``, -inf of none: what exponents are taken relative to."""
+    return apply("supremum", stop_gradient(x), axes=normalize_axes(axis, x.ndim, "softmax"), keepdims=True)
 
 
 def _float(x: Tensor) -> Tensor:
@@ -17,7 +22,7 @@ def _float(x: Tensor) -> Tensor:
 
 def shifted(x: Tensor, axis: Axis) -> tuple[Tensor, Tensor]:
     """``x`` less its largest element along ``axis``, and the logarithm of the sum of its exponentials."""
-    below = x - stop_gradient(max(x, axis, keepdims=True))
+    below = x - _top(x, axis)
     return below, log(sum(exp(below), axis, keepdims=True))
 
 
@@ -25,7 +30,7 @@ def shifted(x: Tensor, axis: Axis) -> tuple[Tensor, Tensor]:
 def softmax(x: Tensor, axis: int = -1) -> Tensor:
     """``exp(x) / sum(exp(x))`` along ``axis``, without overflow; NaN where a row holds inf, or nothing but -inf."""
     x = _float(x)
-    e = exp(x - stop_gradient(max(x, axis, keepdims=True)))
+    e = exp(x - _top(x, axis))
     return e / sum(e, axis, keepdims=True)
 
 
@@ -41,8 +46,8 @@ def logsumexp(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """``log(sum(exp(x)))`` without overflow; inf where a row holds it. A row of -inf gives -inf and gradient 0."""
     x = _float(x)
     axes = normalize_axes(axis, x.ndim, "logsumexp")
-    top = max(x, axes, keepdims=True)
-    shift = stop_gradient(where(isfinite(top), top, 0))
+    top = _top(x, axes)
+    shift = where(isfinite(top), top, 0)
     total = sum(exp(x - shift), axes, keepdims=True)
     out = where(equal(total, 0), float("-inf"), log(total) + shift)
     return out if keepdims else squeeze(out, axes) if axes else out

@@ -19,8 +19,8 @@ from graphc.ir.text import canonical_text
 from graphc.ir.types import Shape
 from graphc.ops.apply import cast
 from graphc.ops.assembly import concat
-from graphc.ops.shape import reshape
-from graphc.rewrite.rules import ALGEBRA, RULES, STABILITY, Rule
+from graphc.ops.shape import full, reshape
+from graphc.rewrite.rules import ALGEBRA, RULES, STABILITY, Rule, tests_indices
 
 Pass = Callable[[Graph], Graph]
 Stage = Callable[[str, Graph], Any]
@@ -37,6 +37,8 @@ def _canonical(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor |
     name, attrs = node.op.name, node.attrs
     if name in ("identity", "stop_gradient"):  # differentiation is over
         return operands[0]
+    if name == "full_like" and not tests_indices(operands[0]):
+        return full(new, attrs["fill"], node.type.shape, node.type.dtype)
     if len(operands) == 1 and operands[0].type == node.type:
         if name in ("reshape", "broadcast_to", "astype", "sum_broadcast"):
             return operands[0]
@@ -54,7 +56,7 @@ def _canonical(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor |
     if name == "reshape" and _drops_leading(operands[0], node.type.shape):  # the gradient of what was broadcast
         summed = operands[0].node
         return new.append(summed.op, operands[0].inputs, {**summed.attrs, "keepdims": False}, type=node.type)
-    if name in ("sum", "prod", "max", "min") and all(operands[0].shape[a] == 1 for a in attrs["axes"]):
+    if name in ("sum", "prod", "max", "min", "supremum") and all(operands[0].shape[a] == 1 for a in attrs["axes"]):
         return reshape(cast(operands[0], node.type.dtype), node.type.shape)
     if "commutative" in node.op.facts and operands[0].op.name == "constant" != operands[1].op.name:
         return new.append(node.op, operands[::-1], attrs, type=node.type)

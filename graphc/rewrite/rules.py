@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import frexp
 
+from graphc.ir.graph import topological
 from graphc.ir.tensor import Tensor
 from graphc.ops import functions as f
 from graphc.ops.reduce import sum as summed
@@ -35,6 +36,15 @@ sigmoid, where, equal, total, maximum = op("sigmoid"), op("where"), op("equal"),
 minimum, logical_not = op("minimum"), op("logical_not")
 
 
+def tests_indices(tensor: Tensor) -> bool:
+    """Whether an index is tested on the way to a tensor; one that is not computed would not be."""
+    return any("index_check" in node.op.facts for node in topological(tensor.graph, [tensor.id]))
+
+
+def _untested_condition(root: Tensor, found: Binding) -> bool:
+    return not tests_indices(found["c"])
+
+
 def _power_of_two(root: Tensor, found: Binding) -> bool:
     value = constant_value(found["c"])
     return value is not None and abs(frexp(value)[0]) == 0.5 and 2.0**-100 < abs(value) < 2.0**100
@@ -43,7 +53,7 @@ def _power_of_two(root: Tensor, found: Binding) -> bool:
 def _raw_exponent(root: Tensor, found: Binding) -> bool:
     """The exponent was not shifted by its largest element already."""
     held = found["x"]
-    return not (held.op.name == "subtract" and held.inputs[1].op.name in ("where", "max", "stop_gradient"))
+    return not (held.op.name == "subtract" and held.inputs[1].op.name in ("where", "max", "supremum", "stop_gradient"))
 
 
 def _sum_of_squares(root: Tensor, found: Binding) -> bool:
@@ -118,7 +128,7 @@ ALGEBRA: tuple[Rule, ...] = (
     Rule("plus-itself", x + x, lambda x: 2 * x, exact=True, when=lambda root, b: root.dtype.kind == "f"),
     Rule("negated-twice-product", -x * -y, lambda x, y: x * y, exact=True),
     Rule("over-power-of-two", x / c, lambda x, c: x * (1 / constant_of(c)), exact=True, when=_power_of_two),
-    Rule("same-branches", where(c, x, x), lambda c, x: x, exact=True),
+    Rule("same-branches", where(c, x, x), lambda c, x: x, exact=True, when=_untested_condition),
     Rule("larger-of-itself", maximum(x, x), lambda x: x, exact=True),
     Rule("smaller-of-itself", minimum(x, x), lambda x: x, exact=True),
     Rule("twice-not", logical_not(logical_not(x)), lambda x: x, exact=True),

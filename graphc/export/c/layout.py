@@ -7,7 +7,7 @@ graphs that differ in names only become the same code.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +19,6 @@ from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.state import ALIGNMENT, Array
 from graphc.ir.types import DType, SizeCheck
-from graphc.reference import size_checks
 
 if TYPE_CHECKING:
     from graphc.executable import Executable
@@ -102,14 +101,10 @@ class Function:
     @cached
     def checks(self) -> list[tuple[str, SizeCheck]]:
         """What sizes must satisfy, each with the name of the first node that asks for it."""
-        graph = self.exe.program.source
-        found: dict[SizeCheck, str] = {}
-        for node in graph.nodes:
-            for check in size_checks(graph, node):
-                left, right = self.size(check.left), self.size(check.right)
-                if isinstance(left, dims.Dim) or isinstance(right, dims.Dim):
-                    found.setdefault(SizeCheck(left, right, check.broadcast, check.positive), node.name)
-        return [(name, check) for check, name in found.items()]
+        return [
+            (node.name, replace(check, left=self.size(check.left), right=self.size(check.right)))
+            for node, check in self.exe.program.checks
+        ]
 
 
 class Library:
