@@ -193,6 +193,7 @@ CASES: list[Case] = [
     Case("tensordot_axes", lambda a, b: gx.tensordot(a, b, ((1, -1), (1, 0))), lambda a, b: np.tensordot(a, b, ((1, 2), (1, 0))), (REAL, REAL), ((2, 3, 4), (4, 3, 5)), tolerance=1e-12),
     Case("tensordot_axis", lambda a, b: gx.tensordot(a, b, (0, 1)), lambda a, b: np.tensordot(a, b, (0, 1)), (REAL, REAL), ((3, 2), (4, 3)), tolerance=1e-12),
     Case("trace", gx.trace, np.trace, shapes=((4, 4),), tolerance=1e-12),
+    Case("getitem_points", lambda x: x[[0, 2, -1], :, [[1], [3]]], lambda x: x[[0, 2, -1], :, [[1], [3]]], shapes=((3, 2, 4),), ops=("take_points", "scatter_points")),
     Case("diagonal_above", lambda x: gx.diagonal(x, 1), lambda x: np.diagonal(x, 1), shapes=((3, 4),)),
     Case("diagonal_below", lambda x: gx.diagonal(x, -2), lambda x: np.diagonal(x, -2), shapes=((5, 4),)),
     # network

@@ -173,3 +173,172 @@ def test_slices_of_symbolic_sizes_everywhere(tmp_path: Path) -> None:
         for form, call in forms.items():
             for found, expected in zip(call(array), exe(array), strict=True):
                 np.testing.assert_array_equal(found, expected, err_msg=f"{form} {shape}")
+
+
+# ---- indices that are arrays
+
+
+def random_index(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Any, ...]:
+    """Slices, ints, new axes, an ellipsis and integer arrays that broadcast, for an array of this shape."""
+    while True:
+        entries = drawn_index(rng, shape)
+        try:
+            np.empty(shape)[entries]
+        except IndexError:  # an ellipsis has moved an index to a shorter axis
+            continue
+        return entries
+
+
+def drawn_index(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Any, ...]:
+    met = [(), (1,), (3,), (2, 3), (2, 1)]
+    entries: list[Any] = []
+    for n in shape[: rng.integers(1, len(shape) + 1)]:
+        kind = rng.integers(4)
+        if kind == 0 or n == 0:
+            entries.append(random_slice(rng))
+        elif kind == 1:
+            entries.append(int(rng.integers(-n, n)))
+        else:
+            entries.append(rng.integers(-n, n, met[rng.integers(len(met))]))
+    for extra, chance in ((None, 0.3), (Ellipsis, 0.4)):
+        if rng.random() < chance:
+            entries.insert(int(rng.integers(len(entries) + 1)), extra)
+    return tuple(entries)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("declared", [(3, 2, 4, 2), ("n", "m", "k", 2)], ids=["known", "symbolic"])
+def test_index_arrays_are_numpys(declared: tuple[Any, ...], backend: str) -> None:
+    rng = np.random.default_rng(1)
+    shape = (3, 2, 4, 2)
+    for _ in range(8 if backend == "numpy" else 2):
+        compared([random_index(rng, shape) for _ in range(12)], declared, [filled(shape)], backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_where_the_axes_of_index_arrays_stand(backend: str) -> None:
+    """Next to each other: where they stood. Apart by a slice, None or ``...``, even of no axes: in front."""
+    i, j, rows = np.array([0, 1, 1]), np.array([1, 0, -1]), np.array([[0], [2]])
+    entries = [
+        (0, slice(None), j), (slice(None), 0, j), (i, slice(None), j), (slice(None), i, j), (i, j), (rows, j),
+        (i, None, j), (slice(None), i, None, j), (0, None, j), (..., i, j), (i, ..., j), (slice(None), i, ..., j), (0, slice(None), ..., j), (i, j, ..., j), (rows, j, i),
+        (None, i, slice(1, None), 0), (i, slice(None, None, -1)), (np.array(1), slice(None), j), ([0, 2], [1, 0]),
+        ([], slice(None), 1), (slice(None), [[0, 1], [1, 0]]), (-1, j), (np.int32(1), ..., i), (i.astype("u1"), j),
+    ]  # fmt: skip
+    for declared in ((3, 2, 4), ("n", "m", "k")):
+        compared(entries, declared, [filled((3, 2, 4))], backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_tensors_as_indices(backend: str) -> None:
+    """Of symbolic length, with repeats, which add up to any order."""
+    g = gx.Graph("tensors", float_dtype="float64")
+    x = g.input("x", ("n", "m"), "float64")
+    i, j, k = g.input("i", ("b",), "int64"), g.input("j", ("b",), "int32"), g.input("k", (), "int64")
+    picked = [x[i, j], x[i[:, None], j], x[k], x[k, j], x[i, k], x[:, j], x[i, -1]]
+    total = sum((gx.sum(p**3) for p in picked), start=g.constant(0.0))
+    first = gx.grad(total, x)
+    second = gx.grad(gx.sum(first * first), x)
+    exe = gx.compile([x, i, j, k], [*picked, first, second], backend=backend)
+    array, at_k = filled((3, 4)) / 10, 2
+    for at_i, at_j in (([0, 2, 2, -1], [1, 1, 1, -4]), ([], [])):
+        a, b = np.array(at_i, np.int64), np.array(at_j, np.int32)
+        entries: list[Any] = [(a, b), (a[:, None], b), (at_k,), (at_k, b), (a, at_k), (slice(None), b), (a, -1)]
+        *found, slope, bend = exe(array, a, b, at_k)
+        count = np.zeros_like(array)
+        for entry, value in zip(entries, found, strict=True):
+            np.testing.assert_array_equal(value, array[entry])
+            np.add.at(count, entry, 1.0)
+        np.testing.assert_allclose(slope, 3 * count * array**2, rtol=1e-13)
+        np.testing.assert_allclose(bend, 36 * count**2 * array**3, rtol=1e-12)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_index_out_of_range_stores_nothing(backend: str) -> None:
+    g = gx.Graph("range", float_dtype="float64")
+    x, w = g.input("x", ("n", 3), "float64"), g.parameter("w", np.zeros((2, 3)))
+    i, j = g.input("i", ("b",), "int64"), g.input("j", ("b",), "int64")
+    exe = gx.compile([x, i, j], x[i, j], updates={w: w + gx.sum(x[i, j])}, backend=backend)
+    array = filled((2, 3))
+    for at_i, at_j, text in (
+        ([0, 2], [0, 1], r"index 2 .*is not in \[-2, 2\)"),
+        ([0, 1], [0, -4], r"index -4 .*\[-3, 3\)"),
+    ):
+        with pytest.raises(gx.InputIndexError, match=text) as caught:
+            exe(array, np.array(at_i), np.array(at_j))
+        assert "test_indexing.py" in str(caught.value) and not g.state["w"].any()
+        if backend == "numba":
+            assert "row 1" in str(caught.value)
+    beside = gx.compile([x, i], x[5, i], backend=backend)
+    assert beside(filled((6, 3)), np.array([1])) == filled((6, 3))[5, 1]
+    with pytest.raises(gx.InputIndexError, match="index 5"):
+        beside(filled((5, 3)), np.array([1]))
+
+
+REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
+    "mask": (lambda x: x[np.array([True, False, True])], gx.DTypeError, "gx.where"),
+    "list mask": (lambda x: x[[True, False, True]], gx.DTypeError, "gx.where"),
+    "tensor mask": (lambda x: x[x > 0], gx.DTypeError, "gx.where"),
+    "mask beside an array": (lambda x: x[[0, 1], np.array([True, False])], gx.DTypeError, "gx.where"),
+    "True": (lambda x: x[True], gx.DTypeError, "gx.where"),
+    "floats": (lambda x: x[np.array([0.5])], gx.DTypeError, "integer indices"),
+    "float tensor": (lambda x: x[x], gx.DTypeError, "integer indices"),
+    "text": (lambda x: x["a"], gx.DTypeError, "integer arrays"),
+    "text beside an array": (lambda x: x[[0], "a"], gx.DTypeError, "integer arrays"),
+    "too many": (lambda x: x[[0], [0], [0]], gx.ShapeError, "too many"),
+    "two ellipses": (lambda x: x[..., ...], gx.ShapeError, "too many"),
+    "int beyond": (lambda x: x[0, 2], gx.ShapeError, "out of range on axis 1"),
+    "int beyond, beside an array": (lambda x: x[[0], 2], gx.ShapeError, "out of range on axis 1"),
+    "arrays that do not broadcast": (lambda x: x[[0, 1, 2], [0, 1]], gx.ShapeError, "do not broadcast"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+@pytest.mark.parametrize("shape", [(3, 2), ("n", 2)], ids=["known", "symbolic"])
+def test_what_is_no_index(shape: tuple[Any, ...], what: str) -> None:
+    act, error, text = REFUSED[what]
+    with pytest.raises(error, match=text) as caught:
+        act(gx.Graph("refused").input("x", shape))
+    assert "test_indexing.py" in str(caught.value)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int32", "int64", "float32", "float64"])
+def test_diagonals_keep_their_dtype(dtype: str, backend: str) -> None:
+    for shape in ((3, 4), (5, 2), (1, 3), (0, 2)):
+        array = (np.arange(int(np.prod(shape))).reshape(shape) % 3).astype(dtype)
+        for declared in (shape, ("n", "m")):
+            x = gx.Graph("diagonal").input("x", declared, dtype)
+            offsets = (0, 1, -1, 3, -4, 9)
+            found = gx.compile([x], [gx.diagonal(x, k) for k in offsets], backend=backend)(array)
+            for k, value in zip(offsets, found, strict=True):
+                np.testing.assert_array_equal(value, np.diagonal(array, k), err_msg=f"{shape} {k}")
+                assert value.dtype == array.dtype
+
+
+def test_index_arrays_everywhere(tmp_path: Path) -> None:
+    g = gx.Graph("everywhere")
+    x = g.input("x", ("n", 3, "m"))
+    i, j = g.input("i", ("b",), "int64"), g.input("j", ("b",), "int64")
+    picked = [x[i, j], x[i, :, j], x[:, j, 0], x[[[0], [1]], i % 3, -1], gx.diagonal(x, 1)]
+    slope = gx.grad(sum((gx.sum(p * p) for p in picked), start=g.constant(0.0)), x)
+    exe = gx.compile([x, i, j], [*picked, slope])
+    forms = exported(exe, tmp_path)
+    for shape, at_i, at_j in (((4, 3, 3), [0, 3, 3, -1], [2, 0, 0, 1]), ((2, 3, 5), [], [])):
+        arrays = [filled(shape).astype("float32"), np.array(at_i, np.int64), np.array(at_j, np.int64)]
+        for form, call in forms.items():
+            for found, expected in zip(call(*arrays), exe(*arrays), strict=True):
+                np.testing.assert_allclose(found, expected, rtol=1e-6, err_msg=f"{form} {shape}")
+
+
+def test_a_file_cannot_leave_out_the_test_of_an_index() -> None:
+    from graphc.file.legal import proven
+    from graphc.ops.apply import apply
+
+    g = gx.Graph("legal")
+    x, i = g.input("x", ("n", 3)), g.input("i", ("b",), "int64")
+    assert proven(g, x[i, i].node) and proven(g, gx.diagonal(x).node) and proven(g, gx.diagonal(x, -1).node)
+    bare = apply("take_points", x, i, i, axes=(0, 1))
+    half = apply("take_points", x, x[i, i].inputs[1], i, axes=(0, 1))
+    assert not proven(g, bare.node) and not proven(g, half.node)
+    assert not proven(g, apply("scatter_points", i, i, bare, axes=(0, 1), sizes=(2, 3)).node)

@@ -247,7 +247,7 @@ class Nest:
             if s.form is Form.PLACE:
                 self.put(depth, f"{held}[{at}] = {values[0]}", node.id)
             else:
-                self.put(depth, f"{held}[{at}] = reduce_add({held}[{at}], {values[1]})", node.id)
+                self.put(depth, f"{held}[{at}] = reduce_add({held}[{at}], {values[-1]})", node.id)
 
     def reduce(self, s: Statement, value: str, buffer: Buffer | None, depth: int) -> None:
         node = s.node

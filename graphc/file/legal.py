@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from graphc.errors import GraphcError, GraphFileError
-from graphc.ir.dims import Size
+from graphc.ir.dims import Size, at_most
 from graphc.ir.graph import Graph
-from graphc.ir.op import Kind
+from graphc.ir.op import Kind, indexed
 from graphc.ir.tensor import Node
 from graphc.ir.verify import verify
 
@@ -25,25 +25,25 @@ def check(graph: Graph, place: str) -> None:
     except GraphcError as error:
         raise GraphFileError(f"{place}: {error.message}", node=error.node) from None
     for node in graph.nodes:
-        if not proven(graph, node):
-            text = f"{place}: node {node.id} ({node.name[:60]!r}): nothing keeps its index within an axis of "
-            raise GraphFileError(f"{text}{_indexed(graph, node)[1]}", node=node.name)
+        for index, size in _indexed(graph, node):
+            if not within(graph, index, size):
+                text = f"node {node.id} ({node.name[:60]!r}): nothing keeps its index within an axis of {size}"
+                raise GraphFileError(f"{place}: {text}", node=node.name)
 
 
 def proven(graph: Graph, node: Node) -> bool:
     """Whether a node whose operands are in ``graph`` can be seen to read and write within its arrays."""
-    if node.op.kind not in (Kind.GATHER, Kind.SCATTER):
-        return True
-    index, size = _indexed(graph, node)
-    return within(graph, index, size)
+    return all(within(graph, index, size) for index, size in _indexed(graph, node))
 
 
-def _indexed(graph: Graph, node: Node) -> tuple[Node, Size]:
-    """The index of a gather or scatter, and the size of the axis that it must lie in."""
+def _indexed(graph: Graph, node: Node) -> list[tuple[Node, Size]]:
+    """The indices of a gather or scatter, each with the size of the axis that it must lie in."""
     operands = [graph.nodes[i] for i in node.inputs]
     if node.op.kind is Kind.GATHER:
-        return operands[1], operands[0].type.shape[node.attrs["axis"]]
-    return operands[0], node.attrs["size"]
+        return [(i, operands[0].type.shape[a]) for i, a in zip(operands[1:], indexed(node.attrs), strict=True)]
+    if node.op.kind is Kind.SCATTER:
+        return [(i, node.type.shape[a]) for i, a in zip(operands[:-1], indexed(node.attrs), strict=True)]
+    return []
 
 
 def within(graph: Graph, node: Node, high: Size) -> bool:
@@ -62,6 +62,9 @@ def within(graph: Graph, node: Node, high: Size) -> bool:
         elif node.op.name == "constant" and node.value is not None:
             held = node.value
             if held.size and not (_at_most(low, int(held.min())) and _at_most(int(held.max()) + 1, high)):
+                return False
+        elif node.op.name == "iota":
+            if not (_at_most(low, 0) and at_most(node.type.shape[0], high)):
                 return False
         elif len(seen) > FARTHEST:
             return False

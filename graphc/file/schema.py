@@ -51,7 +51,7 @@ ROLES = ("forward", "update")
 ATTRIBUTES = {
     "axis": "count", "axes": "counts", "keepdims": "flag", "n": "count", "stream": "count", "dtype": "dtype",
     "what": "text", "fill": "real", "shape": "shape", "operand_shape": "shape", "start": "sizes", "step": "integers",
-    "slice size": "shape", "size": "size", "low": "size", "high": "size",
+    "sizes": "shape", "slice size": "shape", "size": "size", "low": "size", "high": "size",
 }  # fmt: skip
 
 

@@ -54,8 +54,8 @@ FIELDS: dict[Kind, tuple[str, ...]] = {
 }
 ATTRIBUTES: dict[Kind | str, tuple[tuple[str, ...], ...]] = {
     Kind.REDUCTION: (("axes", "keepdims"), ("shape", "operand_shape")),
-    Kind.GATHER: (("axis",),),
-    Kind.SCATTER: (("axis", "size"),),
+    Kind.GATHER: (("axis",), ("axes",)),
+    Kind.SCATTER: (("axis", "size"), ("axes", "sizes")),
     "index_check": (("low", "high", "what"),),  # a fact, not a kind
 }
 LETTERS = string.ascii_lowercase  # of operands, in code
@@ -154,6 +154,11 @@ class Op:
     def adds(self) -> bool:
         """True for a reduction that adds up: its rounding errors grow with the number of elements."""
         return self.combine == ADDITION
+
+
+def indexed(attrs: Attrs) -> tuple[int, ...]:
+    """The axes that the indices of a gather or scatter go along, the first of which takes the place of all of them."""
+    return tuple(attrs["axes"]) if "axes" in attrs else (attrs["axis"],)
 
 
 OPS: dict[str, Op] = {}

@@ -9,7 +9,7 @@ import numpy as np
 
 from graphc.ir import dims
 from graphc.ir.dims import Size
-from graphc.ir.types import BOOL, INT64, Shape, dtype_of, is_float
+from graphc.ir.types import BOOL, INT64, Shape, TensorType, broadcast_shapes, dtype_of, is_float
 from graphc.onnx.elementwise import INT32, Rule, Site, widened
 from graphc.onnx.model import FARTHEST, Value
 
@@ -163,6 +163,42 @@ def scatter_add(at: Site, index: Value, updates: Value) -> Value:
     return _permuted(out, [*range(1, axis + 1), 0, *range(axis + 1, at.type.ndim)])
 
 
+def _stacked(at: Site, indices: Sequence[Value], types: Sequence[TensorType]) -> tuple[Value, int]:
+    """Indices broadcast against one another, side by side along a new last axis, and how many axes they had."""
+    m, met = at.model, broadcast_shapes(*(t.shape for t in types))
+    wide = [i.cast(INT64).op("Expand", m.vector(met)).op("Unsqueeze", m.vector([len(met)])) for i in indices]
+    return m.node("Concat", wide, INT64, axis=len(met)), len(met)
+
+
+def take_points(at: Site, x: Value, *indices: Value) -> Value:
+    """The axes of the indices come first on the way."""
+    axes = at.attrs["axes"]
+    places, rank = _stacked(at, indices, at.types[1:])
+    found = _permuted(x, _fronted(axes, at.types[0].ndim)).op("GatherND", places)
+    return _permuted(found, _back(range(axes[0], axes[0] + rank), at.type.ndim))
+
+
+def scatter_points(at: Site, *operands: Value) -> Value:
+    *indices, updates = operands
+    m, axes, ndim = at.model, at.attrs["axes"], at.type.ndim
+    places, rank = _stacked(at, indices, at.types[:-1])
+    zero = m.onnx.numpy_helper.from_array(np.zeros(1, updates.dtype))
+    shape = m.vector([at.type.shape[a] for a in _fronted(axes, ndim)])
+    zeros = m.node("ConstantOfShape", [shape], updates.dtype, value=zero)
+    front = _permuted(updates, _fronted(range(axes[0], axes[0] + rank), at.types[-1].ndim))
+    return _permuted(zeros.op("ScatterND", places, front, reduction="add"), _back(axes, ndim))
+
+
+def _fronted(axes: Sequence[int], ndim: int) -> list[int]:
+    """The order in which some axes come first."""
+    return [*axes, *(a for a in range(ndim) if a not in axes)]
+
+
+def _back(axes: Sequence[int], ndim: int) -> list[int]:
+    """The order that undoes it."""
+    return [_fronted(axes, ndim).index(a) for a in range(ndim)]
+
+
 # ---- sizes
 
 
@@ -181,6 +217,7 @@ LAYOUT: dict[str, Rule] = {
     "any": any_, "all": all_, "sum_broadcast": sum_broadcast,
     "matmul": widened(matmul), "reshape": reshape, "broadcast_to": broadcast_to, "permute_dims": permute_dims,
     "slice": slice_, "concat": concat, "place": place, "take": take, "scatter_add": scatter_add,
+    "take_points": take_points, "scatter_points": scatter_points,
     "iota": iota, "size": size,
 }  # fmt: skip
 

@@ -12,10 +12,19 @@ from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.op import Attrs, Kind, Op, register
 from graphc.ir.tensor import Tensor
-from graphc.ir.types import TensorType, dtype_of, is_integer, normalize_axis
+from graphc.ir.types import (
+    Shape,
+    TensorType,
+    broadcast_checks,
+    broadcast_shapes,
+    dtype_of,
+    is_integer,
+    normalize_axis,
+    shape_text,
+)
 from graphc.ops.apply import Operand, apply, cast, public, size_node, tensor
 from graphc.ops.elementwise import add, checked_index, equal, less, where
-from graphc.ops.shape import expand_dims, iota, reshape
+from graphc.ops.shape import expand_dims, iota, permute_dims, reshape
 
 Types = Sequence[TensorType]
 INT64 = np.dtype("int64")
@@ -76,6 +85,86 @@ register(
 )
 
 
+# ---- the same at several indices, which broadcast: one for each of ``axes``, in order; their axes stand at the first
+
+
+def _points(types: Types, axes: Sequence[int], ndim: int) -> Shape:
+    """The shape of indices that have met."""
+    if any(not is_integer(t.dtype) for t in types):
+        raise DTypeError(f"expected integer indices, found {', '.join(map(str, types))}")
+    if len(axes) != len(types) or list(axes) != sorted({a for a in axes if 0 <= a < ndim}) or not axes:
+        raise ShapeError(f"expected an axis for each of {len(types)} indices, in order, found {axes}")
+    return broadcast_shapes(*(t.shape for t in types))
+
+
+def _infer_take_points(types: Types, attrs: Attrs) -> TensorType:
+    x, axes = types[0], attrs["axes"]
+    met = _points(types[1:], axes, x.ndim)
+    rest = [s for a, s in enumerate(x.shape) if a not in axes]
+    return TensorType(x.dtype, (*rest[: axes[0]], *met, *rest[axes[0] :]))
+
+
+def _infer_scatter_points(types: Types, attrs: Attrs) -> TensorType:
+    updates, axes, sizes = types[-1], attrs["axes"], attrs["sizes"]
+    met = _points(types[:-1], axes, updates.ndim + len(axes))
+    first, rank = axes[0], len(met)
+    if len(sizes) != len(axes) or updates.shape[first : first + rank] != met:
+        raise ShapeError(f"expected {shape_text(met)} on axis {first} of the updates and {len(axes)} sizes")
+    rest = iter((*updates.shape[:first], *updates.shape[first + rank :]))
+    known = dict(zip(axes, sizes, strict=True))
+    ndim = updates.ndim - rank + len(axes)
+    if axes[-1] >= ndim:
+        raise ShapeError(f"axis {axes[-1]} does not exist in a result of {ndim} dimensions")
+    return TensorType(updates.dtype, tuple(known[a] if a in known else next(rest) for a in range(ndim)))
+
+
+def _take_points(x: Any, *indices: Any, axes: Any) -> Any:
+    rank = np.broadcast(*indices).ndim
+    found = np.moveaxis(x, axes, range(len(axes)))[indices]
+    return np.moveaxis(found, range(rank), range(axes[0], axes[0] + rank))
+
+
+def _scatter_points(*operands: Any, axes: Any, sizes: Any) -> Any:
+    *indices, updates = operands
+    first, rank = axes[0], np.broadcast(*indices).ndim
+    front = np.moveaxis(updates, range(first, first + rank), range(rank))
+    out = np.zeros((*sizes, *front.shape[rank:]), updates.dtype)
+    np.add.at(out, tuple(indices), front)
+    return np.moveaxis(out, range(len(axes)), axes)
+
+
+def _take_points_gradient(g: Tensor, y: Tensor, operands: Sequence[Tensor], slot: int) -> Tensor:
+    x, *indices = operands
+    axes = y.attrs["axes"]
+    return apply("scatter_points", *indices, g, axes=axes, sizes=tuple(x.shape[a] for a in axes))
+
+
+register(
+    Op(
+        "take_points",
+        Kind.GATHER,
+        None,
+        _infer_take_points,
+        _take_points,
+        _take_points_gradient,
+        checks=lambda types, attrs: broadcast_checks([t.shape for t in types[1:]]),
+        attrs=("axes",),
+    )
+)
+register(
+    Op(
+        "scatter_points",
+        Kind.SCATTER,
+        None,
+        _infer_scatter_points,
+        _scatter_points,
+        lambda g, y, operands, slot: apply("take_points", g, *operands[:-1], axes=y.attrs["axes"]),
+        checks=lambda types, attrs: broadcast_checks([t.shape for t in types[:-1]]),
+        attrs=("axes", "sizes"),
+    )
+)
+
+
 def in_range(index: Tensor, size: Size, what: str) -> Tensor:
     """Integer indices as int64 from the front; negative ones count from the end, others are refused when called."""
     if not is_integer(index.dtype):
@@ -112,54 +201,119 @@ def one_hot(indices: Tensor, n: Any, dtype: Any = None) -> Tensor:
 
 @public
 def getitem(x: Tensor, index: Any) -> Tensor:
-    """``x[...]`` with slices of any step, ints, None, ``...`` and one integer array or tensor.
+    """``x[...]`` by NumPy's rules: slices of any step, ints, None, ``...``, and integer arrays or tensors.
 
-    Slices are cut to the axis as NumPy's are, also where its size is symbolic: ``x[:10]`` of 3 rows has 3.
+    Slices are cut to the axis, also where its size is symbolic: ``x[:10]`` of 3 rows has 3. Several arrays broadcast,
+    and an int beside an array is one of them. Their axes stand where they stood, or in front where a slice, None or
+    ``...`` lies between them. Negative indices count from the end; repeated ones add up in the gradient.
 
-    Raises ShapeError for too many indices or an int out of range, DTypeError for any other kind of index.
+    Raises ShapeError for too many indices or an int out of range, DTypeError for any other kind of index, a bool mask
+    among them. An array's index out of range raises InputIndexError when called.
+
+    >>> from graphc.ir.graph import Graph
+    >>> x = Graph("grid").input("x", shape=("n", 4, 5))
+    >>> x[:2, 1].shape, x[[0, 2], [[1], [3]]].shape, x[0, :, [1, 2, 1]].shape
+    ((min(2, n), 5), (2, 2, 5), (3, 4))
     """
-    entries = list(index) if isinstance(index, tuple) else [index]
-    used = len([e for e in entries if e is not None and e is not Ellipsis])
-    dots = len([e for e in entries if e is Ellipsis])
-    if dots > 1 or used > x.ndim:
-        raise ShapeError(f"too many indices for {x.type}: {len(entries)}")
-    if not dots:
-        entries.append(Ellipsis)
-    where_dots = next(k for k, e in enumerate(entries) if e is Ellipsis)
-    entries[where_dots : where_dots + 1] = [slice(None)] * (x.ndim - used)
+    entries = _spread(x, index)
+    arrays = any(_is_array(entry) for entry in entries)
     starts: list[Size] = []
     steps: list[Size] = []
     sizes: list[Size] = []
     shape: list[Size] = []
-    gather: tuple[int, Any] | None = None
-    for entry in entries:
-        axis = len(starts)
-        if entry is None:
-            shape.append(1)
+    points: dict[int, Tensor] = {}  # axis of what is sliced -> the index along it
+    places: list[int] = []  # of arrays and ints among the entries
+    for place, entry in enumerate(entries):
+        if entry is None or entry is Ellipsis:
+            shape += [1] * (entry is None)
             continue
+        axis = len(starts)
         n = x.shape[axis]
+        single = not isinstance(entry, slice)
+        if single:
+            _check_kind(entry)
+            places.append(place)
         if isinstance(entry, slice):
             start, step, size = _slice(entry, n)
-            shape.append(size)
-        elif isinstance(entry, (int, np.integer)) and not isinstance(entry, bool):
-            k = int(entry)
-            if isinstance(n, int) and not -n <= k < n:
-                raise ShapeError(f"index {k} is out of range on axis {axis} of {x.type}")
-            start, step, size = (k if k >= 0 else n + k), 1, 1
-        elif isinstance(entry, (Tensor, np.ndarray, list)) and gather is None:
-            gather = (len(shape), np.empty(0, np.int64) if isinstance(entry, list) and not entry else entry)
-            start, step, size = 0, 1, n
-            shape.append(n)
+        elif _is_array(entry) or (arrays and not isinstance(n, int)):
+            points[len(shape)] = _point(x, entry, n)
+            start, step, size, single = 0, 1, n, False
         else:
-            raise DTypeError(f"expected slices, ints, None, ... and one integer array as index, found {entry!r}")
+            start, step, size = _single(x, entry, axis), 1, 1
         starts.append(start)
         steps.append(step)
         sizes.append(size)
+        shape += [] if single else [size]
     out = x
     if tuple(sizes) != x.shape or starts != [0] * x.ndim or steps != [1] * x.ndim:
         out = apply("slice", x, start=tuple(starts), step=tuple(steps), size=tuple(sizes))
     out = reshape(out, tuple(shape)) if tuple(shape) != out.shape else out
-    return out if gather is None else take(out, gather[1], gather[0])
+    if not points:
+        return out
+    apart = places != list(range(places[0], places[0] + len(places)))
+    return _at_points(out, points, apart)
+
+
+def _spread(x: Tensor, index: Any) -> list[Any]:
+    """The entries of an index, one for each axis of ``x`` and each new one; 0-d arrays are ints.
+
+    An ellipsis stays, behind the axes that it stands for: it keeps arrays apart even where it stands for none.
+    """
+    given = list(index) if isinstance(index, tuple) else [index]
+    given = [int(e) if isinstance(e, np.ndarray) and e.ndim == 0 and is_integer(e.dtype) else e for e in given]
+    used = len([e for e in given if e is not None and e is not Ellipsis])
+    dots = [k for k, e in enumerate(given) if e is Ellipsis]
+    if len(dots) > 1 or used > x.ndim:
+        raise ShapeError(f"too many indices for {x.type}: {len(given)}")
+    at = dots[0] if dots else len(given)
+    return [*given[:at], *[slice(None)] * (x.ndim - used), *given[at:]]
+
+
+def _is_array(entry: Any) -> bool:
+    return isinstance(entry, (Tensor, np.ndarray, list))
+
+
+def _check_kind(entry: Any) -> None:
+    _no_mask(entry)
+    if not _is_array(entry) and not isinstance(entry, (int, np.integer, dims.Dim)):
+        raise DTypeError(f"expected slices, ints, None, ... and integer arrays as index, found {entry!r}")
+
+
+def _single(x: Tensor, entry: Any, axis: int) -> Size:
+    """An int as an index from the front."""
+    n, k = x.shape[axis], entry if isinstance(entry, dims.Dim) else int(entry)
+    if isinstance(n, int) and isinstance(k, int) and not -n <= k < n:
+        raise ShapeError(f"index {k} is out of range on axis {axis} of {x.type}")
+    return n + k if dims.at_most(k, -1) else k
+
+
+def _point(x: Tensor, entry: Any, n: Size) -> Tensor:
+    """An array, tensor or int of an index as a tensor, tested to lie in an axis of ``n``."""
+    entry = np.array(entry, np.int64 if np.size(entry) == 0 else None) if isinstance(entry, list) else entry
+    if _is_array(entry):
+        _no_mask(entry)
+        if not is_integer(entry.dtype):
+            raise DTypeError(f"expected integer indices, found {entry.dtype}")
+    index = tensor(entry, x.graph, None if _is_array(entry) else INT64)
+    return in_range(index, n, "index")
+
+
+def _no_mask(entry: Any) -> None:
+    if isinstance(entry, (bool, np.bool_)) or (_is_array(entry) and getattr(entry, "dtype", INT64) == np.dtype("bool")):
+        raise DTypeError(
+            "a bool mask picks as many elements as the data say, and sizes are known before: "
+            "gx.where(mask, x, 0) keeps the shape, or pass the places themselves, np.flatnonzero(mask)"
+        )
+
+
+def _at_points(x: Tensor, points: dict[int, Tensor], apart: bool) -> Tensor:
+    """Elements of ``x`` at indices along some axes; the axes of the indices in front where they were ``apart``."""
+    axes, indices = tuple(points), list(points.values())
+    one = len(axes) == 1
+    out = apply("take", x, *indices, axis=axes[0]) if one else apply("take_points", x, *indices, axes=axes)
+    rank = out.ndim - (x.ndim - len(axes))
+    moved = range(axes[0], axes[0] + rank)
+    return permute_dims(out, [*moved, *(a for a in range(out.ndim) if a not in moved)]) if apart else out
 
 
 def _slice(entry: slice, n: Size) -> tuple[Size, Size, Size]:

@@ -13,7 +13,6 @@ from graphc.ir.op import Attrs, Kind, Op, register
 from graphc.ir.tensor import Tensor
 from graphc.ir.types import SizeCheck, TensorType, broadcast_checks, broadcast_shapes, normalize_axis
 from graphc.ops.apply import Operand, apply, promoted, public
-from graphc.ops.elementwise import equal, where
 from graphc.ops.shape import expand_dims, iota, matrix_transpose, moveaxis, permute_dims, reshape, squeeze
 
 
@@ -149,18 +148,9 @@ def trace(x: Tensor, offset: int = 0) -> Tensor:
 
 @public
 def diagonal(x: Tensor, offset: int = 0) -> Tensor:
-    """A diagonal of the last two axes, ``offset`` to the right of the main one (to the left where negative).
-
-    Raises ShapeError where a size is symbolic, other than the main diagonal of two equal sizes.
-    """
+    """A diagonal of the last two axes, ``offset`` to the right of the main one (to the left where negative)."""
     if x.ndim < 2:
         raise ShapeError(f"expected at least two axes, found {x.type}")
-    n, m = x.shape[-2:]
-    if not (isinstance(n, int) and isinstance(m, int)) and (n != m or offset != 0):
-        raise ShapeError(f"expected known sizes, or the main diagonal of two equal ones, found {x.type}")
-    here = equal(expand_dims(iota(x.graph, n) + offset, 1), expand_dims(iota(x.graph, m), 0))
-    rows = where(here, x, 0).sum(axis=-1)
-    if not (isinstance(n, int) and isinstance(m, int)):
-        return rows
-    first = max(0, -offset)
-    return rows[..., first : first + max(0, min(n - first, m - max(0, offset)))]
+    inner = x[..., max(0, -offset) :, max(0, offset) :]
+    along = iota(x.graph, dims.minimum(*inner.shape[-2:]))
+    return apply("take_points", inner, along, along, axes=(x.ndim - 2, x.ndim - 1))

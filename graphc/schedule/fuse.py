@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from graphc.ir.graph import Graph
-from graphc.ir.op import Kind
+from graphc.ir.op import Kind, indexed
 from graphc.ir.tensor import Node
+from graphc.ir.types import broadcast_shapes
 from graphc.schedule.access import (
     ZERO,
     Access,
@@ -72,16 +73,25 @@ def statements_of(graph: Graph, node: Node) -> list[Statement]:
         return out
     if kind is Kind.GATHER:
         sizes, index = levels_of(shape)
-        axis, rank = node.attrs["axis"], types[1].ndim
-        source = (*index[:axis], Index(None, 0, 1, slot=1), *index[axis + rank :])
-        at = resolve(graph, node.inputs[1], index[axis : axis + rank])
-        return [Statement(node, Form.MAP, sizes, (resolve(graph, node.inputs[0], source), at), index)]
+        at, source = _at_indices(graph, node, node.inputs[1:], index, types[0].ndim, 1)
+        return [Statement(node, Form.MAP, sizes, (resolve(graph, node.inputs[0], source), *at), index)]
     assert kind is Kind.SCATTER, node
-    sizes, index = levels_of(types[1].shape)
-    axis, rank = node.attrs["axis"], types[0].ndim
-    at = resolve(graph, node.inputs[0], index[axis : axis + rank])
-    target = (*index[:axis], Index(None, 0, 1, slot=0), *index[axis + rank :])
-    return [Statement(node, Form.SCATTER, sizes, (at, resolve(graph, node.inputs[1], index)), target)]
+    sizes, index = levels_of(types[-1].shape)
+    at, target = _at_indices(graph, node, node.inputs[:-1], index, node.type.ndim, 0)
+    return [Statement(node, Form.SCATTER, sizes, (*at, resolve(graph, node.inputs[-1], index)), target)]
+
+
+def _at_indices(
+    graph: Graph, node: Node, indices: Sequence[int], index: tuple[Index, ...], ndim: int, slot: int
+) -> tuple[list[Access], tuple[Index, ...]]:
+    """The indices of a gather or scatter, and where they lead: ``index`` runs over what is gathered or scattered."""
+    shapes = [graph.nodes[i].type.shape for i in indices]
+    met, axes = broadcast_shapes(*shapes), indexed(node.attrs)
+    first, rank = axes[0], len(met)
+    over, rest = index[first : first + rank], iter((*index[:first], *index[first + rank :]))
+    at = [resolve(graph, i, broadcast_index(s, met, over)) for i, s in zip(indices, shapes, strict=True)]
+    led = (Index(None, 0, 1, slot=slot + axes.index(a)) if a in axes else next(rest) for a in range(ndim))
+    return at, tuple(led)
 
 
 def _reduced(node: Node, index: tuple[Index, ...]) -> tuple[Index, ...]:
