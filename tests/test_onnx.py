@@ -370,3 +370,49 @@ def test_opsets_that_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(gx.ExportError, match=r"uniform.*ONNX has Bitwise.* as it is needed since opset 18, not in 17"):
         draws.export_onnx(tmp_path / "n.onnx", opset=17)
     assert not (tmp_path / "n.onnx").exists()
+
+
+WHOLE: list[tuple[str, Any, int]] = [
+    ("Softmax", lambda x: gx.softmax(x, 1), 18),
+    ("LogSoftmax", lambda x: gx.log_softmax(x), 18),
+    ("LayerNormalization", lambda x: gx.layer_norm(x, *_weights(x), eps=1e-3), 18),
+    ("LayerNormalization", lambda x: gx.layer_norm(x, _weights(x)[0]), 17),
+    ("Gelu", lambda x: gx.gelu(x), 20),
+    ("Gelu", lambda x: gx.gelu(x, "tanh"), 20),
+]
+
+
+def _weights(x: gx.Tensor) -> list[gx.Tensor]:
+    return [x.graph.parameter(n, np.array([1.5, -2, 0.5, 3], np.float32)) for n in "wb"]
+
+
+@pytest.mark.parametrize("shape", [("n", 3, 4), (2, 3, 4)])
+@pytest.mark.parametrize("case", WHOLE, ids=lambda c: c[0])
+def test_operators_that_stand_whole_are_written_whole(case: Any, shape: Any, tmp_path: Path) -> None:
+    """Only where nothing else needs what is computed inside; in an older opset, as what it is made of."""
+    kind, function, opset = case
+    g = gx.Graph("whole")
+    x = g.input("x", shape)
+    y = function(x * 2)
+    exe = gx.compile([x], gx.tanh(y), backend="numpy")
+    exe.export_onnx(tmp_path / "m.onnx", opset=opset)
+    model = onnx.load(tmp_path / "m.onnx").graph
+    assert [n.op_type for n in model.node] == ["Mul", kind, "Tanh"] and gx.from_onnx(
+        tmp_path / "m.onnx"
+    ).name == "whole"
+    weights = {n.name for n in exe.program.source.nodes if n.op.name == "parameter"}
+    assert {t.name for t in model.initializer} >= weights and len(model.initializer) == 1 + len(weights)
+    inner = next(t for t in g.tensors if t.op.name in ("exp", "rsqrt", "erf", "erfc", "tanh") and t.id < y.id)
+    both = gx.compile([x], [y, inner], backend="numpy")
+    assert kind not in {n.op_type for n in build(both.program, dict(g.state), opset).proto.graph.node}
+    if kind == "Gelu":
+        assert kind not in {n.op_type for n in build_of(exe).proto.graph.node}
+
+
+def test_float64_keeps_what_runtimes_compute_in_float32() -> None:
+    g = gx.Graph("double", float_dtype="float64")
+    x = g.input("x", ("n", 4), "float64")
+    w = g.parameter("w", np.ones(4))
+    exe = gx.compile([x], [gx.layer_norm(x, w), gx.softmax(x)], backend="numpy")
+    kinds = {n.op_type for n in build_of(exe).proto.graph.node}
+    assert "LayerNormalization" not in kinds and "Softmax" in kinds

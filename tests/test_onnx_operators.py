@@ -399,3 +399,17 @@ def test_what_a_node_is_made_of_stays_together(tmp_path: Path) -> None:
     calls = {n.call for n in g.nodes if n.op.kind.value != "leaf"}
     (call,) = calls
     assert call.function == "Softmax" and call.origin.file == __file__
+
+
+BOUNDS = [
+    (0, 1000, 1), (2, 1000, 1), (-3, 1000, 1), (-1000, 3, 1), (10, 20, 1), (0, -1, 1), (-1, -1000, -1), (1000, 0, -1),
+    (-3, -1, 1), (0, 5, 2), (6, 3, 1), (1, 3, 1), (0, 2**63 - 1, 1), (-1, -(2**63), -1), (-(2**63), 2**63 - 1, 3), (2**31 - 1, -(2**31), -2),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("bounds", BOUNDS, ids=str)
+def test_slices_are_cut_to_the_axis(bounds: tuple[int, int, int], tmp_path: Path) -> None:
+    constants = {n: np.array([v]) for n, v in zip(["s", "e", "a", "t"], [*bounds[:2], 1, bounds[2]], strict=True)}
+    path = saved(tmp_path / "m.onnx", [node("Slice", "x", *constants)], {"x": ("float32", ["batch", "len"])}, constants)
+    for n in (0, 1, 3, 5, 8):
+        agree(path, {"x": np.arange(2 * n, dtype=np.float32).reshape(2, n)}, True)

@@ -220,3 +220,10 @@ def test_damaged_metadata_is_refused(line: Path) -> None:
 
     with pytest.raises(gx.GraphFileError, match=r"line\.onnx: graph\.json: node 2"):
         gx.from_onnx(changed(line, change))
+
+
+def test_names_that_passes_give_do_not_hang_on_calls(tmp_path: Path) -> None:
+    """A file does not tell which call made a node; the model is the same without."""
+    g = gx.Graph("calls")
+    x = g.input("x", ("n", 5))
+    assert exported(gx.compile([x], gx.gelu(gx.selu(x)), backend="numpy"), tmp_path / "m.onnx").equals(g)

@@ -207,7 +207,7 @@ class Graph(Uncopied):
             except GraphcError as error:
                 raise error if error.origin is not None else relocated(error, op.name, origin) from None
         id = len(self.nodes)
-        name = name or self._readable(op, id, None if self._places else call)  # passes know no names of calls
+        name = name or self._readable(op, id, call if call is OPEN.call else None)  # copies and passes know no calls
         self._names[name] = id
         self.nodes.append(Node(id, op, tuple(t.id for t in inputs), attrs, type, name, origin, value, forward, call))
         self.tensors.append(Tensor(self, id))

@@ -17,6 +17,7 @@ from graphc.ir.op import Kind
 from graphc.ir.state import Array
 from graphc.ir.tensor import Node
 from graphc.ir.types import FLOAT64, TensorType
+from graphc.onnx import compositions
 from graphc.onnx.elementwise import Site
 from graphc.onnx.model import Model, Value
 from graphc.onnx.rules import MISSING, OPSET, OPSETS, REFUSED, RULES
@@ -60,12 +61,16 @@ def build(program: Program, state: Mapping[str, Array], opset: int = OPSET) -> B
     for name, array in leaves.items():
         model.initializer(name, array)
     values: dict[int, Value] = {}
+    whole = compositions.find(graph, opset)
+    left_out = compositions.unneeded(whole, graph)
     missing: dict[str, tuple[str, ...]] = {}
     for node in graph.nodes:
+        if node.id in left_out:
+            continue
         if node.op.kind is not Kind.LEAF:
             name = outputs[roots.index(node.id)] if node.id in roots else model.fresh(plain(node.name))
             since = len(model.nodes)
-            values[node.id] = model.named(_apply(model, node, values, graph.nodes), name, since)
+            values[node.id] = model.named(_apply(model, node, values, graph.nodes, whole), name, since)
             lacking = sorted({n.op_type for n in model.nodes[since:]} & MISSING)
             if lacking and node.type.dtype == FLOAT64:
                 missing[node.name] = tuple(lacking)
@@ -85,7 +90,7 @@ def build(program: Program, state: Mapping[str, Array], opset: int = OPSET) -> B
     infos = [_info(model, name, t) for name, t in zip(entering, types, strict=True)]
     leaving = [_info(model, name, t.type) for name, t in zip(outputs, graph.outputs, strict=True)]
     h = model.onnx.helper
-    between = [n for n in graph.nodes if n.op.kind is not Kind.LEAF and n.id not in roots]
+    between = [n for n in graph.nodes if n.op.kind is not Kind.LEAF and n.id in values and n.id not in roots]
     told = [_info(model, values[n.id].name, n.type) for n in between]
     name = plain(program.graph.name) or "graph"
     proto = h.make_graph(model.nodes, name, infos, leaving, model.initializers, value_info=told)
@@ -112,7 +117,12 @@ def refuse(nodes: list[Node]) -> None:
         raise ExportError(f"ONNX cannot hold {named}{more}: {why}", node=first.name, origin=first.origin)
 
 
-def _apply(model: Model, node: Node, values: Mapping[int, Value], nodes: list[Node]) -> Value:
+def _apply(
+    model: Model, node: Node, values: Mapping[int, Value], nodes: list[Node], whole: Mapping[int, compositions.Whole]
+) -> Value:
+    if node.id in whole:
+        found = whole[node.id]
+        return model.node(found.type, [values[i] for i in found.operands], node.type.dtype, **found.attributes)
     site = Site(model, node, [nodes[i].type for i in node.inputs])
     try:
         return RULES[node.op.name](site, *(values[i] for i in node.inputs))
