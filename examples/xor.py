@@ -1,6 +1,6 @@
 """The 2-3-1 network on XOR: the first update of every weight, then learning.
 
-    Z_j = X1 w_1j + X2 w_2j + b_j        D0 = Z1 v_1 + Z2 v_2 + Z3 v_3 + c        loss = (D0 - y)^2 / 2
+    z = X W1 + b1        Z = f(z)        D0 = Z W2 + b2        loss = (D0 - y)^2 / 2
 
 All weights and biases are 1 and the activation is the identity, so each hidden unit is 1 + X1 + X2. Handed back is:
 
@@ -30,16 +30,21 @@ RATE = 0.1
 
 
 def network(activation, weights):
-    """The graph of the 2-3-1 network, its hidden layer Z, prediction D0 and loss, summed over the batch."""
+    """Graph, input and prediction of the 2-3-1 network; ``weights(shape)`` gives first values."""
     g = gx.Graph("xor", float_dtype="float64")
-    x = g.input("X", shape=("batch", 2), dtype="float64")
+    x = g.input("x", shape=("batch", 2), dtype="float64")
+    w1, b1 = g.parameter("W1", weights((2, 3))), g.parameter("b1", weights((3,)))
+    w2, b2 = g.parameter("W2", weights((3, 1))), g.parameter("b2", weights((1,)))
+    h = activation(x @ w1 + b1)
+    return g, x, h @ w2 + b2
+
+
+def with_loss(activation, weights):
+    """The network with its target and the loss, summed over the batch."""
+    g, x, prediction = network(lambda z: activation(z.named("z")).named("Z"), weights)
     y = g.input("y", shape=("batch", 1), dtype="float64")
-    w, b = g.parameter("w", weights((2, 3))), g.parameter("b", weights((3,)))
-    v, c = g.parameter("v", weights((3, 1))), g.parameter("c", weights((1,)))
-    z = activation((x @ w + b).named("z")).named("Z")
-    d = (z @ v + c).named("D0")
-    loss = (gx.sum(gx.squared_error(d, y)) / 2).named("loss")
-    return g, (x, y), z, d, loss
+    d = prediction.named("D0")
+    return g, [x, y], d, (gx.sum(gx.squared_error(d, y)) / 2).named("loss")
 
 
 def first_update():
@@ -47,39 +52,40 @@ def first_update():
 
     Returns activations of all four inputs, deltas, rows (weight, old, gradient, new) and the next prediction.
     """
-    g, (x, y), z, d, loss = network(gx.identity, np.ones)
-    activations = gx.compile([x], d)(X).ravel()
-    deltas = gx.compile([x, y], gx.grad(loss, [d, z]))(X[:1], Y[:1])
+    g, inputs, d, loss = with_loss(gx.identity, np.ones)
+    predict = gx.compile(inputs[:1], d)
+    activations = predict(X).ravel()
+    deltas = gx.compile(inputs, gx.grad(loss, [d, g["Z"]]))(X[:1], Y[:1])
     names = list(g.parameters)
-    slopes = gx.compile([x, y], gx.grad(loss, list(g.parameters.values())))(X[:1], Y[:1])
+    slopes = gx.compile(inputs, gx.grad(loss, list(g.parameters.values())))(X[:1], Y[:1])
     old = {name: g.state[name] for name in names}
-    gx.compile([x, y], None, updates=gx.optim.SGD(lr=RATE).updates(loss))(X[:1], Y[:1])
+    gx.compile(inputs, None, updates=gx.optim.SGD(lr=RATE).updates(loss))(X[:1], Y[:1])
     heads = {
-        "w": ["X1 -> Z{}", "X2 -> Z{}"],
-        "b": ["1 -> Z{}"],
-        "v": ["Z1 -> D0", "Z2 -> D0", "Z3 -> D0"],
-        "c": ["1 -> D0"],
+        "W1": ["X1 -> Z{}", "X2 -> Z{}"],
+        "b1": ["1 -> Z{}"],
+        "W2": ["Z1 -> D0", "Z2 -> D0", "Z3 -> D0"],
+        "b2": ["1 -> D0"],
     }
     rows = []
     for name, slope in zip(names, slopes, strict=True):
         for k, (before, grad, after) in enumerate(
             zip(old[name].ravel(), slope.ravel(), g.state[name].ravel(), strict=True)
         ):
-            tail = heads[name][k // 3 if name == "w" else k if name == "v" else 0]
+            tail = heads[name][k // 3 if name == "W1" else k if name == "W2" else 0]
             rows.append((tail.format(k % 3 + 1), float(before), float(grad), float(after)))
-    return activations, deltas, rows, float(gx.compile([x], d)(X[:1])[0, 0])
+    return activations, deltas, rows, float(predict(X[:1])[0, 0])
 
 
 def learn(steps):
     """The network with tanh and random weights: the last loss and the four predictions."""
     rng = np.random.default_rng(0)
-    _, (x, y), _, d, loss = network(gx.tanh, lambda shape: rng.normal(size=shape))
-    train = gx.compile([x, y], loss, updates=gx.optim.SGD(lr=RATE).updates(loss))
+    _, inputs, d, loss = with_loss(gx.tanh, lambda shape: rng.normal(size=shape))
+    train = gx.compile(inputs, loss, updates=gx.optim.SGD(lr=RATE).updates(loss))
     for step in range(steps):
         value = train(X, Y)
         if step % max(steps // 5, 1) == 0:
             print(f"step {step:>5}  loss {value:.6f}")
-    return float(value), gx.compile([x], d)(X).ravel()
+    return float(value), gx.compile(inputs[:1], d)(X).ravel()
 
 
 def main(argv=None):
@@ -99,8 +105,8 @@ def main(argv=None):
         print(f"  {name:<12}{before:>6.2f}{slope:>10.2f}{after:>6.2f}")
     print(f"the next prediction for [0, 0] is {prediction:g}\n")
     if options.save:
-        _, _, _, _, loss = network(gx.identity, np.ones)
-        gx.inspect(loss, {"X": X[:1], "y": Y[:1]}, named=True).to_svg(options.save)
+        _, _, _, loss = with_loss(gx.identity, np.ones)
+        gx.inspect(loss, {"x": X[:1], "y": Y[:1]}, named=True).to_svg(options.save)
         print(f"the step drawn in {options.save}\n")
 
     value, found = learn(options.steps)
