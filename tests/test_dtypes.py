@@ -25,6 +25,7 @@ APART = {
     "astype",
     "checked_index",
     "identity",
+    "full_like",
     "polygamma",
     "one_minus_square",
     "atan2_slope",
