@@ -72,7 +72,7 @@ def test_info_tells_all_and_compiles_nothing(model: gx.Graph, capsys: Capture, m
     out = printed("info model.gx", capsys)
     for text in (
         f"model.gx, {os.path.getsize('model.gx'):,} bytes",
-        f"format      1, written by graphc {gx.__version__}",
+        f"format      2, written by graphc {gx.__version__}",
         "state       4 arrays, 76 bytes",
         "inputs   x: float32[batch, 3], y: int64[batch]",
         "outputs  {logits: float32[batch, 2], ../label: int64[batch]}",
