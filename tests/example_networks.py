@@ -13,14 +13,13 @@ import test_examples
 import graphc as gx
 from graphc.ir import dims
 
-# All but compile_time, which compiles in processes of its own, and export_fashion_mnist, whose network is
-# fashion_mnist's.
+# All but chain_rule, which compiles nothing, compile_time, which does so in processes of its own, and
+# export_fashion_mnist, whose network is fashion_mnist's.
 EXAMPLES: dict[str, list[str]] = {
     "activations": ["--save", "HERE/a.png"],
     "call_overhead": ["--rounds", "1"],
     "curve_fit": ["--points", "50", "--save", "HERE/c.png"],
     "hmc": ["--draws", "20", "--save", "HERE/h.png"],
-    "chain_rule": [],
     "descent": [],
     "neuron": [],
     "savings": ["--layers", "2", "--rounds", "1"],

@@ -289,7 +289,9 @@ def _single(x: Tensor, entry: Any, axis: int) -> Size:
 
 def _point(x: Tensor, entry: Any, n: Size) -> Tensor:
     """An array, tensor or int of an index as a tensor, tested to lie in an axis of ``n``."""
-    entry = np.array(entry, np.int64 if np.size(entry) == 0 else None) if isinstance(entry, list) else entry
+    if isinstance(entry, list):
+        listed = x.graph.as_array(entry)
+        entry = listed.astype(np.int64) if listed.size == 0 else listed
     if _is_array(entry):
         _no_mask(entry)
         if not is_integer(entry.dtype):
