@@ -156,7 +156,7 @@ def test_sizes_are_no_numbers() -> None:
 
 
 def test_functions_of_kernels_do_not_run_in_python() -> None:
-    with pytest.raises(TypeError, match="inside compiled kernels"):
+    with pytest.raises((TypeError, NotImplementedError), match=r"inside compiled kernels|not usable in pure-python"):
         vecmath.exp(1.0)
 
 

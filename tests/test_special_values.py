@@ -285,7 +285,20 @@ ROWS: dict[str, Row] = {
 
 
 # What is not compared: of which results, where, and why. A name ends in the operand that a derivative is by.
-LEFT_OUT: dict[str, tuple[Formula, str]] = {}
+def _end(*points: Any) -> Any:
+    """Points with an operand that is not finite, subnormal, or near the end of the range."""
+    sizes = np.abs(np.array(points, np.float64))
+    return (~np.isfinite(sizes) | (sizes > 1e29) | ((sizes > 0) & (sizes < 2e-38))).any(0)
+
+
+ENDS = "the formulas overflow, or lose digits to subnormal numbers, in different places"
+OUTER = ("lgamma", "pow, 0", "hypot, 0", "hypot, 1", "atan2, 0", "atan2, 1")
+LEFT_OUT: dict[str, tuple[Formula, str]] = {
+    "lerp": (_end, "the interpolation is written from either end"),
+    **dict.fromkeys(OUTER, (_end, ENDS)),
+    "erfcinv, 0": (lambda x: _end(x) | (np.abs(x) < 1e-20), "the exponential of its square magnifies rounding"),
+    "poisson_nll, 00": (_end, "the exponential is another one in the last digit"),
+}
 
 
 # ---- elementwise functions
@@ -418,6 +431,13 @@ def _softmax(x: Any, axis: int) -> Any:
     return e / e.sum(axis, keepdims=True)
 
 
+def _unit(x: Any) -> Any:
+    """A row over its length; of a row with infinities NaN there, and 0 elsewhere."""
+    infinite = np.isinf(x).any(1, keepdims=True) & ~np.isnan(x).any(1, keepdims=True)
+    quotient = x / (np.abs(x).max(1, keepdims=True) * _scaled_length(x))
+    return np.where(infinite, np.where(np.isinf(x), np.nan, 0), quotient)
+
+
 def _scaled_length(x: Any) -> Any:
     """Of rows, in units of their largest element."""
     return np.sqrt(((x / np.abs(x).max(1, keepdims=True)) ** 2).sum(1, keepdims=True))
@@ -441,7 +461,7 @@ ROW_SLOPES: dict[str, Formula] = {
     "logsumexp": lambda x: np.exp(x - sp.logsumexp(x, 1, keepdims=True)),
     "log_softmax": lambda x: 1 - x.shape[0] * _softmax(x, 0),
     "cross_entropy": lambda x: _softmax(x, 1) - _picked(x),
-    "norm": lambda x: x / (np.abs(x).max(1, keepdims=True) * _scaled_length(x)),
+    "norm": lambda x: _unit(x),
     "var": lambda x: _centred(_centred(x) * (2 / (x.shape[0] - 1))),  # the mean has a part in it, NaN beside inf
     "one_hot": lambda x: np.eye(4, dtype=x.dtype)[x.argmax(1)],
 }
