@@ -228,4 +228,15 @@ CASES: list[Case] = [
 ]  # fmt: skip
 
 # Covered by tests of their own: leaves, sizes, random numbers, sums over sizes that may be 1.
-ELSEWHERE = {"input", "parameter", "variable", "constant", "size", "uniform", "sum_broadcast", "iota"}
+ELSEWHERE = {
+    "input",
+    "parameter",
+    "variable",
+    "constant",
+    "size",
+    "uniform",
+    "signed_uniform",
+    "random_word",
+    "sum_broadcast",
+    "iota",
+}

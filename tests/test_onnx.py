@@ -93,7 +93,15 @@ def test_every_op_has_a_rule_or_a_reason() -> None:
     own = {name for name, op in OPS.items() if op.kind is not Kind.LEAF}
     assert set(RULES) | set(REFUSED) == own and not set(RULES) & set(REFUSED)
     covered = {name for case in CASES for name in (case.name, *case.ops)}
-    elsewhere = {"sum_broadcast", "size", "uniform", "identity", "stop_gradient"}  # the tests below
+    elsewhere = {
+        "sum_broadcast",
+        "size",
+        "uniform",
+        "signed_uniform",
+        "random_word",
+        "identity",
+        "stop_gradient",
+    }  # the tests below
     inner = {"astype", "broadcast_to", "checked_index", "iota", "logical_not", "place", "reshape", "scatter_add"}
     assert own <= covered | elsewhere | inner | {"permute_dims", "slice"}
 
@@ -198,6 +206,7 @@ def test_random_numbers_are_the_same_bits() -> None:
             key = g.random_key(seed)
             outputs += [gx.random.uniform(key, ("n", 7)), gx.random.uniform(key, (), dtype="float64")]
             outputs += [gx.dropout(x, 0.4, key=key), gx.random.randint(key, ("n",), -3, 9)]
+            outputs += [gx.random.bernoulli(key, ("n", 7), 0.3), gx.random.uniform(key, ("n",), 100, 101)]
         steps = {v: v + np.array([0, 2**31]) for v in g.variables.values()}
         exe = gx.compile([x], outputs, updates=steps, backend="numpy")
         built = build_of(exe)
@@ -209,12 +218,14 @@ def test_random_numbers_are_the_same_bits() -> None:
                 assert a.tobytes() == np.asarray(b).tobytes()
 
 
-def test_normal_numbers() -> None:
-    g = gx.Graph("normal")
-    x, key = g.input("x", ("n",)), g.random_key(3)
-    exe = gx.compile([x], x + gx.random.normal(key, ("n",)), updates={key: key + np.array([0, 1])}, backend="numpy")
-    built, arrays = build_of(exe), [np.zeros(5000, np.float32), g.state["key"]]
-    assert apart(run(built, session_of(built), arrays)[:1], [exe(arrays[0])]) < 1e-5
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_normal_and_exponential_numbers(dtype: str) -> None:
+    g = gx.Graph("normal", float_dtype=dtype)
+    x, key = g.input("x", ("n",), dtype), g.random_key(3)
+    outputs = [x + gx.random.normal(key, ("n",)), gx.random.exponential(key, ("n",))]
+    exe = gx.compile([x], outputs, updates={key: key + np.array([0, 1])}, backend="numpy")
+    built, arrays = build_of(exe), [np.zeros(5000, dtype), g.state["key"]]
+    assert apart(run(built, session_of(built), arrays)[:2], exe(arrays[0])) < CLOSE[dtype]
 
 
 SIZED = [SIZES, *({"n": n, "m": m, "k": k} for n, m, k in [(7, 3, 1), (1, 3, 1), (5, 2, 1), (4, 3, 3), (64, 5, 5)])]

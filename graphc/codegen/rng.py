@@ -50,6 +50,17 @@ SIGNATURE = (types.int64,) * 4
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def word32(typingctx: Any, seed: Any, counter: Any, stream: Any, position: Any) -> Any:
+    """Any int32."""
+
+    def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        x0, _ = _words(b, *args)
+        return b.xor(x0, _word(0x80000000))
+
+    return types.int32(*SIGNATURE), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def uniform32(typingctx: Any, seed: Any, counter: Any, stream: Any, position: Any) -> Any:
     """float32 in [0, 1), 24 bits."""
 
@@ -72,5 +83,34 @@ def uniform64(typingctx: Any, seed: Any, counter: Any, stream: Any, position: An
         lower = b.sitofp(b.lshr(x1, _word(6)), kind)
         both = b.fadd(b.fmul(upper, ir.Constant(kind, 67108864.0)), lower)
         return b.fmul(both, ir.Constant(kind, 2.0**-53))
+
+    return types.float64(*SIGNATURE), codegen
+
+
+def _signed(b: Any, kind: Any, args: Any) -> Any:
+    x0, x1 = _words(b, *args)
+    high = b.sitofp(b.and_(x0, _word(0x7FFFFFFF)), kind)
+    low = b.sitofp(b.lshr(x1, _word(1)), kind)
+    least = b.fadd(b.fmul(low, ir.Constant(kind, 2.0**-62)), ir.Constant(kind, 2.0**-63))
+    size = b.fadd(b.fmul(high, ir.Constant(kind, 2.0**-31)), least)
+    return b.select(b.icmp_signed("<", x0, _word(0)), b.fneg(size), size)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def signed32(typingctx: Any, seed: Any, counter: Any, stream: Any, position: Any) -> Any:
+    """float32 in [-1, 1] without 0, of 62 bits and a sign."""
+
+    def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        return _signed(b, ir.FloatType(), args)
+
+    return types.float32(*SIGNATURE), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def signed64(typingctx: Any, seed: Any, counter: Any, stream: Any, position: Any) -> Any:
+    """The same in float64."""
+
+    def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        return _signed(b, ir.DoubleType(), args)
 
     return types.float64(*SIGNATURE), codegen

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from graphc.ir import dims
-from graphc.ir.types import FLOAT64, INT64
+from graphc.ir.types import FLOAT64, INT32, INT64
 from graphc.onnx.elementwise import Site
 from graphc.onnx.model import Value
 from graphc.ops.counter_rng import PARITY, ROTATIONS
@@ -16,18 +16,37 @@ STREAM = 0x9E3779B9
 Words = tuple[Value, Value]
 
 
+def random_word(at: Site, seed: Value, counter: Value) -> Value:
+    """Any int32."""
+    x0, _ = _words(at, seed, counter)
+    return (x0 - 2**31).cast(INT32).reshape(at.type.shape)
+
+
 def uniform(at: Site, seed: Value, counter: Value) -> Value:
     """float32 with 24 bits or float64 with 53 in [0, 1), one for each element."""
-    m, shape = at.model, at.type.shape
-    stream = m.constant(np.array((at.attrs["stream"] * STREAM) & MASK, np.int64))
-    key = threefry((_low(seed), _high(seed)), (_low(counter), _high(counter).op("BitwiseXor", stream)))
-    position = m.scalar(0).op("Range", m.scalar(dims.product(shape)), m.scalar(1))
-    x0, x1 = threefry(key, (_low(position), _high(position)))
+    x0, x1 = _words(at, seed, counter)
     if at.type.dtype == FLOAT64:
         flat = ((x0 / 32).cast(FLOAT64) * 67108864.0 + (x1 / 64).cast(FLOAT64)) * 2.0**-53
     else:
         flat = (x0 / 256).cast(at.type.dtype) * 2.0**-24
-    return flat.reshape(shape)
+    return flat.reshape(at.type.shape)
+
+
+def signed_uniform(at: Site, seed: Value, counter: Value) -> Value:
+    """Numbers in [-1, 1] without 0, of 62 bits and a sign."""
+    x0, x1 = _words(at, seed, counter)
+    high, low = (word.cast(at.type.dtype) for word in (x0.op("BitwiseAnd", 0x7FFFFFFF), x1 / 2))
+    size = high * 2.0**-31 + (low * 2.0**-62 + 2.0**-63)
+    return (x0 > 0x7FFFFFFF).select(-size, size).reshape(at.type.shape)
+
+
+def _words(at: Site, seed: Value, counter: Value) -> Words:
+    """Two words for each element, in its flat order."""
+    m, shape = at.model, at.type.shape
+    stream = m.constant(np.array((at.attrs["stream"] * STREAM) & MASK, np.int64))
+    key = threefry((_low(seed), _high(seed)), (_low(counter), _high(counter).op("BitwiseXor", stream)))
+    position = m.scalar(0).op("Range", m.scalar(dims.product(shape)), m.scalar(1))
+    return threefry(key, (_low(position), _high(position)))
 
 
 def threefry(key: Words, x: Words) -> Words:
@@ -55,4 +74,4 @@ def _high(x: Value) -> Value:
     return _low((x - _low(x)) / 2**32)
 
 
-__all__ = ["uniform"]
+__all__ = ["random_word", "signed_uniform", "uniform"]

@@ -6,14 +6,15 @@ float64 and that stock ONNX Runtime has for float32 alone.
 
 from __future__ import annotations
 
-from graphc.onnx.draws import uniform
+from graphc.onnx import draws
 from graphc.onnx.elementwise import ELEMENTWISE, Rule
 from graphc.onnx.layout import LAYOUT
 
 OPSET = 18  # where none is asked for
 OPSETS = range(15, 29)  # that the rules are right for
 
-RULES: dict[str, Rule] = {**ELEMENTWISE, **LAYOUT, "uniform": uniform}
+DRAWS = {name: getattr(draws, name) for name in ("random_word", "signed_uniform", "uniform")}
+RULES: dict[str, Rule] = {**ELEMENTWISE, **LAYOUT, **DRAWS}
 
 REFUSED = {
     "lgamma": "ONNX has no gamma function",

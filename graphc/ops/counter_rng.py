@@ -43,6 +43,12 @@ def random_words(seed: int, counter: int, stream: int, position: Any) -> tuple[A
     return threefry2x32(key[0], key[1], (p & np.uint64(mask)).astype(np.uint32), (p >> np.uint64(32)).astype(np.uint32))
 
 
+def word32(seed: int, counter: int, stream: int, position: Any) -> Any:
+    """Any int32."""
+    x0, _ = random_words(seed, counter, stream, position)
+    return (x0 ^ np.uint32(0x80000000)).view(np.int32)
+
+
 def uniform32(seed: int, counter: int, stream: int, position: Any) -> Any:
     """float32 in [0, 1), 24 bits."""
     x0, _ = random_words(seed, counter, stream, position)
@@ -55,3 +61,20 @@ def uniform64(seed: int, counter: int, stream: int, position: Any) -> Any:
     high = (x0 >> np.uint32(5)).astype(np.float64)
     low = (x1 >> np.uint32(6)).astype(np.float64)
     return (high * 67108864.0 + low) * 2.0**-53
+
+
+def signed32(seed: int, counter: int, stream: int, position: Any) -> Any:
+    """float32 in [-1, 1] without 0, of 62 bits and a sign: as precise near 0 as a float is."""
+    return _signed(seed, counter, stream, position, np.float32)
+
+
+def signed64(seed: int, counter: int, stream: int, position: Any) -> Any:
+    """The same in float64."""
+    return _signed(seed, counter, stream, position, np.float64)
+
+
+def _signed(seed: int, counter: int, stream: int, position: Any, kind: Any) -> Any:
+    x0, x1 = random_words(seed, counter, stream, position)
+    high, low = (x0 & np.uint32(0x7FFFFFFF)).astype(kind), (x1 >> np.uint32(1)).astype(kind)
+    size = high * kind(2.0**-31) + (low * kind(2.0**-62) + kind(2.0**-63))
+    return np.where(x0 >> np.uint32(31), -size, size)
