@@ -243,8 +243,8 @@ slow = pytest.mark.slow
 @pytest.mark.parametrize(
     ("presses", "names", "backend"),
     [
-        (60, "train,infer,state,batches,shuffled,save", "numba"),
-        (20, "train,batches", "numpy"),
+        pytest.param(60, "train,infer,state,batches,shuffled,save", "numba", marks=slow),
+        pytest.param(20, "train,batches", "numpy", marks=slow),
         pytest.param(2000, "train", "numba", marks=slow),
         pytest.param(2000, "train,infer,state,batches,shuffled,save", "numba", marks=slow),
         pytest.param(500, "train,infer,state,batches", "numpy", marks=slow),
@@ -285,7 +285,7 @@ def test_first_calls_from_eight_threads(processes: int, tmp_path: Path) -> None:
         assert run(fresh, FIRST) == "8\n"
 
 
-@pytest.mark.parametrize("backend", ["numba", "numpy"])
+@pytest.mark.parametrize("backend", ["numba", pytest.param("numpy", marks=slow)])
 def test_an_exception_at_every_line(backend: str, tmp_path: Path) -> None:
     out = run(tmp_path, MODEL + LINES, backend)
     assert int(out.split()[1]) > 300, "few lines were seen"
