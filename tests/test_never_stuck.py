@@ -296,7 +296,7 @@ def test_an_exception_at_every_line_of_save(tmp_path: Path) -> None:
     run(tmp_path, MODEL + LINES, "numba", "long", seconds=1800)
 
 
-@pytest.mark.parametrize("how", ENDS)
+@pytest.mark.parametrize("how", [pytest.param(h, marks=slow) if h == "handlers that call" else h for h in ENDS])
 def test_the_end_of_the_interpreter(how: str, tmp_path: Path) -> None:
     program = MODEL + "train(X); batches()\n" + ENDS[how] + "\ntime.sleep(0.1)\n"
     out = run(tmp_path, program)
