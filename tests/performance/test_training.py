@@ -72,7 +72,7 @@ def test_a_training_step(benchmark: Any, batch: tuple[np.ndarray, np.ndarray]) -
     for _ in range(3):
         assert exe(*batch) == pytest.approx(by_hand(*batch), rel=1e-4)
     benchmark(exe, *batch)
-    assert ratio(lambda: exe(*batch), lambda: by_hand(*batch), repeat=3) < 1.3
+    assert ratio(lambda: exe(*batch), lambda: by_hand(*batch), repeat=3) < 1.6
 
 
 def test_a_pass_of_mini_batches(benchmark: Any) -> None:
@@ -88,7 +88,7 @@ def test_a_pass_of_mini_batches(benchmark: Any) -> None:
 
     np.testing.assert_allclose(compiled(), by_hand(), rtol=1e-3)
     benchmark(compiled)
-    assert ratio(compiled, by_hand, rounds=7, repeat=1) < 1.3
+    assert ratio(compiled, by_hand, rounds=7, repeat=1) < 1.6
 
 
 def mlp() -> tuple[gx.Executable, Callable[..., Any], list[np.ndarray]]:
@@ -135,5 +135,5 @@ def test_an_exported_module(benchmark: Any, batch: tuple[np.ndarray, np.ndarray]
     spec.loader.exec_module(module)
     assert module.classifier(*batch) == exe(*batch)
     benchmark(module.classifier, *batch)
-    assert ratio(lambda: module.classifier(*batch), lambda: exe(*batch), repeat=3) < 1.25
+    assert ratio(lambda: module.classifier(*batch), lambda: exe(*batch), repeat=3) < 1.5
     assert module.classifier(*batch) < by_hand(*batch), "it has trained on"
