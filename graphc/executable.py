@@ -6,6 +6,7 @@ import ctypes
 import linecache
 import os
 import weakref
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from graphc.background import Background
-from graphc.batches import run_batches
+from graphc.batches import Layout, run_batches
 from graphc.binding import arrange, check_out, convert
 from graphc.bound import Bound, bind
 from graphc.cached import cached
@@ -75,6 +76,8 @@ class Executable(Uncopied):
         self._structure = program.structure
         self._entries: dict[tuple[tuple[int, ...], ...], Entry] = {}
         self._desks: list[Desk] = []
+        self._layouts: dict[tuple[Any, ...], Layout] = {}
+        self._rooms: deque[Array] = deque(maxlen=1)  # the workspace of a pass that is over
         self._enter: Callable[..., Any] = _declined  # the entry for the shapes of the last call
         self._enter_into: Callable[..., Any] = _declined
         self.backend, self.threads, self.fastmath, self.cache = backend, threads, fastmath, cache

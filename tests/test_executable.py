@@ -199,6 +199,61 @@ def test_rows_of_a_batch_are_collected_by_several_threads(dtype: str) -> None:
     np.testing.assert_array_equal(found["y"], b + 1)
 
 
+def test_passes_of_run_batches_share_what_they_keep() -> None:
+    """Layouts and the workspace stay between passes: other sizes, a pass that failed, several threads."""
+    g = gx.Graph("kept")
+    x, i = g.input("x", ("n", 3)), g.input("i", ("n",), "int64")
+    total = gx.sum(x, axis=0)
+    exe = gx.compile([x, i], {"y": gx.tanh(x) - total, "taken": gx.take(gx.exp(total), i)})
+
+    def passes(seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        for _ in range(25):
+            size, drop = int(rng.integers(1, 9)) * 1000, bool(rng.integers(2))
+            rows = int(rng.integers(1, 30_000))
+            shuffle = bool(rng.integers(2))
+            a, b = rng.normal(size=(rows, 3)).astype(np.float32), rng.integers(0, 3, rows)
+            if rng.integers(4) == 0:
+                b[-1] = 9
+            order = np.random.default_rng(seed).permutation(rows) if shuffle else np.arange(rows)
+            order = order[: rows - rows % size] if drop else order
+            if (b[order] == 9).any():
+                with pytest.raises(gx.InputIndexError, match=f"batch {list(b[order]).index(9) // size}:"):
+                    exe.run_batches([a, b], size, shuffle=shuffle, seed=seed, drop_last=drop)
+                continue
+            found = exe.run_batches([a, b], size, shuffle=shuffle, seed=seed, drop_last=drop)
+            want = {name: np.empty(array.shape, array.dtype) for name, array in found.items()}
+            place = np.argsort(np.argsort(order))
+            for low in range(0, len(order), size):
+                at = order[low : low + size]
+                for name, value in exe(a[at], b[at]).items():
+                    want[name][place[low : low + size]] = value
+            for name in want:
+                np.testing.assert_array_equal(found[name], want[name])
+
+    workers = [threading.Thread(target=passes, args=(k,)) for k in range(1, 4)]
+    failed: list[object] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading, "excepthook", failed.append)
+        for worker in workers:
+            worker.start()
+        passes(0)
+        for worker in workers:
+            worker.join()
+    assert not failed
+
+
+def test_a_second_pass_plans_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plans, and keys of the cache, cost more than a small batch."""
+    g, x, y, _, losses = network()
+    exe = gx.compile([x, y], losses)
+    a, b = data(50)
+    first = exe.run_batches([a, b], 16)
+    monkeypatch.setattr(gx.Executable, "plan_for", None)
+    monkeypatch.setattr("graphc.codegen.jit.key_of", None)
+    np.testing.assert_array_equal(exe.run_batches([a, b], 16), first)
+
+
 def test_run_batches_converts_drops_and_refuses() -> None:
     g = gx.Graph("batches")
     x, s = g.input("x", ("n", 2)), g.input("s", (2,))
