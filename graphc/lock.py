@@ -16,6 +16,7 @@ import os
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -27,7 +28,7 @@ from graphc.errors import StateError
 Array = np.ndarray[Any, Any]
 T = TypeVar("T")
 
-HOLDERS, HUNGRY, OWNER, FORKED, WORDS = 0, 1, 2, 3, 8  # words of a lock, which has a cache line for itself
+HOLDERS, HUNGRY, OWNER, FORKED, CLOSED, WORDS = 0, 1, 2, 3, 4, 8  # words of a lock, which has a cache line for itself
 FREE, ALONE = 0, -1  # holders; a number above 0 is that of readers
 SLOTS, CHUNKS = 1024, 1024  # memory for locks, of which that of a lock that is gone is used again
 
@@ -204,6 +205,8 @@ define ptr @close(ptr %self, ptr %unused) {{
   br i1 %own, label %end, label %wait
 wait:
   call void @insist(ptr %lock)
+  %at.closed = getelementptr i64, ptr %lock, i64 {CLOSED}
+  store i64 1, ptr %at.closed
   br label %end
 end:
   %result = call ptr @held(ptr %self, ptr null)
@@ -321,7 +324,8 @@ def _load() -> Any:
     """The machine code, which stays for as long as the process."""
     ll.initialize_native_target()
     ll.initialize_native_asmprinter()
-    words = {"FREE": FREE, "ALONE": ALONE, "HUNGRY": HUNGRY, "OWNER": OWNER, "FORKED": FORKED, "WORDS": WORDS}
+    words = {"HUNGRY": HUNGRY, "OWNER": OWNER, "FORKED": FORKED, "CLOSED": CLOSED, "WORDS": WORDS}
+    words |= {"FREE": FREE, "ALONE": ALONE}
     told = {"nested": _text(NESTED), "error": id(StateError), "busy": id(Busy)}
     sleep, nap = ("Sleep", 1) if sys.platform == "win32" else ("usleep", 500)
     text = CODE.format(**words, **told, SLOTS=SLOTS, chunks=CHUNKS + 1, sleep=sleep, nap=nap)
@@ -344,7 +348,6 @@ _METHODS = {
 }
 _table = np.ctypeslib.as_array((ctypes.c_int64 * CHUNKS).from_address(_engine.get_global_value_address("chunks")))
 _chunks: dict[int, Array] = {}
-_spare: list[int] = []  # places of locks that are gone
 _fresh = itertools.count()
 
 if hasattr(os, "register_at_fork"):
@@ -353,6 +356,20 @@ if hasattr(os, "register_at_fork"):
         after_in_parent=builtin(_METHODS["after_in_parent"], None),
         after_in_child=builtin(_METHODS["after_in_child"], None),
     )
+
+
+class _Place(weakref.ref["Lock"]):
+    """Where a lock is in memory. Another takes its place when it is gone.
+
+    C notes that it is gone: what Ctrl-C raises in ``__del__`` would be dropped.
+    """
+
+    __slots__ = ("number",)
+    number: int
+
+
+_places: dict[int, _Place] = {}
+_spare: list[_Place] = []  # those of locks that are gone
 
 
 class Lock:
@@ -367,10 +384,12 @@ class Lock:
 
     def __init__(self) -> None:
         try:
-            self._place = _spare.pop()
-        except IndexError:
-            self._place = next(_fresh)
-        chunk, slot = divmod(self._place, SLOTS)
+            number = _spare.pop().number
+        except (IndexError, AttributeError):  # there is none, or its lock was interrupted before it had a number
+            number = next(_fresh)
+        place = _places[number] = _Place(self, _spare.append)
+        place.number = number
+        chunk, slot = divmod(number, SLOTS)
         if chunk not in _chunks:
             forever(_chunks.setdefault(chunk, np.zeros((SLOTS, WORDS), np.int64)))
         _table[chunk] = _chunks[chunk].ctypes.data
@@ -379,9 +398,6 @@ class Lock:
         self._reading, self._writing, self._held, self.close = (
             builtin(_METHODS[name], self.address) for name in ("reading", "writing", "held", "close")
         )
-
-    def __del__(self, spare: list[int] = _spare) -> None:
-        spare.append(self._place)
 
     def reading(self, function: Callable[..., T], *args: Any) -> T:
         """What a function returns that runs while no writer holds the lock."""
@@ -407,7 +423,7 @@ class Lock:
         me, start, nap, seen, since = threading.get_ident(), time.monotonic(), NAPS[0], 0, 0.0
         try:
             while True:
-                if any((chunk[:, OWNER] == me).any() for chunk in list(_chunks.values())):
+                if any(((c[:, OWNER] == me) & (c[:, CLOSED] == 0)).any() for c in list(_chunks.values())):
                     raise StateError(CROSSED)
                 time.sleep(nap)
                 now, hungry = time.monotonic(), int(self._words[HUNGRY])
