@@ -1,4 +1,6 @@
-"""What one call costs: value and gradient of the 2-3-1 network on four rows, beside whatever else is installed.
+"""What one call costs, beside what else is installed.
+
+Value and gradient of the 2-3-1 network on four rows.
 
     python examples/call_overhead.py
 

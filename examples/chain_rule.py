@@ -1,4 +1,6 @@
-"""The chain rule: one variable through four functions, and one variable on two ways (the total differential).
+"""The chain rule and the total differential.
+
+One variable through four functions, and one variable on two ways:
 
     y = f1(f2(f3(f4(x))))                    dy/dx = f1'(f2) f2'(f3) f3'(f4) f4'(x)
     y = f(u1(x), u2(x))                      dy/dx = df/du1 du1/dx + df/du2 du2/dx
@@ -35,7 +37,7 @@ def total():
 
 
 def main(argv=None):
-    """Prints both; returns (by hand, by graph) of both derivatives."""
+    """Prints both; returns (by hand, by graph) of both derivatives by name."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--x", type=float, default=0.5)
     parser.add_argument("--save", metavar="FILE", help="draw the total differential as SVG")
@@ -66,7 +68,10 @@ def main(argv=None):
     if options.save:
         way.to_svg(options.save)
         print(f"drawn in {options.save}")
-    return (by_hand, float(seen["x"].gradient)), (first + second, float(way["x"].gradient))
+    return {
+        "chain": (by_hand, float(seen["x"].gradient)),
+        "total differential": (first + second, float(way["x"].gradient)),
+    }
 
 
 if __name__ == "__main__":

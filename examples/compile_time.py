@@ -1,4 +1,6 @@
-"""What a user waits for: import, cold compile and compile from the disk cache of the 2-3-1 network.
+"""What a user waits for: import, compile cold and from disk.
+
+Of the 2-3-1 network.
 
 python examples/compile_time.py
 """

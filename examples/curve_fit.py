@@ -1,8 +1,9 @@
-"""Least squares over several parameters at once: `exe.as_scipy` beside scipy.optimize.curve_fit.
+"""Least squares with exact gradients for scipy.optimize.
 
-The model is a set of damped oscillations, shape * exp(-decay t) @ cos(pulse t) + level, with vectors and a number as
-parameters. scipy.optimize.minimize gets value and exact gradient of all of them as one flat vector; curve_fit gets
-the model written once more by hand and takes finite differences.
+`exe.as_scipy` over several parameters at once, beside scipy.optimize.curve_fit. The model is a set of damped
+oscillations, shape * exp(-decay t) @ cos(pulse t) + level, with vectors and a number as parameters.
+scipy.optimize.minimize gets value and exact gradient of all of them as one flat vector; curve_fit gets the model
+written once more by hand and takes finite differences.
 
     python examples/curve_fit.py [--points 2000] [--save curve_fit.png]
 """
@@ -48,7 +49,7 @@ def timed(function):
 
 
 def main(argv=None):
-    """Prints parameters of both fits beside the true ones; returns (by graph, by curve_fit), flat."""
+    """Prints parameters of both fits beside the true ones; returns those by graph and by curve_fit, flat."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=int, default=2000)
     parser.add_argument("--save", metavar="FILE", help="draw data and fit")
@@ -79,7 +80,7 @@ def main(argv=None):
         axis.set(xlabel="t")
         axis.legend()
         fig.savefig(options.save, dpi=110)
-    return fit.x, other
+    return {"as_scipy": fit.x, "curve_fit": other}
 
 
 if __name__ == "__main__":

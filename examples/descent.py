@@ -1,4 +1,4 @@
-"""Gradient descent with all rows, some rows and one row a step, under one stopping rule and on one surface.
+"""Batch, mini-batch and stochastic descent on one surface.
 
     batch         w <- w - rate * mean of the gradients of all rows
     mini-batch    w <- w - rate * mean of the gradients of 8 rows
@@ -48,7 +48,7 @@ def descend(rows, x, y):
 
 
 def main(argv=None):
-    """Prints and draws the three ways; returns {name: (steps, passes, last loss)} and the least loss there is."""
+    """Prints and draws the three ways; returns (steps, passes, last loss) of each, and the least loss there is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--save", metavar="FILE")
     options = parser.parse_args(argv)
@@ -77,7 +77,8 @@ def main(argv=None):
         left.legend()
         fig.savefig(options.save, dpi=110)
         print(f"drawn in {options.save}")
-    return {name: (len(path) - 1, len(losses) - 1, losses[-1]) for name, (path, losses) in ways.items()}, least
+    ends = {name: (len(path) - 1, len(losses) - 1, losses[-1]) for name, (path, losses) in ways.items()}
+    return {**ends, "least": least}
 
 
 if __name__ == "__main__":

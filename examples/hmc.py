@@ -1,8 +1,9 @@
-"""A Hamiltonian Monte Carlo sampler in one njit function that calls a graphc function (Neal 2011, algorithm 1).
+"""A Hamiltonian Monte Carlo sampler in one njit function.
 
-The log density of a Bayesian linear regression and its gradient come from a graph; the sampler knows neither. The
-posterior is a normal distribution whose mean and covariance are known, and the draws are held against them. The
-sampler takes the function as an argument, so with cache=True Numba compiles it once, whatever is sampled later.
+It calls a graphc function (Neal 2011, algorithm 1). The log density of a Bayesian linear regression and its gradient
+come from a graph; the sampler knows neither. The posterior is a normal distribution whose mean and covariance are
+known, and the draws are held against them. The sampler takes the function as an argument, so with cache=True Numba
+compiles it once, whatever is sampled later.
 
     python examples/hmc.py [--draws 20000] [--save hmc.png]
 """
@@ -90,7 +91,7 @@ def main(argv=None):
         axis.set(xlabel="w[0]", ylabel="w[1]")
         axis.legend()
         fig.savefig(options.save, dpi=110)
-    return draws, mean, covariance
+    return {"draws": draws, "mean": mean, "covariance": covariance}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""House prices in Ames: what weight decay and dropout do for a network that is too large, beside ridge regression.
+"""House prices: weight decay and dropout over paired folds.
+
+What they do for a network that is too large for the table of Ames, beside ridge regression.
 
 The score is the root mean squared error of the logarithm of the price, over five folds. Of each fold's training rows a
 tenth is set aside as validation set: the network is trained on the others, and the epoch with the least error there is
@@ -21,7 +23,9 @@ import numpy as np
 
 import graphc as gx
 from graphc.demo import houses
+from graphc.demo.arguments import at_least
 from graphc.demo.data import DataError
+from graphc.demo.progress import Progress
 
 SETTINGS = [(0, 0), (1.0, 0), (0, 0.3), (1.0, 0.3)]  # weight decay, dropout
 
@@ -60,42 +64,58 @@ def errors(x, y, train, test, decay, rate, epochs):
 
 
 def main(argv=None):
-    """Prints the table; returns {(model, weight decay, dropout): errors of the folds}."""
+    """Prints the table; returns errors and chosen epochs of the folds, each {(model, weight decay, dropout): of folds}.
+
+    None where there is no table.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", nargs="?", type=Path, default=os.environ.get("GRAPHC_AMES"))
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("file", nargs="?", type=Path, help="AmesHousing.csv, or the folder that holds it")
+    parser.add_argument("--data", type=Path, metavar="FILE", help="the same")
+    parser.add_argument("--epochs", type=at_least(1), default=40, metavar="N", help="to choose from (40)")
     parser.add_argument("--save", metavar="FILE", help="draw the errors of the first fold by epoch")
     options = parser.parse_args(argv)
-    if options.file is None:
-        print("skipped: name AmesHousing.csv, or set GRAPHC_AMES")
-        return {}
+    place = options.data or options.file or os.environ.get("GRAPHC_AMES")
+    if place is None:
+        print("skipped: give --data FILE, the Ames table (De Cock 2011) as AmesHousing.csv, or set GRAPHC_AMES")
+        return None
     try:
-        table = houses.read(Path(options.file))
+        table = houses.read(Path(place))
     except DataError as error:
         raise SystemExit(str(error)) from None
 
     y, folds = table.log_price, houses.splits(table)
     scores = {("ridge", 0, 0): np.array([houses.ridge(x, y, train, test) for x, train, test in folds])}
     curves, epochs = {}, {}
-    for decay, rate in SETTINGS:
-        runs = [errors(x, y, *rows, decay, rate, options.epochs) for x, *rows in folds]
-        chosen = [int(run[:, 1].argmin()) for run in runs]
-        scores["network", decay, rate] = np.array([run[k, 2] for run, k in zip(runs, chosen, strict=True)])
-        curves[decay, rate], epochs["network", decay, rate] = runs[0], [k + 1 for k in chosen]
+    bar = Progress(len(SETTINGS) * len(folds), "fold")
+    print(f"{len(y):,} houses, {folds[0][0].shape[1]} features, {len(folds)} folds\n")
+    print(f"{'':<8}{'weight decay':>14}{'dropout':>9}{'log-RMSE':>10}{'- plain':>10}{'+-':>8}   epochs chosen")
 
-    plain = scores["network", 0, 0]
-    print(f"{'model':<10}{'weight decay':>14}{'dropout':>10}{'log-RMSE':>12}{'- plain':>12}{'+-':>9}   epochs chosen")
-    for (model, decay, rate), found in scores.items():
-        apart = found - plain
+    def show(key):
+        apart = scores[key] - scores.get(("network", 0, 0), np.nan)
         error = apart.std(ddof=1) / np.sqrt(len(apart))
-        chosen = " ".join(map(str, epochs.get((model, decay, rate), [])))
+        model, decay, rate = key
+        beside = f"{apart.mean():>10.4f}{error:>8.4f}" if np.isfinite(error) and apart.any() else " " * 18
+        bar.clear()
         print(
-            f"{model:<10}{decay or 'off':>14}{rate or 'off':>10}{found.mean():>12.4f}"
-            f"{apart.mean():>12.4f}{error:>9.4f}   {chosen}"
+            f"{model:<8}{decay or 'off':>14}{rate or 'off':>9}{scores[key].mean():>10.4f}{beside}"
+            f"   {' '.join(map(str, epochs.get(key, [])))}".rstrip(),
+            flush=True,
         )
+
+    for decay, rate in SETTINGS:
+        runs = []
+        for x, *rows in folds:
+            runs.append(errors(x, y, *rows, decay, rate, options.epochs))
+            bar.step()
+        chosen = [int(run[:, 1].argmin()) for run in runs]
+        key = "network", decay, rate
+        scores[key] = np.array([run[k, 2] for run, k in zip(runs, chosen, strict=True)])
+        curves[decay, rate], epochs[key] = runs[0], [k + 1 for k in chosen]
+        show(key)
+    show(("ridge", 0, 0))
     if options.save:
         draw(options.save, curves)
-    return scores
+    return {"scores": scores, "epochs": epochs}
 
 
 def draw(file, curves):

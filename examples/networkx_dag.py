@@ -1,19 +1,19 @@
-"""A network from a pure networkx graph: 784-256-10 on Fashion-MNIST, trained, saved and exported without the DSL.
+"""The same network from a pure networkx graph.
+
+784-256-10 on Fashion-MNIST, differentiated, trained, saved and exported without the DSL.
 
     python examples/networkx_dag.py DIRECTORY [--epochs 3] [--small] [--save network.gx] [--export network.py]
 
 DIRECTORY holds the four IDX files, plain or gzipped; the environment variable GRAPHC_FASHION_MNIST names it as well.
 """
 
-import argparse
-import os
 from pathlib import Path
 
 import networkx as nx
 import numpy as np
+from images import add_files, arguments, fit, read
 
 import graphc as gx
-from graphc.demo.data import DataError, fashion_mnist
 
 
 def normal(shape, seed):
@@ -58,41 +58,30 @@ def descent(dag, parameters, rate=0.1):
 
 
 def main(argv=None):
-    """Trains and prints an epoch a line; returns (loss, accuracy, test accuracy) of each epoch."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("directory", nargs="?", type=Path, default=os.environ.get("GRAPHC_FASHION_MNIST"))
-    parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--small", action="store_true", help="the first 2,000 images alone")
-    parser.add_argument("--save", type=Path, help="keep training step and network in a graph file")
-    parser.add_argument("--export", type=Path, help="write the network as a Python module without graphc")
+    """Trains and prints an epoch a line; returns the figures, None where there are no images."""
+    parser = arguments(__doc__, epochs=3)
+    add_files(parser)
+    parser.add_argument("--save", type=Path, metavar="FILE", help="keep training step and network in a graph file")
+    parser.add_argument("--export", type=Path, metavar="FILE", help="write the network as a module without graphc")
     options = parser.parse_args(argv)
-    if options.directory is None:
-        print("skipped: name the directory of the four IDX files, or set GRAPHC_FASHION_MNIST")
-        return []
-    try:
-        data = fashion_mnist(Path(options.directory))
-    except DataError as error:
-        raise SystemExit(str(error)) from None
-    if options.small:
-        data = data.head(2000)
+    data = read(options)
+    if data is None:
+        return None
 
     dag, updates = descent(network(data.train_x.shape[1]), ["W1", "b1", "W2", "b2"])
-    print(
-        f"{len(dag)} nodes, {dag.number_of_edges()} edges; longest path {nx.dag_longest_path_length(dag, weight=None)}"
-    )
-    train = gx.dag.compile(dag, ["x", "y"], ["losses", "right"], updates)
-    infer = gx.dag.compile(dag, ["x"], "label")
-    history = []
-    for epoch in range(options.epochs):
-        losses, right = train.run_batches([data.train_x, data.train_y], 256, shuffle=True, seed=epoch)
-        guess = infer.run_batches([data.test_x], 1000)
-        history.append((float(losses.mean()), float(right.mean()), float((guess == data.test_y).mean())))
-        print("epoch {:>3}  loss {:.4f}  accuracy {:.4f}  test {:.4f}".format(epoch + 1, *history[-1]))
+    depth = nx.dag_longest_path_length(dag, weight=None)
+    print(f"{len(dag)} nodes, {dag.number_of_edges()} edges; longest path {depth}")
+
+    def build():
+        train = gx.dag.compile(dag, ["x", "y"], {"loss": "losses", "right": "right"}, updates)
+        return train, gx.dag.compile(dag, ["x"], "label")
+
+    figures, train, infer = fit(build, data, options, 256)
     if options.save:
         gx.save(options.save, train=train, infer=infer)
     if options.export:
         infer.export_python(options.export)
-    return history
+    return figures
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One neuron, read forward and backward: the chain rule as two passes.
+"""One neuron, read forward and drawn backward.
 
     z = w1 x1 + w2 x2 + b      a = sigmoid(z)      z' = w3 a      z'' = w4 a      C = (y' - t')^2/2 + (y'' - t'')^2/2
 
@@ -89,22 +89,24 @@ def recursion(layers=4, width=3):
 
 
 def main(argv=None):
-    """Prints and draws both passes; returns values, derivatives and the recursion, each (by hand, by graph)."""
+    """Prints and draws both passes; returns values and derivatives by name, and the recursion, by hand and by graph."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--save", metavar="FILE", help="draw both passes as SVG")
     options = parser.parse_args(argv)
 
     values, slopes = by_hand(**WEIGHTS)
-    _, cost = graph()
-    seen = gx.inspect(cost, {"x1": X[0], "x2": X[1]}, named=True)
+    g, cost = graph()
+    seen = gx.inspect(cost, {"x1": X[0], "x2": X[1]}, wrt=list(g.parameters.values()), named=True)
     print(seen)
 
     z, rate = values["z"], slopes["z"]
     print(f"\nForward pass: z = {z:g}; dz/dw1 = x1 = {X[0]:g}, dz/dw2 = x2 = {X[1]:g}, dz/db = 1")
-    print("Backward pass, a neuron drawn backward: dC/dz = sigmoid'(z) (w3 dC/dz' + w4 dC/dz'')")
+    print("Backward pass, a neuron drawn backward: its inputs are dC/dz' and dC/dz'', its gain is sigmoid'(z)")
     gain = values["a"] * (1 - values["a"])
     one, two = slopes["z'"], slopes["z''"]
-    print(f"    {gain:.4g} ({WEIGHTS['w3']:g} * {one:.4g} + {WEIGHTS['w4']:g} * {two:.4g}) = {rate:.4g}")
+    inner = f"{WEIGHTS['w3']:g} * {one:.4g} + {WEIGHTS['w4']:g} * {two:.4g}"
+    print(f"    dC/da = w3 dC/dz' + w4 dC/dz'' = {inner} = {slopes['a']:.4g}")
+    print(f"    dC/dz = sigmoid'(z) dC/da = {gain:.4g} * {slopes['a']:.4g} = {rate:.4g}")
     print(f"{'their product':<16}{'by hand':>14}{'by graph':>14}")
     for name, way in (
         ("w1", "x1 dC/dz"),
@@ -122,11 +124,11 @@ def main(argv=None):
     if options.save:
         seen.to_svg(options.save)
         print(f"\nboth passes drawn in {options.save}")
-    return (
-        {name: (value, float(seen[name].value)) for name, value in values.items()},
-        {name: (value, float(seen[name].gradient)) for name, value in slopes.items()},
-        rows,
-    )
+    return {
+        "values": {name: (value, float(seen[name].value)) for name, value in values.items()},
+        "derivatives": {name: (value, float(seen[name].gradient)) for name, value in slopes.items()},
+        "recursion": rows,
+    }
 
 
 if __name__ == "__main__":

@@ -1,15 +1,7 @@
-"""The optimisers as equations, as updates and as paths: Rosenbrock's valley, from the same start.
+"""Seven optimisers as equations, as updates and as paths.
 
-    SGD       p <- p - lr g
-    Momentum  v <- 0.9 v + g                          p <- p - lr v                              (SGDM)
-    NAG       v <- 0.9 v + g                          p <- p - lr (g + 0.9 v)
-    Adagrad   s <- s + g^2                            p <- p - lr g / (sqrt(s) + eps)
-    RMSProp   s <- 0.99 s + 0.01 g^2                  p <- p - lr g / (sqrt(s) + eps)
-    Adam      m <- 0.9 m + 0.1 g                      p <- p - lr m / (1 - 0.9^t) / (sqrt(v / (1 - 0.999^t)) + eps)
-              v <- 0.999 v + 0.001 g^2
-    AdamW     as Adam                                 with p - lr decay p in the place of p
-
-Each is run by a graph, as one kernel of gradient and update, and by these equations in NumPy; the paths agree.
+In Rosenbrock's valley, from the same start. Each is run by a graph, as one kernel of gradient and update, and by its
+equations in NumPy; the paths agree.
 
     python examples/optimizers.py [--save optimizers.png]
 """
@@ -30,6 +22,16 @@ OPTIMIZERS = {
     "AdamW": gx.optim.AdamW(lr=0.05, weight_decay=0.001),
 }
 START = np.array([-1.2, 1.0])
+EQUATIONS = """\
+SGD       p <- p - lr g
+Momentum  v <- 0.9 v + g               p <- p - lr v               (also called SGDM)
+NAG       v <- 0.9 v + g               p <- p - lr (g + 0.9 v)
+Adagrad   s <- s + g^2                 p <- p - lr g / (sqrt(s) + eps)
+RMSProp   s <- 0.99 s + 0.01 g^2       p <- p - lr g / (sqrt(s) + eps)
+Adam      m <- 0.9 m + 0.1 g           p <- p - lr m' / (sqrt(v') + eps)
+          v <- 0.999 v + 0.001 g^2     m' = m / (1 - 0.9^t)   v' = v / (1 - 0.999^t)
+AdamW     as Adam, with p - lr decay p in the place of p
+"""
 
 
 def path(optimizer, steps):
@@ -43,7 +45,7 @@ def path(optimizer, steps):
 
 
 def equations(name, optimizer, steps):
-    """The points of a run by the equations above."""
+    """The points of a run by `EQUATIONS`."""
     p, first, second, out = START.copy(), np.zeros(2), np.zeros(2), []
     for t in range(1, steps + 1):
         out.append(p.copy())
@@ -67,7 +69,7 @@ def equations(name, optimizer, steps):
 
 
 def main(argv=None):
-    """Prints updates and draws paths; returns the last loss of each, and the largest difference from the equations."""
+    """Prints all and draws paths; returns the last loss of each, and the largest difference from the equations."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--save", metavar="FILE")
     parser.add_argument("--steps", type=int, default=2000)
@@ -75,12 +77,14 @@ def main(argv=None):
 
     runs = {name: path(optimizer, options.steps) for name, optimizer in OPTIMIZERS.items()}
     worst = 0.0
-    print(f"{'':<10}{'after one step':>22}{'after two':>22}   loss after {options.steps} steps   equations, 100 steps")
+    print(EQUATIONS)
+    print(f"p = {START} is after{'one step':>13}{'two steps':>22}{f'loss, {options.steps} steps':>20}{'off by':>11}")
     for name, (losses, points) in runs.items():
         apart = float(np.abs(points[:100] - equations(name, OPTIMIZERS[name], 100)[: len(points)]).max())
         worst = max(worst, apart)
         one, two = (f"({p[0]:.5f}, {p[1]:.5f})" for p in points[1:3])
-        print(f"{name:<10}{one:>22}{two:>22}{losses[-1]:>20.3e}{apart:>23.1e}")
+        print(f"{name:<10}{one:>22}{two:>22}{losses[-1]:>20.3e}{apart:>11.1e}")
+    print("(off by: the largest difference between graph and equations over 100 steps)")
     if options.save:
         from plotting import figure
 
@@ -90,13 +94,15 @@ def main(argv=None):
         for name, (losses, points) in runs.items():
             style = "--" if name == "NAG" else "-"  # it runs nearly where Momentum does
             left.semilogy(losses, style, label=name)
-            right.plot(points[:, 0], points[:, 1], lw=1)
+            (line,) = right.plot(points[:, 0], points[:, 1], style, lw=1)
+            right.plot(*points[-1], "o", ms=4, color=line.get_color())
         left.set(xlabel="step", ylabel="loss")
+        right.set(xlabel="p[0]", ylabel="p[1]", title=f"dots: after {options.steps} steps")
         left.legend()
         right.plot(1, 1, "k*")
         fig.savefig(options.save, dpi=110)
         print(f"drawn in {options.save}")
-    return {name: float(losses[-1]) for name, (losses, _) in runs.items()}, worst
+    return {"losses": {name: float(losses[-1]) for name, (losses, _) in runs.items()}, "difference": worst}
 
 
 if __name__ == "__main__":

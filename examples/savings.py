@@ -1,4 +1,4 @@
-"""What backpropagation saves: all gradients at once against one by one, for networks of 2 to 50 layers.
+"""What backpropagation saves: all gradients in one pass.
 
 One pass backward gives the gradients of all weights, and each layer uses what the next one worked out. Asked for one by
 one they walk the same way again and again: the number of nodes then grows with the square of the number of layers.
@@ -73,6 +73,8 @@ def main(argv=None):
             for row, label in ((0, "all at once"), (1, "one by one")):
                 axis.plot(list(found), [v[row][k] for v in found.values()], "o-", label=label)
             axis.set(xlabel="layers", ylabel=what, xscale="log", yscale="log")
+            axis.set_xticks(list(found), map(str, found))
+            axis.minorticks_off()
         axes[0].legend()
         fig.savefig(options.save, dpi=110)
     return found

@@ -1,6 +1,6 @@
-"""A sigmoid hidden layer, softmax and cross entropy: every partial derivative by hand and by the graph.
+"""A classifier: every derivative by hand and by graph.
 
-Column vectors, weights (out, in):
+A sigmoid hidden layer, softmax and cross entropy. Column vectors, weights (out, in):
 
     f1 = w1 x + b1      g1 = sigmoid(f1)      f2 = w2 g1 + b2      y_hat = softmax(f2)      L = -sum y_i log y_hat_i
 
@@ -94,7 +94,7 @@ def main(argv=None):
 
     values, slopes = by_hand(SAMPLE, LABEL)
     loss = sample_graph()
-    seen = gx.inspect(loss, {"x": SAMPLE, "y": LABEL}, named=True)
+    seen = gx.inspect(loss, {"x": SAMPLE, "y": LABEL}, wrt=list(loss.graph.parameters.values()), named=True)
     worst = {}
     print(f"one sample, x = {SAMPLE}, y = {LABEL}\n")
     for name, value in values.items():

@@ -1,4 +1,4 @@
-"""Weight decay on the graph of J = L + s: what the penalty adds to every gradient, and to the step.
+"""Weight decay on the graph of J = L + s; SGD and AdamW.
 
     z = W1 x      h = phi(z)      o = W2 h      L = l(o, y)      s = lambda/2 (||W1||^2 + ||W2||^2)      J = L + s
 
@@ -78,13 +78,13 @@ def main(argv=None):
         "h": "W2' dJ/do", "z": "dJ/dh * phi'(z)", "W1": "dJ/dz x' + lambda W1",
     }  # fmt: skip
     worst = {}
-    print(f"{'':<10}{'by hand':<24}{'value':<50}difference from the graph")
+    print(f"{'':<10}{'by hand':<24}{'value':<56}difference from the graph")
     for name, value in values.items():
         worst[name] = float(np.abs(seen[name].value - value).max())
-        print(f"{name:<10}{seen[name].formula[:22]:<24}{_text(value):<50}{worst[name]:.1e}")
+        print(f"{name:<10}{seen[name].formula[:22]:<24}{_text(value):<56}{worst[name]:.1e}")
     for name, rule in rules.items():
         worst["d" + name] = float(np.abs(seen[name].gradient - slopes[name]).max())
-        print(f"dJ/d{name:<6}{rule:<24}{_text(slopes[name]):<50}{worst['d' + name]:.1e}")
+        print(f"dJ/d{name:<6}{rule:<24}{_text(slopes[name]):<56}{worst['d' + name]:.1e}")
 
     optim = gx.optim
     pairs = {
@@ -110,7 +110,7 @@ def main(argv=None):
 
 
 def _text(value):
-    return " ".join(np.array2string(np.asarray(value), precision=3, suppress_small=True).split())
+    return " ".join(np.array2string(np.asarray(value), precision=4, suppress_small=True).split())
 
 
 if __name__ == "__main__":

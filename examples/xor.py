@@ -1,4 +1,4 @@
-"""The 2-3-1 network on XOR: the first update of every weight, then learning.
+"""The 2-3-1 network on XOR: the first update, then learning.
 
     z = X W1 + b1        Z = f(z)        D0 = Z W2 + b2        loss = (D0 - y)^2 / 2
 
@@ -83,13 +83,13 @@ def learn(steps):
     train = gx.compile(inputs, loss, updates=gx.optim.SGD(lr=RATE).updates(loss))
     for step in range(steps):
         value = train(X, Y)
-        if step % max(steps // 5, 1) == 0:
+        if step in (0, 10, 20, 50, 100, 200) or step == steps - 1:
             print(f"step {step:>5}  loss {value:.6f}")
     return float(value), gx.compile(inputs[:1], d)(X).ravel()
 
 
 def main(argv=None):
-    """Returns what `first_update` found, the last loss of learning and how many of four are right."""
+    """Prints all; returns what `first_update` found, the last loss of learning and how many of four are right."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--save", metavar="FILE", help="draw the first step as SVG")
@@ -105,8 +105,9 @@ def main(argv=None):
         print(f"  {name:<12}{before:>6.2f}{slope:>10.2f}{after:>6.2f}")
     print(f"the next prediction for [0, 0] is {prediction:g}\n")
     if options.save:
-        _, _, _, loss = with_loss(gx.identity, np.ones)
-        gx.inspect(loss, {"x": X[:1], "y": Y[:1]}, named=True).to_svg(options.save)
+        g, _, _, loss = with_loss(gx.identity, np.ones)
+        seen = gx.inspect(loss, {"x": X[:1], "y": Y[:1]}, wrt=list(g.parameters.values()), named=True)
+        seen.to_svg(options.save)
         print(f"the step drawn in {options.save}\n")
 
     value, found = learn(options.steps)
@@ -114,7 +115,10 @@ def main(argv=None):
     for point, p in zip(X.astype(int).tolist(), found, strict=True):
         print(f"  {point} -> {p:.4f}")
     print(f"{right} of 4 right")
-    return (activations, deltas, rows, prediction), value, right
+    return {
+        "activations": activations, "deltas": deltas, "weights": rows, "next_prediction": prediction,
+        "loss": value, "right": right,
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

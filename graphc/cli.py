@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import errno
 import io
 import json
@@ -15,10 +16,8 @@ from typing import Any
 from graphc import ctrl_c
 from graphc.atomic import replacing
 from graphc.commands import parser as files
+from graphc.demo.arguments import at_least
 
-DATA = ("fashion-mnist", "house-prices")  # demos that read files
-IMAGES = ("digits", "fashion-mnist")
-DEMOS = ("neuron", "xor", "digits", "fashion-mnist", "house-prices")
 PEERS = ("numpy", "torch", "torch.compile", "jax", "pytensor")
 
 
@@ -73,42 +72,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="graphc",
         description="A compiler for static graphs, forward and backward.",
-        epilog="graphc demo         train a network on scans of digits\ngraphc demo --help  the other demos\n"
+        epilog="graphc demo         train a network on scans of digits\ngraphc demo --list  the other programs\n"
         "graphc bench        time graphc beside NumPy, PyTorch, JAX and PyTensor\n"
         "graphc info FILE    what a saved file holds\n"
         "graphc run --help   run what was saved",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    demo = commands.add_parser(
-        "demo",
-        help="train a network of the tutorials",
-        description="Trains a network of the tutorials and shows how it goes.",
-        epilog="""demos:
-  neuron         one sigmoid neuron, the chain rule node by node
-  xor            the 2-3-1 network; --epochs counts steps (2000)
-  digits         64-32-10 network on 8 by 8 scans of digits (30 epochs)
-  fashion-mnist  784-256-10 network on 60,000 images (10 epochs)
-  house-prices   weight decay and dropout beside ridge regression (60 epochs)
-
-data:
-  fashion-mnist  DIR holds train-images-idx3-ubyte, train-labels-idx1-ubyte,
-                 t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte, plain or .gz
-  house-prices   DIR holds AmesHousing.csv, with a column SalePrice
-
-examples:
-  graphc demo
-  graphc demo fashion-mnist --data DIR --epochs 50 --json figures.json
-  graphc demo fashion-mnist --data DIR --compare torch""",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    demo.add_argument("which", nargs="?", default="digits", choices=DEMOS, metavar="NAME", help=", ".join(DEMOS))
-    demo.add_argument("--data", type=Path, metavar="DIR", help="where the data files are")
-    demo.add_argument("--epochs", type=_at_least(1), metavar="N", help="passes over the data")
-    demo.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
-    demo.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="of weights and order (0)")
-    demo.add_argument("--compare", choices=["torch"], help="time PyTorch too, from the extra bench (images only)")
-    demo.set_defaults(run=_demo, parser=demo)
+    demo = commands.add_parser("demo", help="run the programs of the tutorials", prefix_chars=" ", add_help=False)
+    demo.add_argument("arguments", nargs="*")  # all of them, options too, which are the program's own
+    demo.set_defaults(run=_demo)
     _add_bench(commands)
     files.add(commands)
     return parser
@@ -151,9 +124,9 @@ examples:
     )
     bench.add_argument("workloads", nargs="*", metavar="WORKLOAD", help="names from the list below")
     bench.add_argument(
-        "--threads", nargs="+", type=_at_least(1), metavar="N", help="processors for each contestant (1 2)"
+        "--threads", nargs="+", type=at_least(1), metavar="N", help="processors for each contestant (1 2)"
     )
-    bench.add_argument("--rounds", type=_at_least(3), metavar="N", help="turns of each contestant (31; --compile 3)")
+    bench.add_argument("--rounds", type=at_least(3), metavar="N", help="turns of each contestant (31; --compile 3)")
     bench.add_argument(
         "--peers",
         nargs="+",
@@ -162,7 +135,7 @@ examples:
         metavar="PEER",
         help=f"{', '.join(PEERS)} (all), or none",
     )
-    bench.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="of all random arrays (0)")
+    bench.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="of all random arrays (0)")
     bench.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
     bench.add_argument("--plot", type=Path, metavar="FILE", help="draw the ratios into FILE.png (or .svg, .pdf)")
     bench.add_argument("--data", type=Path, metavar="DIR", help="where the files of Fashion-MNIST are")
@@ -174,39 +147,47 @@ examples:
     bench.set_defaults(run=_bench, parser=bench)
 
 
-def _at_least(least: int) -> Callable[[str], int]:
-    def convert(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if value < least:
-            raise argparse.ArgumentTypeError(f"expected an int of at least {least}, found {text!r}")
-        return value
-
-    return convert
-
-
 def _demo(options: Any) -> int:
-    _check_demo(options)
-    from graphc.demo import runs
+    """``graphc demo [NAME] [--json FILE] [what the program takes]``."""
+    from graphc.demo import programs
 
-    result = runs.RUNS[options.which](options)
-    if options.json is not None:
-        _write(options.json, result)
+    parser = argparse.ArgumentParser(
+        prog="graphc demo",
+        usage="graphc demo [NAME] [--json FILE] [options of NAME]",
+        description="Runs a program of the tutorials, the digits by default. They are the files of\n"
+        "examples/: graphc demo NAME is the same as python examples/NAME.py.",
+        epilog=f"""programs:
+{programs.listed()}
+
+examples:
+  graphc demo
+  graphc demo xor --save xor.svg
+  graphc demo fashion-mnist --data DIR --epochs 50 --json figures.json
+  graphc demo fashion-mnist --help""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--list", action="store_true", help="show the names of the programs")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
+    own, rest = parser.parse_known_args(options.arguments)
+    if rest[:1] in (["-h"], ["--help"]):
+        parser.print_help()
+        return 0
+    if own.list:
+        print(programs.listed())
+        return 0
+    name = rest.pop(0).replace("_", "-") if rest and not rest[0].startswith("-") else programs.NAMES[0]
+    if name not in programs.NAMES:
+        meant = difflib.get_close_matches(name, programs.NAMES, 1)
+        parser.error(f"there is no program {name!r}; {f'did you mean {meant[0]}?' if meant else 'see --list'}")
+    _check_file("--json", own.json)
+    result = programs.run(name, rest)
+    if result is None:
+        return 1
+    if own.json is not None:
+        _write(own.json, {"demo": name, **programs.plain(result)})
     return 0
-
-
-def _check_demo(options: Any) -> None:
-    """Before anything is trained: ends the program with the usage where an option does not fit the demo."""
-    which, wrong = options.which, options.parser.error
-    if options.data is not None and which not in DATA:
-        wrong(f"{which} reads no data files; leave --data out")
-    if options.compare is not None and which not in IMAGES:
-        wrong(f"--compare is for {' and '.join(IMAGES)}")
-    if options.epochs is not None and which == "neuron":
-        wrong("neuron trains nothing; leave --epochs out")
-    _check_file("--json", options.json)
 
 
 def _check_file(option: str, path: Path | None) -> None:

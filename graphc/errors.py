@@ -16,7 +16,7 @@ from functools import cache
 from typing import NoReturn, TypeVar
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_DEMO = os.path.join(_PACKAGE, "demo", "")  # written as a user would
+_EXAMPLES = os.path.join(_PACKAGE, "examples", "")  # written as a user would
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def _cell(file: str) -> str | None:
 
 
 def _inside(file: str) -> bool:
-    return (file.startswith(_PACKAGE) and not file.startswith(_DEMO)) or file == contextlib.__file__
+    return (file.startswith(_PACKAGE) and not file.startswith(_EXAMPLES)) or file == contextlib.__file__
 
 
 def warn(message: str) -> None:

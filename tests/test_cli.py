@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from graphc.cli import main
-from graphc.demo import houses
+from graphc.demo import houses, programs
 from graphc.demo.data import DataError, fashion_mnist, read_idx
 from graphc.demo.progress import Progress
 
@@ -63,20 +63,22 @@ def test_digits_demo_writes_its_figures(tmp_path: Path, capsys: pytest.CaptureFi
 def test_fashion_demo_reads_idx_files(tmp_path: Path) -> None:
     write_images(tmp_path)
     file = tmp_path / "out.json"
-    args = ["demo", "fashion-mnist", "--data", str(tmp_path), "--epochs", "40", "--json", str(file)]
+    args = ["demo", "fashion-mnist", "--data", str(tmp_path), "--epochs", "60", "--json", str(file)]
     assert main(args) == 0
     epochs = json.loads(file.read_text())["epochs"]
     assert epochs[-1]["train_loss"] < 0.5 < epochs[0]["train_loss"] and epochs[-1]["test_accuracy"] > 0.9
 
 
-def test_loss_and_accuracy_are_running_means(tmp_path: Path) -> None:
+def test_loss_and_accuracy_are_running_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first epoch, beside a NumPy loop over the same mini-batches in the same order."""
-    from graphc.demo.network import classifier, fit
+    monkeypatch.syspath_prepend(str(programs.folder()))
+    from fashion_mnist import network
+    from images import epoch
 
     write_images(tmp_path)
     data = fashion_mnist(tmp_path)
-    model = classifier(36, 16, 10, seed=3)
-    w1, b1, w2, b2 = (model.graph.state[n].astype(np.float64) for n in ("W1", "b1", "W2", "b2"))
+    train, infer = network(36, seed=3, hidden=16)
+    w1, b1, w2, b2 = (train.graph.state[n].astype(np.float64) for n in ("W1", "b1", "W2", "b2"))
     loss, right, n = 0.0, 0, len(data.train_x)
     order = np.random.default_rng(3000).permutation(n)
     for low in range(0, n, 300):  # the last batch is smaller
@@ -92,24 +94,75 @@ def test_loss_and_accuracy_are_running_means(tmp_path: Path) -> None:
         dh = d @ w2.T * (h > 0)
         w1, b1 = w1 - 0.1 * x.T @ dh, b1 - 0.1 * dh.sum(0)
         w2, b2 = w2 - 0.1 * h.T @ d, b2 - 0.1 * d.sum(0)
-    (epoch,) = fit(model, data, 1, 300, seed=3)
-    assert epoch.train_loss == pytest.approx(loss / n, rel=1e-5)
-    assert epoch.train_accuracy == pytest.approx(right / n, abs=2 / n)
+    found = epoch(train, infer, data, 300, seed=3000)
+    assert found["train_loss"] == pytest.approx(loss / n, rel=1e-5)
+    assert found["train_accuracy"] == pytest.approx(right / n, abs=2 / n)
 
 
-@pytest.mark.parametrize("which", ["neuron", "xor"])
-def test_small_demos(which: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "out.json"
+@pytest.mark.parametrize(("which", "said"), [("chain-rule", "the total differential:"), ("xor", "4 of 4 right")])
+def test_demos_are_the_examples(which: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, argv, path = tmp_path / "out.json", sys.argv, list(sys.path)
     assert main(["demo", which, "--json", str(file)]) == 0
+    printed = capsys.readouterr().out
+    assert said in printed and json.loads(file.read_text())["demo"] == which
+    assert sys.argv == argv and sys.path == path
+    script = programs.folder() / f"{which.replace('-', '_')}.py"
+    assert subprocess.run([sys.executable, script], capture_output=True, text=True, check=True).stdout == printed
+
+
+def test_every_example_is_a_demo_with_a_short_head(capsys: pytest.CaptureFixture[str]) -> None:
+    helpers = {"images", "plotting", "export_fashion_mnist"}  # the last writes a library
+    assert {name.replace("-", "_") for name in programs.NAMES} | helpers == {
+        p.stem for p in programs.folder().glob("*.py")
+    }
+    assert main(["demo", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(programs.NAMES) and max(map(len, lines)) <= 80
+    assert main(["demo", "--help"]) == 0
     out = capsys.readouterr().out
-    assert {"neuron": "dloss/dw", "xor": "4 of 4 right"}[which] in out
-    assert max(map(len, out.splitlines())) <= 80
-    assert json.loads(file.read_text())
+    assert all(line in out for line in lines) and max(map(len, out.splitlines())) <= 80
+    with pytest.raises(SystemExit) as stop:
+        main(["demo", "networkx_dag", "--help"])
+    out = capsys.readouterr().out
+    assert stop.value.code == 0 and "graphc demo networkx-dag" in out and "--export FILE" in out
 
 
-def test_missing_data_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "--data DIR" in one_line(["demo", "fashion-mnist"], capsys)
-    assert "--data DIR" in one_line(["demo", "house-prices"], capsys)
+def test_the_wheel_has_the_examples(tmp_path: Path) -> None:
+    """As setup.py says; where a wheel cannot be built there is only the checkout."""
+    setuptools = pytest.importorskip("setuptools")
+    root = programs.folder().parent
+    if not (root / "setup.py").exists():
+        pytest.skip("graphc is installed")
+    code = (
+        "import sys, runpy; sys.argv = ['setup.py', 'build_py', '--build-lib', sys.argv[1]]; runpy.run_path('setup.py')"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "lib")], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, f"setuptools {setuptools.__version__}: {done.stderr}"
+    built = tmp_path / "lib" / "graphc"
+    assert {p.name for p in (built / "examples").glob("*.py")} == {p.name for p in (root / "examples").glob("*.py")}
+    assert (built / "examples" / "c" / "fashion_mnist.c").exists()
+    env = {**os.environ, "PYTHONPATH": str(tmp_path / "lib")}
+    run = [sys.executable, "-m", "graphc", "demo", "chain-rule"]
+    out = subprocess.run(run, cwd=tmp_path, env=env, capture_output=True, text=True, check=True).stdout
+    assert "the total differential" in out
+    code = f"import sys; sys.path.insert(0, {str(built / 'examples')!r}); import chain_rule as c; print(c.chain()[0].nodes[-1].origin)"
+    run = [sys.executable, "-c", code]
+    out = subprocess.run(run, cwd=tmp_path, env=env, capture_output=True, text=True, check=True).stdout
+    assert out.startswith("chain_rule.py:"), "the user's program, though it stands in the package's folder"
+
+
+def test_missing_data_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GRAPHC_FASHION_MNIST", raising=False)
+    monkeypatch.delenv("GRAPHC_AMES", raising=False)
+    for which, option in (
+        ("fashion-mnist", "--data DIR"),
+        ("networkx-dag", "--data DIR"),
+        ("house-prices", "--data FILE"),
+    ):
+        assert main(["demo", which, "--json", str(tmp_path / "x.json")]) == 1
+        assert option in capsys.readouterr().out and not (tmp_path / "x.json").exists()
     assert "train-images" in one_line(["demo", "fashion-mnist", "--data", str(tmp_path)], capsys)
     assert "no directory" in one_line(["demo", "fashion-mnist", "--data", str(tmp_path / "no")], capsys)
     assert "AmesHousing.csv" in one_line(["demo", "house-prices", "--data", str(tmp_path)], capsys)
@@ -259,11 +312,11 @@ def test_house_demo_on_a_small_table(tmp_path: Path, capsys: pytest.CaptureFixtu
     (tmp_path / "AmesHousing.csv").write_text("\n".join(["Order,Area,Street,SalePrice", *rows]))
     file = tmp_path / "out.json"
     assert main(["demo", "house-prices", "--data", str(tmp_path), "--epochs", "3", "--json", str(file)]) == 0
-    table = json.loads(file.read_text())["rows"]
-    switches = [(bool(r["weight_decay"]), bool(r["dropout"])) for r in table if r["model"].startswith("network")]
-    assert switches == [(False, False), (False, True), (True, False), (True, True)]
+    table = json.loads(file.read_text())["scores"]
+    networks = ["network, 0, 0", "network, 1.0, 0", "network, 0, 0.3", "network, 1.0, 0.3"]
+    assert sorted(table) == sorted(["ridge, 0, 0", *networks])
     captured = capsys.readouterr()
-    assert all(f"{r['log_rmse']:.4f}" in captured.out and len(r["folds"]) == 5 for r in table)
+    assert all(f"{np.mean(folds):.4f}" in captured.out and len(folds) == 5 for folds in table.values())
     assert max(map(len, captured.out.splitlines())) <= 80 and captured.err == ""
 
 

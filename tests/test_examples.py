@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +32,8 @@ def example(name: str) -> ModuleType:
 
 
 def test_neuron(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    values, slopes, rows = example("neuron").main(["--save", str(tmp_path / "n.svg")])
+    found = example("neuron").main(["--save", str(tmp_path / "n.svg")])
+    values, slopes, rows = found["values"], found["derivatives"], found["recursion"]
     assert set(slopes) == {"w1", "w2", "b", "w3", "w4", "z", "a", "z'", "z''"} and values["z"] == (4, 4)
     for by_hand, by_graph in [*values.values(), *slopes.values()]:
         assert by_graph == pytest.approx(by_hand, rel=1e-12)
@@ -38,20 +41,24 @@ def test_neuron(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for _, by_hand, by_graph in rows:
         np.testing.assert_allclose(by_graph, by_hand, rtol=1e-12)
     assert "dC/dz''" in (tmp_path / "n.svg").read_text().replace("&#x27;", "'")
-    assert "dz'' * w4 + dz' * w3" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "dz'' * w4 + dz' * w3" in out, "the reversed neuron, by the graph"
+    assert "dC/da = w3 dC/dz' + w4 dC/dz'' = 0.5 * -0.08942 + -1.5 * 0.02829 = -0.08714" in out
 
 
-def test_xor(tmp_path: Path) -> None:
-    (activations, deltas, rows, prediction), loss, right = example("xor").main(
-        ["--steps", "1500", "--save", str(tmp_path / "x.svg")]
-    )
-    assert activations.tolist() == [4, 7, 7, 10]
+def test_xor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = example("xor").main(["--steps", "1500", "--save", str(tmp_path / "x.svg")])
+    deltas, rows, prediction = found["deltas"], found["weights"], found["next_prediction"]
+    assert found["activations"].tolist() == [4, 7, 7, 10]
     assert deltas[0].tolist() == [[4]] and deltas[1].tolist() == [[4, 4, 4]]
     assert len(rows) == 13 and prediction == pytest.approx(1.68, rel=1e-12)
     for name, old, gradient, new in rows:
         zero = name.startswith("X")
         assert (old, gradient, new) == (1, 0, 1) if zero else (old, gradient) == (1, 4) and new == pytest.approx(0.6)
-    assert loss < 1e-3 and right == 4
+    assert found["loss"] < 1e-3 and found["right"] == 4
+    out = capsys.readouterr().out
+    assert "[1, 1]: hidden units 3, prediction 10" in out and "the next prediction for [0, 0] is 1.68" in out
+    assert "X1 -> Z1      1.00      0.00  1.00" in out and "Z3 -> D0      1.00      4.00  0.60" in out
 
 
 def test_softmax_classifier(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,8 +71,14 @@ def test_softmax_classifier(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_chain_rule(tmp_path: Path) -> None:
-    for by_hand, by_graph in example("chain_rule").main(["--x", "0.7", "--save", str(tmp_path / "c.svg")]):
-        assert by_graph == pytest.approx(by_hand, rel=1e-14)
+    found = example("chain_rule").main(["--x", "0.7", "--save", str(tmp_path / "c.svg")])
+    x, at = 0.7, math.sin(0.49)
+    for (by_hand, by_graph), exact in zip(
+        found.values(),
+        (2 * x * math.cos(x * x) * math.exp(at) / (1 + math.exp(at)), math.exp(x) * (math.cos(x) + math.sin(x))),
+        strict=True,
+    ):
+        assert by_graph == pytest.approx(by_hand, rel=1e-14) and by_hand == pytest.approx(exact, rel=1e-14)
 
 
 def test_weight_decay(tmp_path: Path) -> None:
@@ -76,7 +89,8 @@ def test_weight_decay(tmp_path: Path) -> None:
 
 
 def test_descent() -> None:
-    ways, least = example("descent").main([])
+    ways = example("descent").main([])
+    least = ways["least"]
     steps, passes, losses = zip(*(ways[name] for name in ("batch", "mini-batch", "stochastic")), strict=True)
     assert steps[0] == passes[0] and steps[1] == 8 * passes[1] and steps[2] == 64 * passes[2]
     assert passes[0] > passes[1] > passes[2] and all(least < v < 1.2 * least for v in losses)
@@ -89,15 +103,27 @@ def test_savings() -> None:
     assert large[1][0] > 3.2 * medium[1][0], "one by one: quadratic"
 
 
-def test_fashion_mnist_on_small_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fashion_mnist_on_small_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from test_cli import write_images
 
     write_images(tmp_path)
     monkeypatch.setenv("GRAPHC_FASHION_MNIST", str(tmp_path))
     pytest.importorskip("matplotlib")
     history = example("fashion_mnist").main(["--epochs", "50", "--small", "--save", str(tmp_path / "six.png")])
+    out = capsys.readouterr().out
+    assert "1.0378  0.6438" in out and "0.2389  0.9144" in out and "0.2356  0.9151" in out, "the article's"
+    assert max(len(line) for line in out.splitlines() if "drawn in" not in line) <= 80
     assert (tmp_path / "six.png").read_bytes()[:4] == b"\x89PNG"
-    assert len(history) == 50 and history[-1][0] < 0.5 < history[0][0] and history[-1][2] > 0.9
+    learned(history)
+
+
+def learned(found: dict[str, Any]) -> None:
+    """The figures of 50 epochs on `write_images`."""
+    epochs = found["epochs"]
+    assert len(epochs) == 50 and epochs[-1]["train_loss"] < 0.5 < epochs[0]["train_loss"]
+    assert epochs[-1]["test_accuracy"] > 0.9
 
 
 def test_networkx_dag_on_small_files(tmp_path: Path) -> None:
@@ -106,7 +132,7 @@ def test_networkx_dag_on_small_files(tmp_path: Path) -> None:
     write_images(tmp_path)
     options = ["--save", str(tmp_path / "network.gx"), "--export", str(tmp_path / "network.py")]
     history = example("networkx_dag").main([str(tmp_path), "--epochs", "50", "--small", *options])
-    assert len(history) == 50 and history[-1][0] < 0.5 < history[0][0] and history[-1][2] > 0.9
+    learned(history)
     assert list(gx.load(tmp_path / "network.gx")) == ["train", "infer"] and (tmp_path / "network.py").exists()
 
 
@@ -116,7 +142,7 @@ def test_missing_data(
 ) -> None:
     monkeypatch.delenv("GRAPHC_FASHION_MNIST", raising=False)
     monkeypatch.delenv("GRAPHC_AMES", raising=False)
-    assert not example(name).main([])
+    assert example(name).main([]) is None
     assert "skipped" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="there is no"):
         example(name).main([str(tmp_path / "nowhere")])
@@ -125,8 +151,8 @@ def test_missing_data(
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_first_epoch_of_fashion_mnist(fashion_mnist_directory: Path, seed: int) -> None:
     args = [str(fashion_mnist_directory), "--epochs", "1", "--seed", str(seed)]
-    ((loss, accuracy, _),) = example("fashion_mnist").main(args)
-    assert 1.03 <= loss <= 1.07 and 0.61 <= accuracy <= 0.66
+    (epoch,) = example("fashion_mnist").main(args)["epochs"]
+    assert 1.03 <= epoch["train_loss"] <= 1.07 and 0.61 <= epoch["train_accuracy"] <= 0.66
 
 
 def made_up_houses(file: Path) -> None:
@@ -147,16 +173,19 @@ FOUR = {("network", decay, rate) for decay in (0, 1.0) for rate in (0, 0.3)}
 def test_house_prices(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made_up_houses(tmp_path / "AmesHousing.csv")
     pytest.importorskip("matplotlib")
-    scores = example("house_prices").main([str(tmp_path), "--epochs", "15", "--save", str(tmp_path / "h.png")])
+    found = example("house_prices").main([str(tmp_path), "--epochs", "15", "--save", str(tmp_path / "h.png")])
+    scores = found["scores"]
+    assert all(1 <= k <= 15 for chosen in found["epochs"].values() for k in chosen) and set(found["epochs"]) == FOUR
     assert set(scores) == {("ridge", 0, 0)} | FOUR and all(len(folds) == 5 for folds in scores.values())
     assert min(scores[key].mean() for key in FOUR) < 0.1
     out = capsys.readouterr().out
     apart = scores["network", 1.0, 0.3] - scores["network", 0, 0]
-    assert f"{scores['network', 1.0, 0.3].mean():.4f}" in out and f"{apart.mean():.4f}" in out
+    assert f"{scores['network', 1.0, 0.3].mean():.4f}" in out and f"{apart.mean():.4f}" in out and "\nridge" in out
+    assert max(len(line) for line in out.splitlines() if "drawn in" not in line) <= 80
 
 
 def test_house_prices_of_ames(ames_file: Path) -> None:
-    scores = example("house_prices").main([str(ames_file)])
+    scores = example("house_prices").main([str(ames_file)])["scores"]
     assert all(scores[key].mean() < 0.16 for key in FOUR)
 
 
@@ -165,10 +194,14 @@ def test_plots(tmp_path: Path) -> None:
     found = example("activations").main(["--save", str(tmp_path / "a.png")])
     x = np.linspace(-4, 4, 401)
     np.testing.assert_allclose(found["tanh"][1], 1 - np.tanh(x) ** 2, atol=1e-12)
-    last = example("overfitting").main(["--save", str(tmp_path / "o.png"), "--epochs", "60"])
-    assert last["plain"][0] < last["plain"][1] and last["both"][1] < last["plain"][1]
-    losses, apart = example("optimizers").main(["--save", str(tmp_path / "p.png"), "--steps", "500"])
-    assert apart < 1e-12, "the equations and the updates"
+    last = example("overfitting").main(["--save", str(tmp_path / "o.png"), "--epochs", "100"])
+    plain, penalised, dropped, more = (last[name] for name in ("plain", "L2", "dropout", "more points"))
+    assert plain[0] < 0.01 < 0.5 < plain[1], "learned by heart"
+    assert penalised[1] < 0.5 * plain[1] and penalised[2] < 0.3 * plain[2], "less validation loss, smaller weights"
+    assert dropped[1] < plain[1] and more[1] < 0.5 * plain[1]
+    found = example("optimizers").main(["--save", str(tmp_path / "p.png"), "--steps", "500"])
+    losses = found["losses"]
+    assert found["difference"] < 1e-12, "the equations and the updates"
     example("descent").main(["--save", str(tmp_path / "d.png")])
     example("savings").main(["--layers", "2", "--rounds", "1", "--save", str(tmp_path / "s.png")])
     kinds = (c for c in vars(gx.optim).values() if isinstance(c, type) and issubclass(c, gx.optim.Optimizer))
@@ -195,7 +228,7 @@ def test_call_overhead_and_compile_time() -> None:
 
 
 def test_hmc_against_the_exact_posterior(capsys: pytest.CaptureFixture[str]) -> None:
-    draws, mean, covariance = example("hmc").main(["--draws", "8000"])
+    draws, mean, covariance = example("hmc").main(["--draws", "8000"]).values()
     deviation = np.sqrt(np.diag(covariance))
     blocks = draws.reshape(40, -1, 3).mean(axis=1)
     error = blocks.std(axis=0, ddof=1) / np.sqrt(40)  # of the mean, by means of blocks, whatever the correlation
@@ -205,13 +238,14 @@ def test_hmc_against_the_exact_posterior(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_curve_fit(capsys: pytest.CaptureFixture[str]) -> None:
-    ours, theirs = example("curve_fit").main(["--points", "500"])
+    ours, theirs = example("curve_fit").main(["--points", "500"]).values()
     np.testing.assert_allclose(ours, theirs, rtol=1e-5)
     assert "curve_fit" in capsys.readouterr().out
 
 
 def test_pendulum() -> None:
-    exact, found = example("pendulum").main(["--angle", "1.0"])
+    found = example("pendulum").main(["--angle", "1.0"])
+    exact = found.pop("exact")
     assert set(found) == {"quad", "solve_ivp", "solve_ivp, njit", "Runge-Kutta"}
     assert exact > 2 * np.pi and found["quad"][0] == pytest.approx(exact, rel=1e-13)
     for period, drift in found.values():

@@ -40,7 +40,7 @@ FLOORS = [
     ["init", "optim", "file", "onnx", "dag"],
     ["look"],
     [""],  # the front door
-    ["demo", "bench", "commands", "cli", "__main__"],
+    ["demo", "bench", "commands", "cli", "__main__", "examples"],
 ]
 
 

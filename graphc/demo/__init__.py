@@ -1,1 +1,1 @@
-"""What ``graphc demo`` runs: the networks of the tutorials on real data."""
+"""``graphc demo``: it runs the programs of ``examples/``; here is what those read, and show besides their figures."""

@@ -1,20 +1,16 @@
-"""House prices in Ames (De Cock 2011): a small network with weight decay and dropout, beside ridge regression."""
+"""House prices in Ames (De Cock 2011): the table, features and folds, and ridge regression."""
 
 from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-import graphc as gx
 from graphc.demo.data import DataError
-from graphc.demo.progress import Progress
 from graphc.ir.state import Array
 
-EPOCHS = 60
 FOLDS = 5
 IDENTIFIERS = ("Order", "PID", "Id")
 CODES = ("MS SubClass", "MSSubClass", "Mo Sold", "MoSold")  # numbers that name a kind
@@ -118,31 +114,6 @@ def ridge(x: Array, y: Array, train: Array, test: Array, penalty: float = 100.0)
     return float(np.sqrt(np.mean((x[test] @ weights + y[train].mean() - y[test]) ** 2)))
 
 
-def network(x: Array, y: Array, train: Array, test: Array, decay: float, rate: float, epochs: int, seed: int) -> float:
-    """Log-RMSE of a one-hidden-layer network on the rows ``test``, trained by AdamW on those of ``train``."""
-    g = gx.Graph("houses")
-    a = g.input("x", shape=("batch", x.shape[1]))
-    t = g.input("y", shape=("batch",))
-    hidden = 64
-    w1 = g.parameter("W1", gx.init.he((x.shape[1], hidden), seed=seed) * np.float32(0.5))
-    b1 = g.parameter("b1", np.zeros(hidden, np.float32))
-    w2 = g.parameter("W2", gx.init.normal((hidden, 1), std=0.05, seed=seed + 1))
-    b2 = g.parameter("b2", np.zeros(1, np.float32))
-    h = gx.relu(a @ w1 + b1)
-    if rate:
-        h = gx.dropout(h, rate, key=g.random_key(seed))
-    prediction = gx.squeeze(h @ w2 + b2, 1)
-    loss = gx.mean(gx.squared_error(prediction, t))
-    optimizer = gx.optim.AdamW(lr=0.003, weight_decay=decay)
-    step = gx.compile([a, t], loss, updates=optimizer.updates(loss))
-    infer = gx.compile([a], gx.inference(prediction))
-    mean, spread = y[train].mean(), y[train].std()
-    scaled = ((y - mean) / spread).astype(np.float32)
-    for k in range(epochs):
-        step.run_batches([x[train], scaled[train]], 64, shuffle=True, seed=1000 * seed + k)
-    return float(np.sqrt(np.mean((infer(x[test]) * spread + mean - y[test]) ** 2)))
-
-
 def splits(houses: Houses, seed: int = 0) -> list[tuple[Array, Array, Array]]:
     """For each fold its features, the rows to train on and the rows to test on."""
     count = len(houses.log_price)
@@ -152,35 +123,3 @@ def splits(houses: Houses, seed: int = 0) -> list[tuple[Array, Array, Array]]:
         train = np.setdiff1d(np.arange(count), test)
         out.append((features(houses, train), train, test))
     return out
-
-
-def run(path: Path, epochs: int = EPOCHS, seed: int = 0, decay: float = 1.0, rate: float = 0.2) -> dict[str, Any]:
-    """Five-fold cross validation of ridge regression and the four networks; prints the table."""
-    houses = read(path)
-    y, folds = houses.log_price, splits(houses, seed)
-    print(
-        f"{len(y):,} houses, {len(houses.numbers)} numeric and {len(houses.texts)} text columns as "
-        f"{folds[0][0].shape[1]} features\n"
-        f"log-RMSE: mean and standard deviation over {FOLDS} folds, {epochs} epochs each\n"
-    )
-    print(f"{'model':<20}{'weight decay':>14}{'dropout':>10}{'log-RMSE':>12}{'+-':>9}", flush=True)
-    bar = Progress(4 * FOLDS, "fold")
-    rows: list[dict[str, Any]] = []
-
-    def show(model: str, wd: float, drop: float, scores: list[float]) -> None:
-        mean, spread = float(np.mean(scores)), float(np.std(scores))
-        bar.clear()
-        print(f"{model:<20}{wd or 'off':>14}{drop or 'off':>10}{mean:>12.4f}{spread:>9.4f}", flush=True)
-        rows.append(
-            {"model": model, "weight_decay": wd, "dropout": drop, "log_rmse": mean, "sd": spread, "folds": scores}
-        )
-
-    show("ridge regression", 0, 0, [ridge(x, y, train, test) for x, train, test in folds])
-    for wd in (0.0, decay):
-        for drop in (0.0, rate):
-            scores = []
-            for x, train, test in folds:
-                scores.append(network(x, y, train, test, wd, drop, epochs, seed))
-                bar.step()
-            show("network 64 ReLU", wd, drop, scores)
-    return {"demo": "house-prices", "seed": seed, "epochs": epochs, "rows": rows}
