@@ -215,3 +215,40 @@ def test_a_tensor_may_turn_out_a_negative_power() -> None:
     for backend in ("numba", "numpy"):
         found = gx.compile([x, n], [x**n, x**exponents], backend=backend)(base, np.array([-1, -2, -3, -1, -1]))
         assert [f.tolist() for f in found] == [[1, 1, -1, 0, 0]] * 2
+
+
+# ---- all ops
+
+
+def guarded(shape: tuple[int, ...], dtype: np.dtype) -> tuple[np.ndarray, list[np.ndarray]]:
+    """An array, and the bytes before and behind it, which nobody is to write."""
+    margin, size = 256, int(np.prod(shape)) * dtype.itemsize
+    memory = np.full(size + 2 * margin + 64, 0xA5, np.uint8)
+    start = margin - (memory.ctypes.data + margin) % 64 + 64
+    return memory[start : start + size].view(dtype).reshape(shape), [memory[:start], memory[start + size :]]
+
+
+@pytest.mark.parametrize("dtype", NAMES)
+@pytest.mark.parametrize("part", range(4))
+def test_every_op_takes_every_dtype_or_refuses_it_and_writes_its_results_alone(part: int, dtype: str) -> None:
+    g = gx.Graph("dtypes")
+    inputs, outputs, arrays = [], [], []
+    for k, case in enumerate(CASES[part::4]):
+        operands = [g.input(f"x{k}_{j}", s, dtype) for j, s in enumerate(case.shapes)]
+        try:
+            outputs.append(case.build(*operands))
+        except gx.GraphcError:
+            continue
+        inputs += operands
+        arrays += case.arrays(dtype)
+    compiled, interpreted = (
+        gx.compile(inputs, outputs, backend=b, unused="ignore", cache=False) for b in ("numba", "numpy")
+    )
+    with np.errstate(all="ignore"):
+        expected = [np.asarray(a) for a in interpreted(*arrays)]
+    pairs = [guarded(a.shape, a.dtype) for a in expected]
+    compiled(*arrays, out=[array for array, _ in pairs])
+    for node, want, (found, around) in zip(outputs, expected, pairs, strict=True):
+        tolerance = 1e-5 if want.dtype.kind == "f" else 0
+        np.testing.assert_allclose(found, want, tolerance, tolerance, err_msg=f"{node.name} of {dtype}")
+        assert all((m == 0xA5).all() for m in around), f"{node.name} of {dtype} writes beside its result"

@@ -488,6 +488,8 @@ def rebuild(graph: Graph, visit: Callable[[Graph, Node, tuple[Tensor, ...]], Ten
         if visit is not None:
             with new.placed(node.origin, node.forward, node.call):
                 tensor = visit(new, node, operands)
+        if tensor is not None and (tensor.dtype, tensor.ndim) != (node.type.dtype, len(node.type.shape)):
+            raise GraphError(f"a pass has made {tensor.type} of {node.name}, which is {node.type}", node=node.name)
         made[node.id] = tensor if tensor is not None else copy_node(new, node, operands)
     new._outputs = tuple(made[i].id for i in roots)
     return new

@@ -69,10 +69,15 @@ def _loops(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | Non
     if rank == 2 and by_rows:  # of both operands, each of which passes once
         left = expand_dims(permute_dims(a, (1, 0)), 2)  # [inner, row, 1]
         right = expand_dims(b, 1)  # [inner, 1, column]
-        return (left * right).sum(axis=0)
+        return _summed(left * right, 0, node)
     left = expand_dims(a, a.ndim)  # [..., row, inner, 1]
     right = expand_dims(b, b.ndim - 2)  # [..., 1, inner, column]
-    return (left * right).sum(axis=-2)
+    return _summed(left * right, -2, node)
+
+
+def _summed(terms: Tensor, axis: int, node: Node) -> Tensor:
+    """The sum in the dtype of ``node``: integers are added as int64, which a product of them is not."""
+    return terms.sum(axis=axis).astype(node.type.dtype)
 
 
 def _thin(operands: tuple[Tensor, ...]) -> bool:
