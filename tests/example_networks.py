@@ -40,7 +40,6 @@ def executables_of(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> dict[gx.Graph, dict[str, gx.Executable]]:
     """Everything that an example compiles, graph by graph."""
-    monkeypatch.syspath_prepend(str(test_examples.EXAMPLES))
     monkeypatch.setenv("GRAPHC_FASHION_MNIST", str(tmp_path))
     test_cli.write_images(tmp_path)
     test_examples.made_up_houses(tmp_path / "AmesHousing.csv")

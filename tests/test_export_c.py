@@ -206,9 +206,8 @@ def test_cmake_builds_the_example(exported: tuple[Path, gx.Executable, gx.Execut
     assert "model_train 91" in run(tmp_path / "model_main", env={})
 
 
-def test_the_c_program_trains_on_idx_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_c_program_trains_on_idx_files(tmp_path: Path) -> None:
     cc = compiler()
-    monkeypatch.syspath_prepend(str(EXAMPLES))
     write_images(tmp_path)
     for packed in tmp_path.glob("*.gz"):
         packed.with_suffix("").write_bytes(gzip.decompress(packed.read_bytes()))
