@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -287,12 +288,12 @@ slow = pytest.mark.slow
     ],
 )
 def test_ctrl_c_leaves_nothing_taken(presses: int, names: str, backend: str, cache: Path) -> None:
-    assert run(cache, MODEL + PRESSES, str(presses), names, backend) == "all answered\n"
+    assert run(cache, MODEL + PRESSES, str(presses), names, backend, seconds=300 + presses) == "all answered\n"
 
 
 @pytest.mark.parametrize("presses", [20, pytest.param(2000, marks=slow)])
 def test_ctrl_c_in_an_exported_module(presses: int, cache: Path) -> None:
-    assert run(cache, MODEL + EXPORTED + PRESSES, str(presses), "train,state") == "all answered\n"
+    assert run(cache, MODEL + EXPORTED + PRESSES, str(presses), "train,state", seconds=300 + presses) == "all answered\n"
 
 
 @pytest.mark.parametrize(
@@ -306,12 +307,12 @@ def test_ctrl_c_in_an_exported_module(presses: int, cache: Path) -> None:
     ],
 )
 def test_children_made_while_another_thread_is_busy(forks: int, busy: str, backend: str, cache: Path) -> None:
-    assert run(cache, MODEL + FORKS, str(forks), busy, backend) == "stuck 0, failed 0\n"
+    assert run(cache, MODEL + FORKS, str(forks), busy, backend, seconds=300 + 10 * forks) == "stuck 0, failed 0\n"
 
 
 @pytest.mark.parametrize("forks", [8, pytest.param(200, marks=slow)])
 def test_children_of_an_exported_module(forks: int, cache: Path) -> None:
-    assert run(cache, MODEL + EXPORTED + FORKS, str(forks), "train") == "stuck 0, failed 0\n"
+    assert run(cache, MODEL + EXPORTED + FORKS, str(forks), "train", seconds=300 + 10 * forks) == "stuck 0, failed 0\n"
 
 
 @pytest.mark.parametrize("processes", [2, pytest.param(50, marks=slow)])
@@ -319,6 +320,12 @@ def test_first_calls_from_eight_threads(processes: int, tmp_path: Path) -> None:
     for k in range(processes):
         fresh = tmp_path / str(k) if k % 2 else tmp_path  # an empty cache, or a full one
         assert run(fresh, FIRST) == "8\n"
+
+
+def test_a_call_while_another_thread_imports_what_numpy_loads_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "numpy.ma", types.ModuleType("numpy.ma"))
+    x = gx.Graph().input("x", ("n",))
+    assert gx.compile([x], gx.sum(x), backend="numpy")([1.0, 2.0]) == 3.0
 
 
 CALLS = ["train", "infer", "new shape", "named", "out", "batches", "shuffled", "read", "set"]

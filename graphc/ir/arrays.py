@@ -21,8 +21,9 @@ def as_numbers(value: Any, target: DType, complaint: Complaint) -> Array:
 
     Raises ValueError where lists have no one shape.
     """
-    masked = sys.modules.get("numpy.ma")  # NumPy loads it when it is first used, which takes a while
-    if masked is not None and isinstance(value, masked.MaskedArray):
+    # NumPy loads it when it is first used, which takes a while; another thread may be at it
+    masked = getattr(sys.modules.get("numpy.ma"), "MaskedArray", None)
+    if masked is not None and isinstance(value, masked):
         raise complaint("a masked array; fill it first")
     if value is None:
         raise complaint("None; pass an array")
