@@ -49,6 +49,7 @@ from graphc.objective import Objective
 from graphc.program import MOST_BYTES, Program
 from graphc.reference import bind_sizes, check_sizes, evaluate
 
+DAMAGED = "what the cache holds of {} is damaged; building it anew: {!r:.200}"
 MOST_ENTRIES = 256  # shapes remembered by one executable
 STRUCTURES = {"one": words.ONE, "list": words.LIST, "dict": words.DICT, "none": words.NOTHING}
 
@@ -118,10 +119,10 @@ class Executable(Uncopied):
             kernel = self._leaner(kernel, {})
         try:
             self._use(kernel)
-        except CompileError as error:
+        except Exception as error:
             if kernel is not known:
                 raise
-            warn(f"what the cache holds of {self.graph.name} is damaged; building it anew: {error.message[:200]}")
+            warn(DAMAGED.format(self.graph.name, error))
             return self._build(None)
         if self.cache and known is None and kernel.limit is None:
             _remember(self._program, kernel)
@@ -547,19 +548,23 @@ def _key(program: Program) -> str:
 
 def _recalled(program: Program) -> Kernel | None:
     """The program's kernel from the cache's record of it, where it was compiled before."""
-    record = recall(_key(program))
+    key = _key(program)
     try:
-        return None if record is None else from_record(record, program.source, program.updates)
-    except Exception as error:  # not what `to_record` makes
-        warn(f"what the cache holds of {program.graph.name} is damaged; building it anew: {error!r:.200}")
+        record = recall(key)
+        return None if record is None else from_record(record, program.source, program.updates, key)
+    except CompileError:  # the cache is not private
+        raise
+    except Exception as error:  # whole, but not what `to_record` makes
+        warn(DAMAGED.format(program.graph.name, error))
         return None
 
 
 def _remember(program: Program, kernel: Kernel) -> None:
     """Records a kernel that has been compiled."""
-    record = to_record(kernel, program.source, program.updates)
+    key = _key(program)
+    record = to_record(kernel, program.source, program.updates, key)
     if record is not None:
-        remember(_key(program), record)
+        remember(key, record)
 
 
 def _declined(*_: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -19,6 +20,7 @@ import pytest
 import graphc as gx
 from graphc.codegen import disk, jit
 from graphc.config import cache_root
+from graphc.executable import _key
 
 WORDS = "int64(int64, int64, int64, int64, int64)"
 
@@ -318,6 +320,74 @@ def test_a_warm_start_runs_no_pass_and_names_its_own_nodes(tmp_path: Path, monke
     for name in ("w", "last"):
         np.testing.assert_array_equal(first.graph.state["one_" + name], second.graph.state["two_" + name])
     assert second.source.replace("two_", "one_") == first.source
+
+
+# ---- a right sum and wrong content
+
+
+def _mutants(record: dict[str, object], other: dict[str, object]) -> list[bytes]:
+    """Records that are not those of their program: other kinds of values, and what another program has."""
+    texts = [b"", b"\xff", b"{", b"null", b"[]", b"3", b"{}", b"[" * 100_000]
+    changed = [
+        {**record, field: value}
+        for field in record
+        for value in (None, "", "0", 0, -1, 0.5, [], [None], [["node", 10**6]], [["node", -1]], {}, other[field])
+        if value != record[field]
+    ]
+    missing = [{k: v for k, v in record.items() if k != field} for field in record]
+    return [*texts, *(json.dumps(mutant).encode() for mutant in (*changed, *missing, other))]
+
+
+def test_records_with_wrong_content_are_built_anew(cache: Path) -> None:
+    a, b = np.ones((4, 7), np.float32), np.array([0, 1, 2, 3])
+    key = _key(_step("one_").program)
+    expected, record = _step("one_")(a, b), jit.recall(key)
+    other_x = gx.Graph().input("x", ("m", 3))
+    other = jit.recall(_key(gx.compile([other_x], gx.sum(gx.exp(other_x) * np.ones(3, np.float32))).program))
+    assert record is not None and set(other) == set(record)
+    mutants = _mutants(record, other)
+    assert len(mutants) > 90
+    for data in mutants:
+        disk.keep(jit._record(key), key, data)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            exe = _step("one_")
+        assert exe(a, b) == expected, data[:200]
+        assert data in (b"null", b"") or "is damaged; building it anew" in str(caught[0].message), data[:200]
+        assert jit.recall(key) == record, "what was wrong stayed"
+
+
+WRONG_CODE = """
+import pickle, sys
+from pathlib import Path
+from graphc.codegen import disk
+
+fetch, kind, folder = disk.fetch, sys.argv[1], Path(sys.argv[2])
+files = sorted(folder.glob("*.kernel"))
+another = {one.name: disk.read_whole(two) for one, two in zip(files, files[1:] + files[:1])}
+wrong = {"nothing": b"", "text": b"text", "none": pickle.dumps(None), "words": pickle.dumps(("a", b"b"))}
+
+def replaced(name, source):
+    return another[name] if kind == "another" and name in another else wrong.get(kind) if name in another else fetch(name, source)
+
+disk.fetch = replaced
+"""
+
+
+@pytest.mark.parametrize("kind", ["nothing", "text", "none", "words", "another"])
+def test_code_with_wrong_content_is_compiled_anew(kind: str, tmp_path: Path) -> None:
+    """What is read is replaced, sums being right: by other types, and by the code of other functions."""
+    env = {**os.environ, "GRAPHC_CACHE_DIR": str(tmp_path)}
+
+    def found(program: str) -> list[str]:
+        command = [sys.executable, "-W", "ignore", "-c", program, kind, str(tmp_path)]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout.split()
+
+    expected = found(GRAPH)
+    assert found(WRONG_CODE + GRAPH) == expected
+    assert found(GRAPH) == ["hit", *expected[1:]]
 
 
 # ---- settings of Numba

@@ -293,7 +293,9 @@ def test_ctrl_c_leaves_nothing_taken(presses: int, names: str, backend: str, cac
 
 @pytest.mark.parametrize("presses", [20, pytest.param(2000, marks=slow)])
 def test_ctrl_c_in_an_exported_module(presses: int, cache: Path) -> None:
-    assert run(cache, MODEL + EXPORTED + PRESSES, str(presses), "train,state", seconds=300 + presses) == "all answered\n"
+    assert (
+        run(cache, MODEL + EXPORTED + PRESSES, str(presses), "train,state", seconds=300 + presses) == "all answered\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -94,11 +94,12 @@ class Function:
             rtsys.initialize(made.targetctx)
             try:
                 result = CompileResult._rebuild(made.targetctx, *pickle.loads(data))
+                made.targetctx.insert_user_function(result.entry_point, result.fndesc, [result.library])
+                made.add_overload(result)
+                own = result.fndesc.modname == made.py_func.__module__ and _address(result)
             except Exception:  # whole, but not what this Numba wrote
                 return None
-            made.targetctx.insert_user_function(result.entry_point, result.fndesc, [result.library])
-            made.add_overload(result)
-        return made
+        return made if own else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -259,6 +260,12 @@ def define(name: str, source: str) -> dict[str, Any]:
 # ---- compiled functions on disk
 
 
+def _address(result: Any) -> int:
+    """The address of a function's C form; 0 where its library has none."""
+    at: int = result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
+    return at
+
+
 def _compile(function: Function, called: Mapping[str, Compiled], on_disk: bool) -> Compiled:
     """Loads it, or compiles and keeps it. It calls others by their symbols."""
 
@@ -274,8 +281,7 @@ def _compile(function: Function, called: Mapping[str, Compiled], on_disk: bool) 
             return Compiled(function, made, made.address if made.by_address else 0, hit)
         made.disable_compile()
         (result,) = made.overloads.values()
-        address = result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
-        return Compiled(function, made, address, hit)
+        return Compiled(function, made, _address(result), hit)
 
     load, make = partial(linked, function.loaded, True), partial(linked, function.compiled, False)
     on_disk = on_disk and not plain.is_plain()

@@ -1,12 +1,15 @@
 """A kernel as a JSON record, so that a later process finds its source without running the compiler's passes.
 
 Names are left out: state, tests and constants are told by their place in the program, so graphs that differ in names
-only share a record, as they share the kernel.
+only share a record, as they share the kernel. The fields are right only together, and a kernel with too little memory
+or state would end the process: a record has the sum of its fields and its key.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,11 +29,11 @@ def program_key(source: Graph, inputs: Sequence[str], n_outputs: int, updates: S
     return f"{canonical_text(source)}\n{roles}\n{settings().blas}"
 
 
-def to_record(kernel: Kernel, source: Graph, updates: Sequence[str]) -> dict[str, Any] | None:
+def to_record(kernel: Kernel, source: Graph, updates: Sequence[str], key: str) -> dict[str, Any] | None:
     """The record of ``kernel``; None where its constants are large or a test is not a node of ``source``."""
     if sum(c.nbytes for c in kernel.constants) > LARGEST or any(name not in source for name in kernel.failures):
         return None
-    return {
+    fields = {
         "source": kernel.source,
         "parts": list(kernel.parts),
         "symbols": list(kernel.symbols),
@@ -41,10 +44,13 @@ def to_record(kernel: Kernel, source: Graph, updates: Sequence[str]) -> dict[str
         "cost": str(kernel.cost),
         "failures": [source[name].id for name in kernel.failures],
     }
+    return {**fields, "sum": _sum(key, fields)}
 
 
-def from_record(record: dict[str, Any], source: Graph, updates: Sequence[str]) -> Kernel:
-    """The kernel of a record, with the names of this program."""
+def from_record(record: Any, source: Graph, updates: Sequence[str], key: str) -> Kernel:
+    """The kernel of a record, with the names of this program. ValueError for what `to_record` did not make for it."""
+    if not isinstance(record, dict) or record.get("sum") != _sum(key, record):
+        raise ValueError("its fields do not belong together")
     names = {tuple(_place(source, updates, n.name)): n.name for n in source.nodes}
     names |= {("update", k): name for k, name in enumerate(updates)}
     return Kernel(
@@ -62,6 +68,11 @@ def from_record(record: dict[str, Any], source: Graph, updates: Sequence[str]) -
         text=None,
         schedule=None,
     )
+
+
+def _sum(key: str, record: Mapping[str, Any]) -> str:
+    fields = {name: value for name, value in record.items() if name != "sum"}
+    return hashlib.sha256(json.dumps([key, fields], sort_keys=True).encode()).hexdigest()
 
 
 def _place(source: Graph, updates: Sequence[str], name: str) -> list[Any]:

@@ -49,19 +49,21 @@ def _make(function: Callable[..., Any]) -> None:
     source = f"{name} of {inspect.getsource(sys.modules[function.__module__])}"
     file = f"{key_of(source)}.kernel"
     with global_compiler_lock:
-        library = _loaded(file, source)
+        library = _loaded(name, file, source)
         if library is None:
             library = _compiled(name, function)
             disk.keep(file, source, pickle.dumps(library.serialize_using_object_code()))
         _held[function] = library.get_pointer_to_function(name), library
 
 
-def _loaded(file: str, source: str) -> Any:
-    """A library from disk; None where there is none, or it is damaged."""
+def _loaded(name: str, file: str, source: str) -> Any:
+    """A library from disk that has a function; None where there is none, or it is damaged."""
     data = disk.fetch(file, source)
     if data is not None:
         with contextlib.suppress(Exception):  # whole, but not what this Numba wrote
-            return cpu_target.target_context.codegen().unserialize_library(pickle.loads(data))
+            library = cpu_target.target_context.codegen().unserialize_library(pickle.loads(data))
+            if library.get_pointer_to_function(name):
+                return library
     disk.discard(file)
     return None
 
