@@ -17,24 +17,25 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.codegen import blas, jit
+from graphc.codegen import blas, jit, sums
 
 SHAPES = [(1, 1, 1), (1, 5, 3), (5, 1, 3), (1, 1, 7), (4, 6, 5), (64, 65, 33), (200, 1, 300), (1, 300, 200)]
 EMPTY = [(0, 3, 2), (3, 0, 2), (0, 0, 0), (3, 4, 0), (1, 4, 0), (4, 1, 0), (1, 1, 0)]
 
 
 @numba.njit(nogil=True)
-def product_f32(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, times):  # type: ignore[no-untyped-def]
+def product_f32(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, scratch, times):  # type: ignore[no-untyped-def]
     for _ in range(times):
-        blas.gemm_f32(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
+        blas.gemm_f32(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, scratch)
 
 
 @numba.njit(nogil=True)
-def product_f64(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, times):  # type: ignore[no-untyped-def]
+def product_f64(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, scratch, times):  # type: ignore[no-untyped-def]
     for _ in range(times):
-        blas.gemm_f64(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
+        blas.gemm_f64(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, scratch)
 
 
+ROOM = np.full(sums.ROOM, 255, np.uint8)  # NaN
 PRODUCTS = {"float32": product_f32, "float64": product_f64}
 
 
@@ -59,6 +60,7 @@ def multiply(
         real(beta),
         out.ctypes.data,
         leads[2],
+        ROOM.ctypes.data,
         times,
     )
 

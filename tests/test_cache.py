@@ -50,7 +50,7 @@ from graphc.codegen.jit import compile_source
 source = '''
 from graphc.codegen.blas import gemm_f64
 def kernel(inputs, outputs, n, state, work):
-    gemm_f64(0, 1, n, n, n, 1.0, inputs, n, inputs, n, 0.0, outputs, n)
+    gemm_f64(0, 1, n, n, n, 1.0, inputs, n, inputs, n, 0.0, outputs, n, 0)
     return n
 '''
 made = compile_source(source, "kernel", WORDS)

@@ -15,7 +15,7 @@ import pytest
 from numba.core.registry import cpu_target
 
 import graphc as gx
-from graphc.codegen import tiles
+from graphc.codegen import sums, tiles
 from graphc.codegen.jit import compile_source
 
 FEATURES = cpu_target.target_context.codegen().magic_tuple()[2]
@@ -35,7 +35,8 @@ def product_f64(ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc, scratch):  # type
 
 
 PRODUCTS = {"float32": product_f32, "float64": product_f64}
-ROOM = np.zeros(tiles.SCRATCH + 128, np.uint8)
+SCRATCH = tiles.SCRATCH + sums.ROOM
+ROOM = np.zeros(SCRATCH + 128, np.uint8)
 START = -ROOM.ctypes.data % 64
 
 
@@ -48,7 +49,7 @@ def multiply(a: Any, b: Any, out: Any, *, ta: int = 0, tb: int = 0, beta: int = 
     operands = [x for pair in zip(addresses[:2], leads[:2], strict=True) for x in pair]
     scratch = ROOM.ctypes.data + START
     PRODUCTS[out.dtype.name](ta, tb, m, n, k, *operands, beta, addresses[2], leads[2], scratch)
-    assert (ROOM[:START] == 255).all() and (ROOM[START + tiles.SCRATCH :] == 255).all(), "wrote beside the scratch"
+    assert (ROOM[:START] == 255).all() and (ROOM[START + SCRATCH :] == 255).all(), "wrote beside the scratch"
     return out
 
 
@@ -119,10 +120,13 @@ def test_sums_are_in_ascending_order_in_blocks() -> None:
     a, b = rng.standard_normal((1, 600)).astype("float32"), rng.standard_normal((600, 1)).astype("float32")
     total = np.float32(0)
     for start in range(0, 600, tiles.DEPTH):
-        part = np.float32(0)
-        for x, y in zip(a[0, start : start + tiles.DEPTH], b[start : start + tiles.DEPTH, 0], strict=True):
-            part = np.float32(np.float64(x) * np.float64(y) + np.float64(part)) if FUSED else part + x * y
-        total += part
+        block = np.float32(0)
+        for first in range(start, min(start + tiles.DEPTH, 600), tiles.STEPS):
+            part = np.float32(0)
+            for x, y in zip(a[0, first : first + tiles.STEPS], b[first : first + tiles.STEPS, 0], strict=False):
+                part = np.float32(np.float64(x) * np.float64(y) + np.float64(part)) if FUSED else part + x * y
+            block += part
+        total += block
     assert multiply(a, b, np.empty((1, 1), "float32"))[0, 0] == total
 
 

@@ -29,8 +29,11 @@ from numba.extending import intrinsic
 
 from graphc.codegen.abi import PREFIX
 from graphc.codegen.llvm import declared, kept
+from graphc.codegen.sums import Sums
+from graphc.codegen.vectors import element_bytes, vector_bytes
 from graphc.config import settings
 from graphc.errors import CompileError
+from graphc.schedule.sums import PIECE
 
 FUNCTIONS = ("sgemm", "dgemm", "sgemv", "dgemv")
 WORD = ir.IntType(64)
@@ -211,15 +214,15 @@ def _external(module: Any, name: str, result: Any, arguments: list[Any]) -> Any:
     return declared(module, ir.FunctionType(result, arguments), name)
 
 
-def _product(module: Any, real: Any, letter: str) -> Any:
+def _product(module: Any, real: Any, letter: str, lanes: int) -> Any:
     """The function behind ``gemm_f32`` and ``gemm_f64``, with the same arguments."""
     blas = library()
-    arguments = [WORD] * 5 + [real] + [WORD] * 4 + [real] + [WORD] * 2
+    arguments = [WORD] * 5 + [real] + [WORD] * 4 + [real] + [WORD] * 3
     function, fresh = _function(module, f"{PREFIX}_{blas.name}_{letter}product", ir.VoidType(), arguments)
     if not fresh:
         return function
     builder = ir.IRBuilder(function.append_basic_block("start"))
-    ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc = function.args
+    ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, scratch = function.args
     zero, one = WORD(0), WORD(1)
     number, char = ir.IntType(blas.int_bits), ir.IntType(8)
     ip, rp, cp = number.as_pointer(), real.as_pointer(), char.as_pointer()
@@ -240,6 +243,20 @@ def _product(module: Any, real: Any, letter: str) -> Any:
     def is_one(value: Any) -> Any:
         return builder.icmp_signed("==", value, one)
 
+    def piece(row: Any, column: Any, inner: Any, sizes: Any, target: Any, ld: Any) -> None:
+        firsts, bytes = ((row, inner, a, lda, ta), (inner, column, b, ldb, tb)), WORD(element_bytes(letter))
+        operands = []
+        for first, second, base, ld_, turned in firsts:
+            straight = builder.add(builder.mul(first, ld_), second)
+            across = builder.add(builder.mul(second, ld_), first)
+            at = select(builder.icmp_signed("!=", turned, zero), across, straight)
+            operands += [builder.add(base, builder.mul(at, bytes)), ld_]
+        builder.call(function, [ta, tb, *sizes, alpha, *operands, real(0.0), target, ld, scratch])
+
+    with builder.if_then(builder.icmp_signed(">", k, WORD(PIECE))):
+        adds = builder.fcmp_unordered("!=", beta, real(0.0))
+        Sums(module, letter, lanes).in_pieces(builder, (m, n, k), adds, c, ldc, scratch, piece)
+        builder.ret_void()
     some = builder.icmp_signed(">", k, zero)
     lda, ldb = select(some, lda, m), select(some, ldb, n)  # those of an empty operand may be anything
     ta, tb = (builder.icmp_signed("!=", t, zero) for t in (ta, tb))
@@ -307,17 +324,20 @@ def _gemm(kind: Any, letter: str) -> Any:
         beta: Any,
         c: Any,
         ldc: Any,
+        scratch: Any,
     ) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            builder.call(_product(builder.module, context.get_value_type(kind), letter), args)
+            lanes = vector_bytes(context) // element_bytes(letter)
+            builder.call(_product(builder.module, context.get_value_type(kind), letter, lanes), args)
             return context.get_dummy_value()
 
-        return types.none(i, i, i, i, i, kind, i, i, i, i, kind, i, i), codegen
+        return types.none(i, i, i, i, i, kind, i, i, i, i, kind, i, i, i), codegen
 
     typer.__doc__ = """Row-major ``C[m,n] = alpha op(A) op(B) + beta C`` on addresses.
 
     ``op(X)`` is X, or its transpose where the flag is not 0; ``ld*`` count elements between rows. With k = 0 the result
-    is ``beta C``; with beta = 0 what C held before does not matter. Sizes must fit the integers of the BLAS.
+    is ``beta C``; with beta = 0 what C held before does not matter. Sizes must fit the integers of the BLAS. Where k
+    may be above PIECE ``scratch`` is the address of `sums.ROOM` bytes, and beta 0 or 1.
     """
     return intrinsic(typer)
 

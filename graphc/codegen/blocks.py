@@ -64,11 +64,9 @@ class Blocks:
         kept = [(s, self.plan.buffers[s.node.id]) for s in made if s.node.id in self.plan.buffers]
         return all(s.kept.get(0) in buffer.axes for s, buffer in kept)
 
-    def write(self, span: str, loads: Loads) -> None:
-        """The loop from the first to the last row of ``span``."""
+    def write(self, loads: Loads) -> None:
+        """All that the loop does in a block, the rows from ``b0`` to ``e0``."""
         nest = self.nest
-        nest.put(1, f"for b0 in range({span}, {self.rows}):")
-        nest.put(2, f"e0 = min(b0 + {self.rows}, {span.split(', ')[1]})")
         start, outside = len(nest.body), set(assigned(nest.body))
         phases = list(self.phases(loads, outside))
         del nest.body[start:]
@@ -79,13 +77,13 @@ class Blocks:
                 nest.body += phase.lines
                 held.update(phase.makes)
                 continue
-            nest.put(2, "for i0 in range(b0, e0):")
+            nest.put(1, "for i0 in range(b0, e0):")
             for name in (n for n in phase.reads if n in held and n not in phase.makes):
-                nest.put(3, f"{name} = {self.memory(name)}[i0 - b0]")
+                nest.put(2, f"{name} = {self.memory(name)}[i0 - b0]")
             nest.body += phase.lines
             for name in (n for n in phase.makes if n in later):
                 held.add(name)
-                nest.put(3, f"{self.memory(name)}[i0 - b0] = {name}")
+                nest.put(2, f"{self.memory(name)}[i0 - b0] = {name}")
 
     def memory(self, name: str) -> str:
         """The name of memory for one value at each row of a block."""
@@ -121,10 +119,8 @@ class Blocks:
         """Items for one row."""
         inner, nest = dict(loads), self.nest
         first = len(nest.body)
-        nest.margin += 1
         for item in items:
             nest.item(item, 2, inner)
-        nest.margin -= 1
         lines = nest.body[first:]
         makes = [name for name in dict.fromkeys(assigned(lines)) if name not in outside]
         return Phase(lines, makes, list(mentioned(lines)))
@@ -147,11 +143,11 @@ class Blocks:
             result = nest.element_of(home, tuple(Index(None, ix.start) for ix in fold.target), dtype)
         name = nest.primitive(product.form, dtype)
         first = len(nest.body)
-        nest.put(2, f"{name}(e0 - b0, {matrix}, {vector}, {result})", product.times.node.id, fold.node.id)
+        nest.put(1, f"{name}(e0 - b0, {matrix}, {vector}, {result})", product.times.node.id, fold.node.id)
         yield Phase(nest.body[first:], [made] if made else [], [value] if own else [], at_once=True)
         if made:
             first = len(nest.body)
-            nest.finish(fold, 3)
+            nest.keep(fold, 2)
             if len(nest.body) > first:
                 yield Phase(nest.body[first:], [], [made])
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from graphc.codegen import abi, blas, buffer, rng, rows, team, tiles, vecmath
+from graphc.codegen import abi, blas, buffer, rng, rows, sums, team, tiles, vecmath
 from graphc.codegen.abi import part_symbol
 from graphc.codegen.blocks import BLOCK
 from graphc.codegen.nest import SHORT, Line, Nest, shard_count
@@ -29,9 +29,10 @@ from graphc.ir.state import Array
 from graphc.ir.tensor import Node
 from graphc.schedule.memory import PART, nests
 from graphc.schedule.plan import Group, Item, Product, Schedule, Stage
+from graphc.schedule.sums import is_long
 
 TABLES = {"input": "inputs", "output": "outputs", "state": "state"}
-PRIMITIVES = (abi, blas, buffer, rng, rows, team, tiles, vecmath)  # what kernels call
+PRIMITIVES = (abi, blas, buffer, rng, rows, sums, team, tiles, vecmath)  # what kernels call
 NEST = f"def nest({', '.join(abi.PART)}):"
 
 
@@ -121,8 +122,9 @@ class _Writer:
         self.offsets: list[Size] = [self.places + -(-most // 64) * 64]
         for slot in plan.slots:
             self.offsets.append(self.offsets[-1] + slot.bytes)
-        products = any(isinstance(item, Product) for _, items in plan.sections() for item in items)
+        products = [item for _, items in plan.sections() for item in items if isinstance(item, Product)]
         self.scratch = tiles.SCRATCH if products and settings().blas == "tiles" else 0  # bytes that each thread needs
+        self.scratch += sums.ROOM if any(map(is_long, products)) else 0
 
     def kernel(self) -> list[Line]:
         """Stage by stage: one thread runs the lone items, then shards go to whoever claims them."""
@@ -316,7 +318,7 @@ class _Writer:
 
 
 MOST_NOTES = 4  # on one line: a function may serve many nodes
-LOCAL = re.compile(r"\b(?:(v|x)\d+|(?:input|output|state|work|block)\d+_(at|[a-z]+\d*))\b")
+LOCAL = re.compile(r"\b(?:([vxsctrkm])\d+|(?:input|output|state|work|block)\d+_(at|[a-z]+\d*))\b")
 
 
 def annotate(text: Text, graph: Graph) -> str:

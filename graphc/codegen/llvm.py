@@ -58,6 +58,12 @@ def copy(builder: Any, target: Any, source: Any, count: Any) -> None:
     builder.call(function, [target, source, count, ir.IntType(1)(0)])
 
 
+def clear(builder: Any, target: Any, count: Any) -> None:
+    """Fills ``count`` bytes at a pointer to bytes with zeros."""
+    function = builder.module.declare_intrinsic("llvm.memset", [ir.IntType(8).as_pointer(), count.type])
+    builder.call(function, [target, ir.IntType(8)(0), count, ir.IntType(1)(0)])
+
+
 def with_parameters(function: Callable[..., Any], *names: str) -> Callable[..., Any]:
     """A function that takes any number of arguments, with the signature of one with these parameters.
 

@@ -12,13 +12,15 @@ import numpy as np
 
 from graphc.codegen import product
 from graphc.codegen.blocks import Blocks
+from graphc.codegen.sums import HELD
 from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.op import LETTERS, Kind
 from graphc.ir.tensor import Node
 from graphc.ir.types import DType
-from graphc.schedule.access import Access, Index, is_formula, row_major
+from graphc.schedule.access import ZERO, Access, Index, is_formula, row_major, steps_of
 from graphc.schedule.plan import (
+    Block,
     Buffer,
     Combine,
     Commit,
@@ -32,6 +34,7 @@ from graphc.schedule.plan import (
     memory_of,
 )
 from graphc.schedule.stages import is_function, statements_in
+from graphc.schedule.sums import LINE, STEPS, adds_rows
 
 SHORT = {"float32": "f32", "float64": "f64", "int32": "i32", "int64": "i64", "uint8": "u8", "bool": "bool"}
 FEW = {4: 8, 8: 7}  # bytes of an element -> steps of an inner loop that LLVM takes for several rows without gathers
@@ -58,6 +61,9 @@ class Nest:
 
     def __init__(self, plan: Schedule, symbols: Mapping[str, str], failures: list[int]) -> None:
         self.plan, self.graph, self.symbols, self.failures = plan, plan.graph, symbols, failures
+        cut = [(loop, fold) for loop, block in plan.blocks.items() for fold, _ in block.sums]
+        self.carried = {fold.node.id for _, fold in cut}  # sums in blocks; of those in several loops, steps are counted
+        self.counted = {fold.node.id for loop, fold in cut if id(fold.path[fold.open_depth]) != loop}
         self.margin = 0  # levels of indentation around the items
         self.group: Group | None = None
         self.body: list[Line] = []
@@ -123,19 +129,52 @@ class Nest:
     def loop(self, loop: Loop, depth: int, loads: Loads) -> None:
         for fold in loop.folds:
             self.start(fold, depth)
-        whole = depth > 1 or self.group is None
-        span = self.size(loop.size) if whole else "lo, hi"
-        if depth > 1 and self.runs_along(loop, depth - 1):
-            span = f"unknown({span})"
-        if depth == 1 and (blocks := Blocks(self, loop)).gain:
-            blocks.write(f"0, {span}" if whole else span, loads)
+        level = depth - 1
+        first, last = ("lo", "hi") if level == 0 and self.group is not None else ("0", self.size(loop.size))
+        blocks = Blocks(self, loop) if level == 0 else None
+        phases = blocks if blocks is not None and blocks.gain else None
+        cut = self.plan.blocks.get(id(loop), Block()).sums
+        rows = min([every for _, every in cut] + ([phases.rows] if phases is not None else []), default=1)
+        if rows == 1:
+            span = f"unknown({last})" if level > 0 and self.runs_along(loop, level) else f"{first}, {last}"
+            self.put(depth, f"for i{level} in range({span.removeprefix('0, ')}):")
+            for fold, every in cut:
+                self.before(fold, every, "1", "", depth + 1)
+            self.steps(loop, depth, loads)
         else:
-            self.put(depth, f"for i{depth - 1} in range({span}):")
-            inner = dict(loads)
-            for item in loop.body:
-                self.item(item, depth + 1, inner)
+            start = first
+            if level > 0 and not isinstance(loop.size, int) and all(isinstance(s, Statement) for s in loop.body):
+                for fold, _ in cut:  # most such loops are over before a block is full
+                    if fold not in loop.folds:
+                        lanes = 2 * LINE // fold.node.type.dtype.itemsize
+                        self.count(fold, f"min({last}, {STEPS // 4}) + {self.factor(loop.size)}//{lanes}", STEPS, depth)
+                self.put(depth, f"for i{level} in range(min({last}, {rows})):")
+                self.steps(loop, depth, loads)
+                start = str(rows)
+            self.put(depth, f"for b{level} in range({start}, {last}, {rows}):")
+            self.put(depth + 1, f"e{level} = min(b{level} + {rows}, {last})")
+            for fold, every in cut:
+                later = f"b{level} > {first}" if fold in loop.folds and start == first else ""
+                self.before(fold, every, f"e{level} - b{level}", later, depth + 1)
+            self.margin += 1
+            if phases is not None:
+                phases.write(loads)
+            elif (added := adds_rows(self.graph, loop)) is not None:
+                self.rows(added, level, depth)
+            else:
+                self.put(depth, f"for i{level} in range(b{level}, e{level}):")
+                self.steps(loop, depth, loads)
+            self.margin -= 1
         for fold in loop.folds:
             self.finish(fold, depth)
+
+    def steps(self, loop: Loop, depth: int, loads: Loads) -> None:
+        """All that a loop does in a step."""
+        inner = dict(loads)
+        for item in loop.body:
+            self.item(item, depth + 1, inner)
+        for scatter in self.plan.meeting.get(id(loop), []):
+            self.meet(scatter, depth + 1, inner)
 
     @staticmethod
     def runs_along(loop: Loop, level: int) -> bool:
@@ -163,11 +202,18 @@ class Nest:
             value = node.op.identity(node.type.dtype)
             levels = {axis: ix.level for axis, ix in enumerate(fold.target) if ix.plain and ix.level is not None}
             levels = {axis: level for axis, level in levels.items() if level < fold.open_depth}
-            inner = self.accumulated(fold)
+            inner = fold.accumulated
             if not inner:
-                self.put(depth, f"v{node.id} = {self.literal(value, node.type.dtype)}", node.id)
+                for letter in "vsc" if node.id in self.carried else "v":
+                    self.put(depth, f"{letter}{node.id} = {self.literal(value, node.type.dtype)}", node.id)
+                if node.id in self.counted:
+                    self.put(depth, f"r{node.id} = 0", node.id)
                 return
+            if node.id in self.plan.rooms:
+                self.put(depth, f"r{node.id}, k{node.id} = 0, 0", node.id)
         assert buffer is not None
+        if fold.form is Form.SCATTER and node.id in self.plan.rooms:
+            self.put(depth, f"clear_met({self.room(node)}, {self.met(fold)[0]})", node.id)
         index = []
         for axis in range(node.type.ndim):
             if axis in levels:
@@ -187,16 +233,109 @@ class Nest:
         partial = self.plan.partials.get(fold.node.id) if self.group is not None else None
         return partial or self.plan.buffers.get(fold.node.id)
 
-    @staticmethod
-    def accumulated(fold: Statement) -> list[int]:
-        """Axes of a reduction's result that its accumulator holds: those of loops inside the one that it folds."""
-        return [axis for axis, ix in enumerate(fold.target) if ix.level is not None and ix.level >= fold.open_depth]
-
     def finish(self, fold: Statement, depth: int) -> None:
-        """Stores a complete scalar reduction where readers further off need it."""
-        buffer = self.home(fold)
-        if fold.form is Form.REDUCE and buffer is not None and not self.accumulated(fold):
+        """Completes what was carried on, and stores a complete scalar where readers further off need it."""
+        node = fold.node
+        if fold.form is Form.SCATTER and node.id in self.plan.rooms:
+            places, width = self.met(fold)
+            name = self.primitive("settle_met", node.type.dtype)
+            self.put(depth, f"{name}({self.room(node)}, {places}, {width}, {self.parts(fold)})", node.id)
+        elif fold.form is Form.REDUCE and node.id in self.plan.rooms:
+            self.put(depth, f"if k{node.id} > 0:", node.id)
+            self.put(depth + 1, f"{self.primitive('settle', node.type.dtype)}({self.sums(fold)})", node.id)
+        elif fold.form is Form.REDUCE and not fold.accumulated:
+            if node.id in self.carried:
+                self.put(depth, f"v{node.id} = s{node.id} + (v{node.id} + c{node.id})", node.id)
+            self.keep(fold, depth)
+
+    def keep(self, fold: Statement, depth: int) -> None:
+        """Stores a complete scalar where readers further off need it."""
+        if (buffer := self.home(fold)) is not None:
             self.store(fold, buffer, f"v{fold.node.id}", depth)
+
+    # ---- sums in blocks
+
+    def before(self, fold: Statement, every: int, steps: str, later: str, depth: int) -> None:
+        """Before a block of so many steps: carries on what the last one added up, if there was one (``later``)."""
+        if fold.accumulated:
+            self.count(fold, steps, every, depth)
+        else:
+            self.carry(fold, later, depth)
+
+    def carry(self, fold: Statement, when: str, depth: int) -> None:
+        """Adds what has come together to what came before that, where ``when`` holds."""
+        id, dtype = fold.node.id, fold.node.type.dtype
+        if when:
+            self.put(depth, f"if {when}:", id)
+            depth += 1
+        if fold.accumulated:
+            self.put(depth, f"{self.primitive('carry', dtype)}({self.sums(fold)}, k{id})", id)
+            self.put(depth, f"r{id}, k{id} = 0, k{id} + 1", id)
+            return
+        part = f"v{id} + c{id}"
+        self.put(depth, f"t{id} = s{id} + ({part})", id)
+        self.put(depth, f"c{id} = lost(s{id}, {part}, t{id})", id)
+        self.put(depth, f"s{id}, v{id} = t{id}, {self.literal(0, dtype)}", id)
+        if id in self.counted:
+            self.put(depth, f"r{id} = 0", id)
+
+    def count(self, fold: Statement, steps: str, every: int, depth: int) -> None:
+        """Before so many steps more: carries on where there would be more than ``every``."""
+        id = fold.node.id
+        maybe = [self.size(fold.node.type.shape[axis]) for axis in fold.accumulated if axis not in fold.row]
+        folds = "".join(f"{size} == 1 and " for size in maybe)  # else each step adds to a row of its own
+        self.carry(fold, f"{folds}r{id} + {steps} > {every}", depth)
+        self.put(depth, f"r{id} = r{id} + {steps}", id)
+
+    def rows(self, fold: Statement, level: int, depth: int) -> None:
+        """Adds up the rows of a block as they lie in memory."""
+        (access,), node = fold.operands, fold.node
+        shape, dtype = self.graph.nodes[access.root].type.shape, node.type.dtype
+        step = steps_of(access.index, shape)[level]
+        first = re.sub(rf"\bi{level}\b", f"b{level}", self.element(access, level + 1, dtype))
+        width = self.size(dims.product(node.type.shape[a] for a in fold.row))
+        given = f"e{level} - b{level}, {width}, {first}, {self.size(step)}, {self.parts(fold)}"
+        self.put(depth, f"{self.primitive('add_rows', dtype)}({given})", node.id)
+
+    def meet(self, scatter: Statement, depth: int, loads: Loads) -> None:
+        """Notes that a row was added to a place, and carries on what came together there after STEPS of them."""
+        node, dtype = scatter.node, scatter.node.type.dtype
+        place = Buffer(("work", 0), tuple(range(node.attrs["axis"] + 1)), node.type.shape[: node.attrs["axis"] + 1])
+        slots = {0: self.value(scatter, scatter.operands[0], [], depth, loads)}
+        at = self.place(place, scatter.target, slots)
+        marks = self.pointer(("work", self.plan.rooms[node.id].slot), np.dtype("uint8"))
+        places, width = self.met(scatter)
+        self.put(depth, f"m{node.id} = u8({marks}[{at}] + 1)", node.id)
+        self.put(depth, f"{marks}[{at}] = m{node.id}", node.id)
+        self.put(depth, f"if m{node.id} % {STEPS} == 0:", node.id)
+        row = f"{self.parts(scatter)} + {dtype.itemsize}*({at})*{width}"
+        given = f"{self.room(node)}, {places}, {at}, {width}, {row}, i64(m{node.id})"
+        self.put(depth + 1, f"{self.primitive('carry_met', dtype)}({given})", node.id)
+        self.put(depth + 1, f"{marks}[{at}] = u8({HELD})", node.id)
+
+    def met(self, scatter: Statement) -> tuple[str, str]:
+        """How many places a scatter adds to, and the elements of each."""
+        axis, shape = scatter.node.attrs["axis"], scatter.node.type.shape
+        return self.factor(dims.product(shape[: axis + 1])), self.factor(dims.product(shape[axis + 1 :]))
+
+    def sums(self, fold: Statement) -> str:
+        """How many elements of its result a reduction in memory adds to at a time, and what `sums.carry` wants."""
+        width, room = dims.product(fold.node.type.shape[a] for a in fold.row), self.room(fold.node)
+        rests = self.size(dims.multiply(width, fold.node.type.dtype.itemsize))
+        return f"{self.size(width)}, {self.parts(fold)}, {room}, {room} + {rests}"
+
+    def parts(self, fold: Statement) -> str:
+        """The address of the elements that come together in a block."""
+        home, inner = self.home(fold), fold.accumulated
+        assert home is not None
+        index = [Index(None, ix.start) if axis in inner else ix for axis, ix in enumerate(fold.target)]
+        return self.element_of(home, [ZERO] * len(index) if fold.form is Form.SCATTER else index, fold.node.type.dtype)
+
+    def room(self, node: Node) -> str:
+        """The address of the memory beside a result, for what is carried on."""
+        room = self.plan.rooms[node.id]
+        base = self.address(("work", room.slot))
+        return f"{base} + shard*{self.factor(room.bytes)}" if room.each else base
 
     def store(self, statement: Statement, buffer: Buffer, value: str, depth: int) -> None:
         held = self.pointer(buffer.place, statement.node.type.dtype)
@@ -257,7 +396,7 @@ class Nest:
             if buffer is not None:
                 self.store(s, buffer, f"v{node.id}", depth)
             return
-        if self.accumulated(s):
+        if s.accumulated:
             assert buffer is not None
             held = f"{self.pointer(buffer.place, node.type.dtype)}[{self.place(buffer, s.target)}]"
         else:
@@ -329,7 +468,7 @@ class Nest:
     def in_scope(self, producer: Statement, reader: Statement) -> bool:
         """True where the producer's scalar is still at hand at the reader."""
         made = producer.complete_in
-        if producer.form is Form.REDUCE and self.accumulated(producer):
+        if producer.form is Form.REDUCE and producer.accumulated:
             return False
         if self.plan.scopes[id(producer.item)] != self.plan.scopes[id(reader.item)]:
             return False

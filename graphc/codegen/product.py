@@ -6,11 +6,10 @@ import re
 from typing import TYPE_CHECKING
 
 from graphc.config import settings
-from graphc.ir import dims
-from graphc.ir.graph import Graph
-from graphc.schedule.access import Index, steps_of
-from graphc.schedule.expand import blas_operand
+from graphc.schedule.access import Index
+from graphc.schedule.expand import blas_operand, merges_inner, merges_rows
 from graphc.schedule.plan import Product
+from graphc.schedule.sums import DEPTH, STEPS, is_long
 
 if TYPE_CHECKING:
     from graphc.codegen.nest import Nest
@@ -19,12 +18,13 @@ if TYPE_CHECKING:
 def write(nest: Nest, product: Product, depth: int) -> None:
     """Appends the product, or a shard of it: some of its rows, or some of its batch."""
     node, fold, dtype = product.node, product.fold, product.node.type.dtype
-    merged = "inner" if fold is not None and _merges_inner(nest.graph, product) else ""
-    merged = "rows" if fold is None and _merges_rows(nest.graph, product) else merged
+    merged = "inner" if fold is not None and merges_inner(nest.graph, product) else ""
+    merged = "rows" if fold is None and merges_rows(nest.graph, product) else merged
     loops = len(product.batch) - bool(merged)
     adds = fold is not None and loops > 0
     if fold is not None and adds:
         nest.start(fold, depth)
+    outside = depth
     for level in range(loops):
         whole = level > 0 or nest.group is None
         nest.put(depth, f"for i{level} in range({nest.size(product.batch[level]) if whole else 'lo, hi'}):", node.id)
@@ -62,26 +62,11 @@ def write(nest: Nest, product: Product, depth: int) -> None:
     else:
         name = nest.primitive("gemm", dtype)
         one, beta = nest.literal(1.0, dtype), nest.literal(float(adds), dtype)
-        call = f"{name}({ta}, {tb}, {rows}, {n}, {inner}, {one}, {operands}, {beta}, {target}, max(1, {n}))"
+        scratch = "scratch" if is_long(product) else "0"
+        call = f"{name}({ta}, {tb}, {rows}, {n}, {inner}, {one}, {operands}, {beta}, {target}, max(1, {n}), {scratch})"
+    carried = fold if node.id in nest.plan.rooms else None
+    if carried is not None:
+        nest.count(carried, f"({inner} + {DEPTH - 1})//{DEPTH}", STEPS, depth)
     nest.put(depth, call, node.id)
-
-
-def _merges_rows(graph: Graph, product: Product) -> bool:
-    """True where the left operand's last batch axis goes on where its rows end, and the right one has no such axis."""
-    level = len(product.batch) - 1
-    left, right = _steps(graph, product)
-    if level < 0 or product.rows == 1 or level in right or level not in left:
-        return False
-    return left[level] == dims.multiply(left.get(level + 1, 0), product.rows)
-
-
-def _merges_inner(graph: Graph, product: Product) -> bool:
-    """True where that holds of the inner size, in both operands."""
-    level = len(product.batch) - 1
-    if product.inner == 1:
-        return False
-    return all(s.get(level) == dims.multiply(s.get(level + 3, 0), product.inner) for s in _steps(graph, product))
-
-
-def _steps(graph: Graph, product: Product) -> list[dict[int, dims.Size]]:
-    return [steps_of(a.index, graph.nodes[a.root].type.shape) for a in (product.left, product.right)]
+    if carried is not None:
+        nest.finish(carried, outside)

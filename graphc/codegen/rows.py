@@ -6,9 +6,9 @@ finds what the first has brought. Both ask for rows further ahead as they go: th
 or twice through the same, and processors do not foresee that. The code is written as LLVM IR: the compiler itself
 would take one row at a time, with an addition across lanes for each, and would load and store the sum for every row.
 
-An inner product is a sum in each of as many lanes as LANES bytes hold, in ascending order, then over the lanes in a
-tree; ``ranks`` adds row after row. So a row's result depends neither on where in a block it lies nor on the width of
-a processor's vectors.
+An inner product is a sum in each of as many lanes as LANES bytes hold, in ascending order and in blocks of STEPS (see
+`sums`), then over the lanes in a tree; ``ranks`` adds row after row. So a row's result depends neither on where in a
+block it lies nor on the width of a processor's vectors.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from graphc.codegen.sums import carried
 from graphc.codegen.vectors import ONE, WORD, Vectors, element_bytes, folded, least, pieces, prefetch, vector_bytes
 
 LANES = 64  # bytes of the partial sums of an inner product
 ROWS = 8  # inner products at a time, where one register holds such sums
+STEPS = 64  # vectors of an inner product that are added up before they are carried on
 STRIP = 8  # vectors of a sum that stay in registers
 
 
@@ -58,7 +60,17 @@ class _Rows(Vectors):
                     prefetch(builder, at(line, [add(column, ahead)]))
                 return added
 
-            sums = folded(builder, whole, [zero] * tall, further)
+            sums = folded(builder, least(builder, whole, WORD(STEPS)), [zero] * tall, further)
+
+            def block(k: Any, held: list[Any], further: Any = further) -> list[Any]:
+                begin = mul(add(k, ONE), WORD(STEPS))
+                count = least(builder, WORD(STEPS), sub(whole, begin))
+                parts = folded(builder, count, [zero] * tall, lambda j, parts: further(add(begin, j), parts))
+                pairs = [carried(builder, *three) for three in zip(held[:tall], held[tall:], parts, strict=True)]
+                return [x for two in zip(*pairs, strict=True) for x in two]
+
+            more = builder.udiv(sub(builder.select(builder.icmp_signed(">", whole, ONE), whole, ONE), ONE), WORD(STEPS))
+            sums = folded(builder, more, [*sums, *[zero] * tall], block)[:tall]
             found = self.across(
                 builder, self.step(builder, lines, x, mul(whole, lanes), sums, self.mask(builder, rest))
             )

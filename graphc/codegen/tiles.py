@@ -5,10 +5,11 @@ right operand is cut into blocks of DEPTH rows that fit the second-level cache, 
 few vectors wide, so that the innermost loop reads it front to back. Of the left operand every row is a stream of its
 own, read where it lies, or from a small panel where its rows do not lie in one piece.
 
-Every element is the sum over the inner index in ascending order, in blocks of DEPTH: each block is summed from zero by
-fused multiply-adds, then added to what the result holds. All tiles do the same, whatever their size, so a product that
-is cut anywhere along rows or columns has the bits of the whole. The code is written as LLVM IR, compiled once for each
-dtype, kept on disk like a kernel, and called by a symbol.
+Every element is the sum over the inner index in ascending order, in blocks of blocks: STEPS are summed from zero by
+fused multiply-adds, these sums added up for DEPTH of them, and that to what the result holds; an inner size above
+`sums.PIECE` is cut in pieces. So errors do not grow with the inner size. All tiles do the same, whatever their size, so
+a product that is cut anywhere along rows or columns has the bits of the whole. The code is written as LLVM IR, compiled
+once for each dtype, kept on disk like a kernel, and called by a symbol.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from numba.extending import intrinsic
 
 from graphc.codegen.abi import PREFIX
 from graphc.codegen.llvm import declared, loop
+from graphc.codegen.sums import Sums
 from graphc.codegen.vectors import ONE, WORD, ZERO, Vectors, element_bytes, folded, least, pieces, vector_bytes
+from graphc.schedule.sums import DEPTH, PIECE
 
 SYMBOL = f"{PREFIX}_product_"
-DEPTH = 256  # rows of a block of the right operand
+STEPS = 32  # of them whose products are added up one after the other
 BLOCK = 1 << 19  # bytes of a block
 SPILL = 1 << 13  # bytes that may be written behind a block or a panel
 PANEL = DEPTH * 8 * 8  # bytes of a panel of the left operand
@@ -70,6 +73,15 @@ class _Product(Vectors):
         left = [builder.gep(a, [builder.mul(r, row_step)]) for r in row]
         result = [builder.gep(c, [builder.mul(r, ldc)]) for r in row]
 
+        zero = ir.Constant(self.vector, None)
+        none = [zero] * (rows * width)
+
+        def block(index: Any, values: list[Any]) -> list[Any]:
+            at, panel, *totals = values
+            steps = least(builder, WORD(STEPS), builder.sub(depth, builder.mul(index, WORD(STEPS))))
+            at, panel, *sums = folded(builder, steps, [at, panel, *none], deeper)
+            return [at, panel, *(builder.fadd(*pair) for pair in zip(totals, sums, strict=True))]
+
         def deeper(index: Any, values: list[Any]) -> list[Any]:
             at, panel, *sums = values
             right = [self.load(builder, builder.gep(panel, [WORD(v * self.lanes)])) for v in range(width)]
@@ -82,8 +94,8 @@ class _Product(Vectors):
                 ]
             return [builder.add(at, inner_step), builder.gep(panel, [WORD(width * self.lanes)]), *new]
 
-        zero = ir.Constant(self.vector, None)
-        _, _, *found = folded(builder, depth, [ZERO, b, *[zero] * (rows * width)], deeper)
+        blocks = builder.udiv(builder.add(depth, WORD(STEPS - 1)), WORD(STEPS))
+        _, _, *found = folded(builder, blocks, [ZERO, b, *none], block)
         sums, done = [found[r * width : (r + 1) * width] for r in range(rows)], builder.block
         inside = [None] * (width - 1) + [self.mask(builder, builder.sub(columns, WORD((width - 1) * self.lanes)))]
         places = [[builder.gep(result[r], [WORD(v * self.lanes)]) for v in range(width)] for r in range(rows)]
@@ -157,11 +169,23 @@ class _Product(Vectors):
         turn = _Product(self.module, self.letter, min(self.lanes, TURN), self.rows)
         lanes, panel, columns = WORD(self.lanes), WORD(WIDTH * self.lanes), WORD(BLOCK // (DEPTH * self.bytes))
         tall = WORD(self.rows)
-        a, b, c, block = (builder.inttoptr(x, pointer) for x in (a, b, c, scratch))
-        small = builder.inttoptr(add(scratch, WORD(BLOCK + SPILL)), pointer)
+        flags = ta, tb
         ta, tb, beta = (builder.icmp_signed("!=", x, ZERO) for x in (ta, tb, beta))
         left_row, left_inner = builder.select(ta, ONE, lda), builder.select(ta, lda, ONE)
         right_inner, right_column = builder.select(tb, ONE, ldb), builder.select(tb, ldb, ONE)
+
+        def piece(row: Any, column: Any, inner: Any, sizes: Any, target: Any, ld: Any) -> None:
+            left = add(a, mul(add(mul(row, left_row), mul(inner, left_inner)), WORD(self.bytes)))
+            right = add(b, mul(add(mul(inner, right_inner), mul(column, right_column)), WORD(self.bytes)))
+            builder.call(function, [*flags, *sizes, left, lda, right, ldb, ZERO, target, ld, scratch])
+
+        with builder.if_then(builder.icmp_signed(">", k, WORD(PIECE))):
+            Sums(self.module, self.letter, self.lanes).in_pieces(
+                builder, (m, n, k), beta, c, ldc, add(scratch, WORD(SCRATCH)), piece
+            )
+            builder.ret_void()
+        a, b, c, block = (builder.inttoptr(x, pointer) for x in (a, b, c, scratch))
+        small = builder.inttoptr(add(scratch, WORD(BLOCK + SPILL)), pointer)
         pack, unit = builder.select(tb, turn.turned(), self.copied()), builder.select(tb, WORD(turn.lanes), lanes)
         narrow, wide = self.tile(self.rows, 1), self.tile(self.rows, WIDTH)
 
@@ -248,7 +272,7 @@ def _product(letter: str, body: bool) -> Any:
 
     ``op(X)`` is X, or its transpose where the flag is not 0; ``ld*`` count elements between rows. With k = 0 the
     result is ``beta C``; with beta = 0 what C held before does not matter. ``scratch`` is the address of SCRATCH
-    bytes, 64-byte aligned.
+    bytes, 64-byte aligned, and `sums.ROOM` more where k is above PIECE.
     """
     return intrinsic(typer)
 

@@ -54,7 +54,17 @@ def _infer_scatter(types: Types, attrs: Attrs) -> TensorType:
 def _scatter(index: Any, updates: Any, axis: int, size: int) -> Any:
     shape = (*updates.shape[:axis], size, *updates.shape[axis + index.ndim :])
     out = np.zeros(shape, updates.dtype)
-    np.add.at(out, (slice(None),) * axis + (index,), updates)
+    flat = updates.reshape(*updates.shape[:axis], index.size, *updates.shape[axis + index.ndim :])
+    order = np.argsort(index, axis=None, kind="stable")
+    places, rows = index.ravel()[order], np.moveaxis(flat, axis, 0)[order]
+    while True:  # of the rows for one place every other is added to the one before it
+        starts = np.flatnonzero(np.diff(places, prepend=-1))
+        odd = (np.arange(len(places)) - np.repeat(starts, np.diff(starts, append=len(places)))) % 2 == 1
+        if not odd.any():
+            break
+        rows[np.flatnonzero(odd) - 1] += rows[odd]
+        places, rows = places[~odd], rows[~odd]
+    np.moveaxis(out, axis, 0)[places] = rows
     return out
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,10 @@ from graphc.ir.op import Attrs, Kind, Op, register
 from graphc.ir.tensor import Tensor
 from graphc.ir.types import SizeCheck, TensorType, broadcast_checks, broadcast_shapes, normalize_axis
 from graphc.ops.apply import Operand, apply, promoted, public
+from graphc.ops.reduce import pairwise_sum
 from graphc.ops.shape import expand_dims, iota, matrix_transpose, moveaxis, permute_dims, reshape, squeeze
+
+PIECE = 4096  # steps of an inner size that the interpreter leaves to NumPy at once
 
 
 def _infer(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
@@ -27,6 +31,14 @@ def _infer(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
         raise ShapeError(f"inner dimensions differ: left is {a}, right is {b}")
     batch = broadcast_shapes(a.shape[:-2], b.shape[:-2])
     return TensorType(a.dtype, (*batch, a.shape[-2], b.shape[-1]))
+
+
+def _matmul(a: Any, b: Any) -> Any:
+    """`numpy.matmul`, where a long inner size is summed in pieces."""
+    cuts = range(0, a.shape[-1], PIECE)
+    if len(cuts) < 2:
+        return np.matmul(a, b)
+    return pairwise_sum(np.stack([np.matmul(a[..., k : k + PIECE], b[..., k : k + PIECE, :]) for k in cuts]), (0,))
 
 
 def _checks(types: Sequence[TensorType], attrs: Attrs) -> list[SizeCheck]:
@@ -47,7 +59,7 @@ register(
         Kind.CONTRACTION,
         2,
         _infer,
-        np.matmul,
+        _matmul,
         (
             lambda g, y, a, b: _of_size(matmul(g, matrix_transpose(b)), -1, a),
             lambda g, y, a, b: _of_size(matmul(matrix_transpose(a), g), -2, b),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,6 +31,16 @@ def _reduced(x: TensorType, attrs: Attrs, dtype: DType) -> TensorType:
 def _accumulator(dtype: DType) -> DType:
     """Sums and products of integers and bools are int64, as NumPy's."""
     return dtype if is_float(dtype) else np.dtype("int64")
+
+
+def pairwise_sum(x: Any, axis: Sequence[int], keepdims: bool = False) -> Any:
+    """`numpy.sum`, pairwise along every axis; NumPy itself adds up rows one after the other along an outer one."""
+    axes = tuple(axis)
+    kept = [a for a in range(x.ndim) if a not in axes]
+    shape = [x.shape[a] for a in kept]
+    flat = np.ascontiguousarray(np.transpose(x, (*kept, *axes))).reshape(*shape, math.prod(x.shape[a] for a in axes))
+    out = np.sum(flat, axis=-1, dtype=_accumulator(x.dtype))
+    return np.expand_dims(out, axes) if keepdims else out
 
 
 def spread(g: Tensor, y: Tensor, x: Tensor) -> Tensor:
@@ -138,7 +149,7 @@ _reduction(
     "sum",
     "reduce_add(acc, a)",
     lambda dtype: 0,
-    lambda x, **k: np.sum(x, dtype=_accumulator(x.dtype), **k),
+    lambda x, **k: pairwise_sum(x, **k),
     (lambda g, y, x: spread(g, y, x),),
     _infer_sum,
 )
@@ -194,7 +205,7 @@ def _infer_sum_broadcast(types: Sequence[TensorType], attrs: Attrs) -> TensorTyp
 
 def _sum_broadcast(x: Any, shape: Any, operand_shape: Any) -> Any:
     axes = tuple(a for a, (n, s) in enumerate(zip(x.shape, shape, strict=True)) if n != s)
-    return np.sum(x, axis=axes, keepdims=True)
+    return pairwise_sum(x, axes, True)
 
 
 register(

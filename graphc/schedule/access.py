@@ -133,6 +133,15 @@ def row_major(shape: Shape) -> tuple[Size, ...]:
     return tuple(reversed(out))
 
 
+ALIGNMENT = 64  # bytes
+
+
+def padded(elements: Size, itemsize: int) -> Size:
+    """Elements in whole cache lines."""
+    line = ALIGNMENT // itemsize
+    return dims.multiply(dims.floor_divide(elements + (line - 1), line), line)
+
+
 def strides(graph: Graph, access: Access) -> dict[int, Size] | None:
     """Loop level -> elements between its steps, for an operand in memory; None where a formula or data gives it."""
     node = graph.nodes[access.root]

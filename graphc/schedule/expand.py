@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -14,7 +15,7 @@ from graphc.ir.op import Kind, Op, lookup
 from graphc.ir.tensor import Node, Tensor
 from graphc.ir.types import is_float
 from graphc.ops.shape import expand_dims, permute_dims, reshape
-from graphc.schedule.access import is_check, is_formula, movement, strides
+from graphc.schedule.access import is_check, is_formula, movement, steps_of, strides
 from graphc.schedule.fuse import batch_sums, fits_shards, product_of
 from graphc.schedule.plan import Product
 
@@ -27,9 +28,11 @@ def expand(graph: Graph) -> Graph:
     Products with two small known sides, and those with a vector, become multiply and sum, which fuse with what
     surrounds them; a data matrix that is read by ``X @ w`` and by ``X.T @ r`` is then read once. A sum of products over
     their batch that is too large for each shard to have a part of becomes one product over a longer inner size. What
-    finishes a reduction becomes an elementwise op behind it.
+    finishes a reduction becomes an elementwise op behind it. A float sum over axes that lie apart becomes one over the
+    inner axes, then one over the outer ones, so that each counts its own additions. One over neighbouring axes of a
+    leaf that nothing else reads goes through memory in one loop.
     """
-    for step in (_joined(graph), _loops, _finished, _copies):
+    for step in (_joined(graph), _loops, _finished, _flat(graph), _apart, _copies):
         graph = rebuild(graph, step)
     return rebuild(graph)  # leaves out what was replaced
 
@@ -105,6 +108,52 @@ def _halves(op: Op) -> tuple[Op, Op]:
     return replace(op, finish="acc", gradient=()), last
 
 
+def _flat(graph: Graph) -> Callable[[Graph, Node, tuple[Tensor, ...]], Tensor | None]:
+    """The visitor that joins neighbouring axes of a leaf that are summed."""
+    uses = Counter(i for node in graph.nodes for i in node.inputs)
+    uses.update(t.id for t in graph.outputs)
+    alone = {graph.nodes[id].name for id, count in uses.items() if count == 1}
+
+    def visit(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:
+        if not node.op.adds or "axes" not in node.attrs or not is_float(node.type.dtype):
+            return None
+        (x,), attrs = operands, node.attrs
+        if x.op.kind is not Kind.LEAF or x.name not in alone:
+            return None
+        shape = list(x.shape)
+        for axis in attrs["axes"]:
+            if axis + 1 in attrs["axes"]:
+                shape[axis], shape[axis + 1] = 1, dims.multiply(shape[axis], shape[axis + 1])
+        if tuple(shape) == x.shape:
+            return None
+        return new.append(node.op, [reshape(x, tuple(shape))], attrs, type=node.type)
+
+    return visit
+
+
+def _apart(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:
+    if not node.op.adds or not is_float(node.type.dtype):
+        return None
+    (x,), attrs = operands, node.attrs
+    if "shape" in attrs:  # axes that may turn out to be kept, one at a time
+        apart = [a for a, (n, s) in enumerate(zip(attrs["operand_shape"], attrs["shape"], strict=True)) if n != s]
+        for axis in reversed(apart[1:]):
+            shape = (*x.shape[:axis], attrs["shape"][axis], *x.shape[axis + 1 :])
+            x = new.append(node.op, [x], {"shape": shape, "operand_shape": x.shape})
+        return new.append(node.op, [x], {**attrs, "operand_shape": x.shape}) if len(apart) > 1 else None
+    runs: list[list[int]] = [[]]
+    for axis, size in enumerate(x.shape):
+        if axis in attrs["axes"]:
+            runs[-1].append(axis)
+        elif size != 1 and runs[-1]:
+            runs.append([])
+    inner = [run for run in runs[1:] if any(x.shape[a] != 1 for a in run)]
+    op = node.op
+    for run in reversed(inner):
+        x, op = new.append(op, [x], {"axes": tuple(run), "keepdims": True}), lookup("sum")
+    return new.append(op, [x], attrs, type=node.type) if inner else None
+
+
 def _copies(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:
     if is_alias_of_view(new, node, operands):
         return new.append(node.op, [_copy(operands[0])], node.attrs, type=node.type)
@@ -176,4 +225,25 @@ def _leading(step: Size, count: Size, width: Size, transposed: bool) -> tuple[bo
     return transposed, step
 
 
-__all__ = ["blas_operand", "expand", "outputs_apart"]
+def merges_rows(graph: Graph, product: Product) -> bool:
+    """True where the left operand's last batch axis goes on where its rows end, and the right one has no such axis."""
+    level = len(product.batch) - 1
+    left, right = _steps(graph, product)
+    if level < 0 or product.rows == 1 or level in right or level not in left:
+        return False
+    return left[level] == dims.multiply(left.get(level + 1, 0), product.rows)
+
+
+def merges_inner(graph: Graph, product: Product) -> bool:
+    """True where that holds of the inner size, in both operands."""
+    level = len(product.batch) - 1
+    if product.inner == 1:
+        return False
+    return all(s.get(level) == dims.multiply(s.get(level + 3, 0), product.inner) for s in _steps(graph, product))
+
+
+def _steps(graph: Graph, product: Product) -> list[dict[int, Size]]:
+    return [steps_of(a.index, graph.nodes[a.root].type.shape) for a in (product.left, product.right)]
+
+
+__all__ = ["blas_operand", "expand", "merges_inner", "merges_rows", "outputs_apart"]

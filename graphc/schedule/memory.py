@@ -15,7 +15,7 @@ from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
 from graphc.ir.op import Kind
-from graphc.schedule.access import Access, is_alias, is_check, is_formula
+from graphc.schedule.access import Access, is_alias, is_check, is_formula, padded
 from graphc.schedule.fuse import fuse
 from graphc.schedule.plan import (
     Buffer,
@@ -33,8 +33,8 @@ from graphc.schedule.plan import (
     memory_of,
 )
 from graphc.schedule.stages import made_by, reads_of, stages, statements_in
+from graphc.schedule.sums import cut_sums
 
-ALIGNMENT = 64  # bytes
 PART = 24  # loop nests in one function; Numba's cost grows faster than linearly beyond
 SHARDS = 16  # at most, so that many processors have work
 
@@ -57,6 +57,7 @@ def schedule(
     plan.scopes = _scopes(plan)
     _leaves(plan)
     _keep(plan)
+    cut_sums(plan)
     _share(plan)
     return plan
 
@@ -186,14 +187,14 @@ def _keep(plan: Schedule) -> None:
         shape = tuple(node.type.shape[a] for a in axes)
         step: Size = 0
         if place[0] == "work" and parts and id(parts[0].item) in sharded and _scratch(parts[0], axes):
-            step = _padded(dims.product(shape), node.type.dtype.itemsize)
+            step = padded(dims.product(shape), node.type.dtype.itemsize)
         plan.buffers[node.id] = Buffer(place, axes, shape, step)
     for stage in plan.stages:
         for item in stage.alone:
             if isinstance(item, Combine):
                 node = item.fold.node
                 held = plan.buffers[node.id]
-                step = _padded(dims.product(held.shape), node.type.dtype.itemsize)
+                step = padded(dims.product(held.shape), node.type.dtype.itemsize)
                 plan.partials[node.id] = Buffer(("work", -1), held.axes, held.shape, step)
 
 
@@ -287,8 +288,10 @@ def _written_in_place(plan: Schedule) -> dict[int, str]:
 def _share(plan: Schedule) -> None:
     """Packs the workspace: buffers that are never alive together share a slot of equal, or larger known, size."""
     steps = _steps(plan)
-    alive: dict[int, list[int]] = {}  # node -> first and last step; its own number with the sign changed for partials
-    inside: dict[int, list[int]] = {}  # of nodes made and read within one group: first and last item of it
+    count = len(plan.graph.nodes)
+    # of a node's buffer, by its number, of its partials (the number with the sign changed), of its room (with count)
+    alive: dict[int, list[int]] = {}  # first and last step
+    inside: dict[int, list[int]] = {}  # of what is used within one group: first and last item of it
     rows: dict[int, Group | None] = {}
 
     def touch(key: int, step: int, group: Group | None, place: int) -> None:
@@ -312,6 +315,9 @@ def _share(plan: Schedule) -> None:
                     touch(root, steps[id(item)], group, place)
                 if group is not None and root in plan.partials and root in made:
                     touch(~root, steps[id(item)], None, 0)
+            for node in made:
+                if node in plan.rooms and not isinstance(item, (Combine, Commit)):
+                    touch(count + node, steps[id(item)], group, place)
     starting: Mapping[int, list[int]] = defaultdict(list)
     ending: Mapping[int, list[int]] = defaultdict(list)
     for key, (first, end) in alive.items():
@@ -324,7 +330,8 @@ def _share(plan: Schedule) -> None:
         for key in sorted(starting[step], key=lambda k: (inside[k][0], k)):
             bytes = _bytes(plan, key)
             group = rows[key]
-            if group is not None and alive[key][1] == step and _leads(plan, key, group):
+            own = key >= count or (group is not None and _leads(plan, key, group))
+            if group is not None and alive[key][1] == step and own:
                 ended = within[id(group), bytes]
                 reused = next((k for k, (end, _) in enumerate(ended) if end < inside[key][0]), None)
                 slot_of[key] = ended.pop(reused)[1] if reused is not None else _take(plan, free, bytes)
@@ -333,6 +340,9 @@ def _share(plan: Schedule) -> None:
                 slot_of[key] = _take(plan, free, bytes)
         free += sorted({slot_of[key] for key in ending[step]})
     for key, slot in slot_of.items():
+        if key >= count:
+            plan.rooms[key - count] = replace(plan.rooms[key - count], slot=slot)
+            continue
         table = plan.buffers if key >= 0 else plan.partials
         node = key if key >= 0 else ~key
         table[node] = replace(table[node], place=("work", slot))
@@ -346,17 +356,14 @@ def _leads(plan: Schedule, node: int, group: Group) -> bool:
 
 
 def _bytes(plan: Schedule, key: int) -> Size:
+    if key >= len(plan.graph.nodes):
+        room = plan.rooms[key - len(plan.graph.nodes)]
+        return dims.multiply(room.bytes, SHARDS if room.each else 1)
     node, buffer = (key, plan.buffers[key]) if key >= 0 else (~key, plan.partials[~key])
     itemsize = plan.graph.nodes[node].type.dtype.itemsize
     if buffer.step != 0:
         return dims.multiply(dims.multiply(buffer.step, itemsize), SHARDS)
-    return dims.multiply(_padded(dims.product(buffer.shape), itemsize), itemsize)
-
-
-def _padded(elements: Size, itemsize: int) -> Size:
-    """Elements in whole cache lines."""
-    line = ALIGNMENT // itemsize
-    return dims.multiply(dims.floor_divide(elements + (line - 1), line), line)
+    return dims.multiply(padded(dims.product(buffer.shape), itemsize), itemsize)
 
 
 def _take(plan: Schedule, free: list[int], size: Size) -> int:

@@ -61,6 +61,16 @@ class Statement:
         return depth
 
     @property
+    def accumulated(self) -> list[int]:
+        """Axes of a reduction's result that are kept in loops inside the first that it combines over."""
+        return [axis for axis, ix in enumerate(self.target) if ix.level is not None and ix.level >= self.open_depth]
+
+    @property
+    def row(self) -> list[int]:
+        """Those of them that one step of that loop adds to: not an axis that is kept or not, as its size turns out."""
+        return [axis for axis in self.accumulated if self.target[axis].plain]
+
+    @property
     def complete_in(self) -> list[Loop]:
         """The loops inside which its value is complete."""
         return self.path if self.form is Form.MAP else self.path[: self.open_depth]
@@ -149,6 +159,27 @@ class Buffer:
     step: Size = 0  # elements from one shard's part to the next, where each shard has its own
 
 
+@dataclass(eq=False, slots=True)
+class Block:
+    """A loop goes in blocks. After at least so many steps since the last time, each of its sums is carried on."""
+
+    sums: list[tuple[Statement, int]] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        """Steps of the loop in a block."""
+        return min(every for _, every in self.sums)
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Workspace beside a buffer, for what its sums are carried on in; ``each`` where every shard needs some."""
+
+    bytes: Size
+    each: bool = False
+    slot: int = -1
+
+
 @dataclass(slots=True)
 class Schedule:
     """A graph's program: items in order, a buffer for each node that needs one, the sizes of the workspace's slots."""
@@ -163,6 +194,9 @@ class Schedule:
     scopes: dict[int, int] = field(default_factory=dict)  # id of an item -> where its scalars are at hand
     buffers: dict[int, Buffer] = field(default_factory=dict)
     partials: dict[int, Buffer] = field(default_factory=dict)  # of reductions over a group's size
+    blocks: dict[int, Block] = field(default_factory=dict)  # id of a loop -> how its sums are cut
+    meeting: dict[int, list[Statement]] = field(default_factory=dict)  # id of a loop -> scatters, a row for each step
+    rooms: dict[int, Room] = field(default_factory=dict)  # of sums in memory
     aliases: dict[int, int] = field(default_factory=dict)  # node -> node whose memory it is
     slots: list[Slot] = field(default_factory=list)
     state: tuple[str, ...] = ()
