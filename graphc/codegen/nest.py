@@ -34,10 +34,9 @@ from graphc.schedule.plan import (
     memory_of,
 )
 from graphc.schedule.stages import is_function, statements_in
-from graphc.schedule.sums import LINE, STEPS, adds_rows
+from graphc.schedule.sums import LINE, SHORT_ROW, STEPS, adds_rows
 
 SHORT = {"float32": "f32", "float64": "f64", "int32": "i32", "int64": "i64", "uint8": "u8", "bool": "bool"}
-FEW = {4: 8, 8: 7}  # bytes of an element -> steps of an inner loop that LLVM takes for several rows without gathers
 UNROLLED = 128  # steps of an inner loop that LLVM may unroll
 
 
@@ -180,7 +179,7 @@ class Nest:
     def runs_along(loop: Loop, level: int) -> bool:
         """True for a short loop along memory, which LLVM would unroll, to gather and scatter across the loop around."""
         inside = list(statements_in(loop))
-        few = FEW.get(inside[0].node.type.dtype.itemsize, 0) if inside else 0
+        few = SHORT_ROW.get(inside[0].node.type.dtype.itemsize, 0) if inside else 0
         if not isinstance(loop.size, int) or not few < loop.size <= UNROLLED or any(map(is_function, inside)):
             return False
         operands = [access.index for s in inside for access in s.operands]
@@ -204,8 +203,10 @@ class Nest:
             levels = {axis: level for axis, level in levels.items() if level < fold.open_depth}
             inner = fold.accumulated
             if not inner:
-                for letter in "vsc" if node.id in self.carried else "v":
-                    self.put(depth, f"{letter}{node.id} = {self.literal(value, node.type.dtype)}", node.id)
+                self.put(depth, f"v{node.id} = {self.literal(value, node.type.dtype)}", node.id)
+                if node.id in self.carried:
+                    nothing = self.literal(-0.0, node.type.dtype)  # x + -0.0 is x, so compilers leave that out
+                    self.put(depth, f"s{node.id}, c{node.id} = {nothing}, {nothing}", node.id)
                 if node.id in self.counted:
                     self.put(depth, f"r{node.id} = 0", node.id)
                 return

@@ -21,7 +21,7 @@ DEPTH = 256  # steps of a product's inner size that are added up before they go 
 PIECE = 16 * DEPTH  # steps of the inner size; products with more are taken in pieces
 LINE = 64  # bytes that a loop adds up at once, in one vector or in several
 FEW = 16  # the same where its terms are functions, which leave few registers
-UNROLLED = 8  # steps of an inner loop that is taken for several rows at once
+SHORT_ROW = {4: 8, 8: 7}  # bytes of an element -> steps of an inner loop that LLVM takes for several rows at once
 NARROW, WIDE = 96, 3072  # bytes of rows that are better added up by a function than by a loop
 
 
@@ -75,6 +75,8 @@ def _place(graph: Graph, s: Statement) -> tuple[Loop, int] | None:
         size, loop, innermost = s.sizes[level], s.path[level], level == len(s.sizes) - 1
         if innermost:
             together = s.node.type.dtype.itemsize / _width(graph, loop, level)
+        elif level == len(s.sizes) - 2 and level + 1 in kept and _short(graph, s, level + 1):
+            together = s.node.type.dtype.itemsize / _width(graph, s.path[level + 1], level + 1)
         if not isinstance(size, int) or size * together > STEPS:
             return loop, max(1, int(STEPS / together))
         additions, together = _of_row(graph, s, level, size) if innermost else (size * additions, size * additions)
@@ -96,10 +98,19 @@ def _of_row(graph: Graph, s: Statement, level: int, size: int) -> tuple[float, f
     """
     if _width(graph, s.path[level], level) != LINE:
         return size, size
-    whole = all((strides(graph, access) or {}).get(level - 1, 0) in (0, size) for access in s.operands)
-    if size <= UNROLLED:
-        return size, size * s.node.type.dtype.itemsize / (LINE // 2) if whole else size
+    if size <= SHORT_ROW.get(s.node.type.dtype.itemsize, 0):
+        return size, size * s.node.type.dtype.itemsize / (LINE // 2) if _short(graph, s, level) else size
     return (min(12, size / 2) + size * s.node.type.dtype.itemsize / (2 * LINE),) * 2
+
+
+def _short(graph: Graph, s: Statement, level: int) -> bool:
+    """True for an innermost loop of few steps that compilers take for several rows at once, which lie side by side."""
+    size, loop = s.sizes[level], s.path[level]
+    if not isinstance(size, int) or size > SHORT_ROW.get(s.node.type.dtype.itemsize, 0):
+        return False
+    steps = [strides(graph, access) or {} for access in s.operands]
+    many = _width(graph, loop, level) > s.node.type.dtype.itemsize
+    return many and all(at.get(level - 1, 0) in (0, size) for at in steps)
 
 
 def adds_rows(graph: Graph, loop: Loop) -> Statement | None:
@@ -118,6 +129,7 @@ def adds_rows(graph: Graph, loop: Loop) -> Statement | None:
     whole = all(read.get(k) == added.get(k) == step for k, step in row.items()) and level not in added
     bytes = dims.multiply(dims.product(s.sizes[level + 1 :]), types[0].dtype.itemsize)
     fast = not isinstance(bytes, int) or not NARROW < bytes < WIDE
+    fast = fast and not _short(graph, s, len(s.sizes) - 1)
     return s if whole and fast and types[0].dtype.kind == "f" else None
 
 
@@ -142,4 +154,4 @@ def _meet(plan: Schedule, s: Statement) -> None:
     plan.rooms[s.node.id] = Room(dims.total([padded(places, 1), 64, dims.multiply(padded(places, 4), 4), pool]))
 
 
-__all__ = ["DEPTH", "LINE", "NARROW", "PIECE", "STEPS", "WIDE", "adds_rows", "cut_sums", "is_long"]
+__all__ = ["DEPTH", "LINE", "NARROW", "PIECE", "SHORT_ROW", "STEPS", "WIDE", "adds_rows", "cut_sums", "is_long"]
