@@ -27,7 +27,7 @@ from graphc.codegen.vectors import ONE, WORD, ZERO, Vectors, element_bytes, fold
 from graphc.schedule.sums import DEPTH, PIECE
 
 SYMBOL = f"{PREFIX}_product_"
-STEPS = 32  # of them whose products are added up one after the other
+STEPS = 64  # of them whose products are added up one after the other
 BLOCK = 1 << 19  # bytes of a block
 SPILL = 1 << 13  # bytes that may be written behind a block or a panel
 PANEL = DEPTH * 8 * 8  # bytes of a panel of the left operand

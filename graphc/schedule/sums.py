@@ -96,11 +96,12 @@ def _of_row(graph: Graph, s: Statement, level: int, size: int) -> tuple[float, f
 
     The second number is for rows in a loop, several of which are added up at once where they are short.
     """
-    if _width(graph, s.path[level], level) != LINE:
+    itemsize, width = s.node.type.dtype.itemsize, _width(graph, s.path[level], level)
+    if _short(graph, s, level):
+        return size, size * itemsize / min(LINE // 2, width)
+    if width != LINE or size <= SHORT_ROW.get(itemsize, 0):
         return size, size
-    if size <= SHORT_ROW.get(s.node.type.dtype.itemsize, 0):
-        return size, size * s.node.type.dtype.itemsize / (LINE // 2) if _short(graph, s, level) else size
-    return (min(12, size / 2) + size * s.node.type.dtype.itemsize / (2 * LINE),) * 2
+    return (min(12, size / 2) + size * itemsize / (2 * LINE),) * 2
 
 
 def _short(graph: Graph, s: Statement, level: int) -> bool:
