@@ -15,7 +15,7 @@ from graphc.codegen.blocks import Blocks
 from graphc.codegen.sums import HELD
 from graphc.ir import dims
 from graphc.ir.dims import Size
-from graphc.ir.op import LETTERS, Kind
+from graphc.ir.op import LETTERS, Kind, indexed
 from graphc.ir.tensor import Node
 from graphc.ir.types import DType
 from graphc.schedule.access import ZERO, Access, Index, is_formula, row_major, steps_of
@@ -34,7 +34,7 @@ from graphc.schedule.plan import (
     memory_of,
 )
 from graphc.schedule.stages import is_function, statements_in
-from graphc.schedule.sums import LINE, SHORT_ROW, STEPS, adds_rows
+from graphc.schedule.sums import LINE, SHORT_ROW, STEPS, adds_rows, sizes_met
 
 SHORT = {"float32": "f32", "float64": "f64", "int32": "i32", "int64": "i64", "uint8": "u8", "bool": "bool"}
 UNROLLED = 128  # steps of an inner loop that LLVM may unroll
@@ -301,8 +301,10 @@ class Nest:
     def meet(self, scatter: Statement, depth: int, loads: Loads) -> None:
         """Notes that a row was added to a place, and carries on what came together there after STEPS of them."""
         node, dtype = scatter.node, scatter.node.type.dtype
-        place = Buffer(("work", 0), tuple(range(node.attrs["axis"] + 1)), node.type.shape[: node.attrs["axis"] + 1])
-        slots = {0: self.value(scatter, scatter.operands[0], [], depth, loads)}
+        behind = indexed(node.attrs)[-1] + 1
+        place = Buffer(("work", 0), tuple(range(behind)), node.type.shape[:behind])
+        indices = enumerate(scatter.operands[:-1])
+        slots = {k: self.value(scatter, access, [], depth, loads) for k, access in indices}
         at = self.place(place, scatter.target, slots)
         marks = self.pointer(("work", self.plan.rooms[node.id].slot), np.dtype("uint8"))
         places, width = self.met(scatter)
@@ -316,8 +318,8 @@ class Nest:
 
     def met(self, scatter: Statement) -> tuple[str, str]:
         """How many places a scatter adds to, and the elements of each."""
-        axis, shape = scatter.node.attrs["axis"], scatter.node.type.shape
-        return self.factor(dims.product(shape[: axis + 1])), self.factor(dims.product(shape[axis + 1 :]))
+        places, width = map(self.factor, sizes_met(scatter.node))
+        return places, width
 
     def sums(self, fold: Statement) -> str:
         """How many elements of its result a reduction in memory adds to at a time, and what `sums.carry` wants."""

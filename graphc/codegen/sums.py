@@ -28,6 +28,7 @@ HELD = 128  # in a place's byte: it has a row in the pool
 TALL, LONG = 128, 2048  # rows, and bytes of a row, of a piece of a product
 ROOM = 2 * TALL * LONG  # bytes of memory that this takes
 TOGETHER = 8  # rows that are added up at once
+FEW = 4  # elements of a row that is carried on one by one
 LESS = 400  # bytes of a row of which two are
 
 
@@ -86,6 +87,13 @@ class Sums(Vectors):
             done = builder.or_(done, builder.and_(count, WORD(width)))
             width //= 2
 
+    def every(self, builder: Any, count: Any, piece: Callable[[Vectors, Any, Any], None]) -> None:
+        """As `each`, but FEW elements go one by one: where they were stored so, vectors of them are loaded late."""
+        few = builder.icmp_unsigned("<=", count, WORD(FEW))
+        with loop(builder, builder.select(few, count, ZERO)) as index:
+            piece(Vectors(self.module, self.letter, 1), index, None)
+        self.each(builder, builder.select(few, ZERO, count), piece)
+
     def carry(self) -> Any:
         """``f(count, parts, sums, rests, before)``: adds parts to sums, and clears them; rests are what was lost.
 
@@ -106,7 +114,7 @@ class Sums(Vectors):
             for place, value in zip(places, (total, rest, zero), strict=True):
                 v.store(builder, value, place, mask)
 
-        self.each(builder, count, piece)
+        self.every(builder, count, piece)
         builder.ret_void()
         return function
 
@@ -122,7 +130,7 @@ class Sums(Vectors):
             part, total, rest = (v.load(builder, builder.gep(x, [at]), mask) for x in (p, s, c))
             v.store(builder, builder.fadd(total, builder.fadd(part, rest)), builder.gep(p, [at]), mask)
 
-        self.each(builder, count, piece)
+        self.every(builder, count, piece)
         builder.ret_void()
         return function
 

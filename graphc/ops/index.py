@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -138,8 +140,8 @@ def _scatter_points(*operands: Any, axes: Any, sizes: Any) -> Any:
     *indices, updates = operands
     first, rank = axes[0], np.broadcast(*indices).ndim
     front = np.moveaxis(updates, range(first, first + rank), range(rank))
-    out = np.zeros((*sizes, *front.shape[rank:]), updates.dtype)
-    np.add.at(out, tuple(indices), front)
+    at = reduce(lambda at, k: at * sizes[k] + indices[k], range(len(sizes)), 0)
+    out = _scatter(at, front, 0, math.prod(sizes)).reshape(*sizes, *front.shape[rank:])
     return np.moveaxis(out, range(len(axes)), axes)
 
 

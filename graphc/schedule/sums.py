@@ -10,7 +10,9 @@ from __future__ import annotations
 from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
+from graphc.ir.op import indexed
 from graphc.ir.tensor import Node
+from graphc.ir.types import broadcast_shapes
 from graphc.schedule.access import is_formula, levels_of, padded, steps_of, strides
 from graphc.schedule.expand import merges_inner
 from graphc.schedule.plan import Block, Form, Loop, Product, Room, Schedule, Statement
@@ -143,16 +145,25 @@ def _along(graph: Graph, s: Statement, level: int) -> bool:
 
 def _meet(plan: Schedule, s: Statement) -> None:
     """A scatter in which more than a few rows may meet at one place counts them."""
-    index, updates = (plan.graph.nodes[i].type.shape for i in s.node.inputs)
-    axis, shape, itemsize = s.node.attrs["axis"], s.node.type.shape, s.node.type.dtype.itemsize
-    levels = [ix.level for ix in levels_of(updates)[1][axis : axis + len(index)] if ix.level is not None]
-    if not levels or not _many(index):
+    node, updates = s.node, plan.graph.nodes[s.node.inputs[-1]].type.shape
+    indices = [plan.graph.nodes[i].type.shape for i in node.inputs[:-1]]
+    axes, shape, itemsize = indexed(node.attrs), node.type.shape, node.type.dtype.itemsize
+    first, last, met, at = axes[0], axes[-1], broadcast_shapes(*indices), levels_of(updates)[1]
+    levels = [ix.level for ix in (*at[first : first + len(met)], *s.target[: last + 1]) if ix.level is not None]
+    if not levels or not _many(met):
         return
     plan.meeting.setdefault(id(s.path[max(levels)]), []).append(s)
-    places, width = dims.product(shape[: axis + 1]), dims.product(shape[axis + 1 :])
-    full = dims.floor_divide(dims.product(updates[: axis + len(index)]), STEPS) + 1
+    rows = dims.product(updates[: len(updates) - len(shape[last + 1 :])])
+    places, width = sizes_met(node)
+    full = dims.floor_divide(rows, STEPS) + 1
     pool = dims.multiply(padded(dims.multiply(full, dims.multiply(2, width)), itemsize), itemsize)
-    plan.rooms[s.node.id] = Room(dims.total([padded(places, 1), 64, dims.multiply(padded(places, 4), 4), pool]))
+    plan.rooms[node.id] = Room(dims.total([padded(places, 1), 64, dims.multiply(padded(places, 4), 4), pool]))
+
+
+def sizes_met(scatter: Node) -> tuple[Size, Size]:
+    """How many places a scatter adds to, and the elements of each: the axes behind all that have an index."""
+    behind = indexed(scatter.attrs)[-1] + 1
+    return dims.product(scatter.type.shape[:behind]), dims.product(scatter.type.shape[behind:])
 
 
 __all__ = ["DEPTH", "LINE", "NARROW", "PIECE", "SHORT_ROW", "STEPS", "WIDE", "adds_rows", "cut_sums", "is_long"]
