@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.codegen import blas, jit, sums
+from graphc.codegen import blas, jit
+from graphc.schedule import sums
 
 SHAPES = [(1, 1, 1), (1, 5, 3), (5, 1, 3), (1, 1, 7), (4, 6, 5), (64, 65, 33), (200, 1, 300), (1, 300, 200)]
-EMPTY = [(0, 3, 2), (3, 0, 2), (0, 0, 0), (3, 4, 0), (1, 4, 0), (4, 1, 0), (1, 1, 0)]
+EMPTY = [(0, 3, 2), (0, 3, 5000), (3, 0, 5000), (3, 0, 2), (0, 0, 0), (3, 4, 0), (1, 4, 0), (4, 1, 0), (1, 1, 0)]
 
 
 @numba.njit(nogil=True)
@@ -35,7 +36,7 @@ def product_f64(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, scratch, t
         blas.gemm_f64(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, scratch)
 
 
-ROOM = np.full(sums.ROOM, 255, np.uint8)  # NaN
+ROOM = np.full(2 * sums.TALL * sums.LONG, 255, np.uint8)  # NaN
 PRODUCTS = {"float32": product_f32, "float64": product_f64}
 
 

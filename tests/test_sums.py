@@ -224,6 +224,8 @@ def test_rows_that_meet_at_points(axes: tuple[int, ...], dtype: str) -> None:
             rows = np.moveaxis(updates, axes[0], 0)
             for place in itertools.product((0, 1), repeat=len(axes)):
                 here = np.all([i == p for i, p in zip(found, place, strict=True)], axis=0)
+                if not here.any():
+                    continue
                 within(np.asarray(got[place])[None], rows[here][None], (1,))
 
 

@@ -15,8 +15,9 @@ import pytest
 from numba.core.registry import cpu_target
 
 import graphc as gx
-from graphc.codegen import sums, tiles
+from graphc.codegen import tiles
 from graphc.codegen.jit import compile_source
+from graphc.schedule import sums
 
 FEATURES = cpu_target.target_context.codegen().magic_tuple()[2]
 FUSED = "+fma," in FEATURES or platform.machine().lower() not in ("x86_64", "amd64")
@@ -35,7 +36,7 @@ def product_f64(ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc, scratch):  # type
 
 
 PRODUCTS = {"float32": product_f32, "float64": product_f64}
-SCRATCH = tiles.SCRATCH + sums.ROOM
+SCRATCH = tiles.SCRATCH + 2 * sums.TALL * sums.LONG
 ROOM = np.zeros(SCRATCH + 128, np.uint8)
 START = -ROOM.ctypes.data % 64
 
@@ -87,7 +88,9 @@ def test_every_depth(k: int, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", PRODUCTS)
-@pytest.mark.parametrize("m, n, k", [(40, 1200, 270), (300, 70, 300), (1, 600, 1), (600, 1, 300), (0, 5, 3), (5, 0, 3)])
+@pytest.mark.parametrize(
+    "m, n, k", [(40, 1200, 270), (300, 70, 300), (1, 600, 1), (600, 1, 300), (0, 5, 3), (5, 0, 5000)]
+)
 def test_several_blocks(m: int, n: int, k: int, dtype: str) -> None:
     for ta, tb, beta in itertools.product((0, 1), (0, 1), (0, 1)):
         check(m, n, k, dtype, ta, tb, beta, 1)

@@ -337,7 +337,7 @@ def _gemm(kind: Any, letter: str) -> Any:
 
     ``op(X)`` is X, or its transpose where the flag is not 0; ``ld*`` count elements between rows. With k = 0 the result
     is ``beta C``; with beta = 0 what C held before does not matter. Sizes must fit the integers of the BLAS. Where k
-    may be above PIECE ``scratch`` is the address of `sums.ROOM` bytes, and beta 0 or 1.
+    may be above PIECE ``scratch`` is the address of `schedule.sums.room` bytes, and beta 0 or 1.
     """
     return intrinsic(typer)
 

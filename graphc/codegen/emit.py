@@ -29,7 +29,7 @@ from graphc.ir.state import Array
 from graphc.ir.tensor import Node
 from graphc.schedule.memory import PART, nests
 from graphc.schedule.plan import Group, Item, Product, Schedule, Stage
-from graphc.schedule.sums import is_long
+from graphc.schedule.sums import is_long, room
 
 TABLES = {"input": "inputs", "output": "outputs", "state": "state"}
 PRIMITIVES = (abi, blas, buffer, rng, rows, sums, team, tiles, vecmath)  # what kernels call
@@ -124,7 +124,7 @@ class _Writer:
             self.offsets.append(self.offsets[-1] + slot.bytes)
         products = [item for _, items in plan.sections() for item in items if isinstance(item, Product)]
         self.scratch = tiles.SCRATCH if products and settings().blas == "tiles" else 0  # bytes that each thread needs
-        self.scratch += sums.ROOM if any(map(is_long, products)) else 0
+        self.scratch += max((room(p) for p in products if is_long(p)), default=0)
 
     def kernel(self) -> list[Line]:
         """Stage by stage: one thread runs the lone items, then shards go to whoever claims them."""

@@ -20,13 +20,11 @@ from numba.extending import intrinsic
 
 from graphc.codegen.llvm import clear, loop, with_parameters
 from graphc.codegen.vectors import ONE, WORD, ZERO, Vectors, element_bytes, least, pieces, vector_bytes
-from graphc.schedule.sums import NARROW, PIECE, WIDE
+from graphc.schedule.sums import LONG, NARROW, PIECE, TALL, WIDE
 
 BYTE = ir.IntType(8)
 MASKED = 64  # bytes of vectors that are stored under a mask as fast as whole
 HELD = 128  # in a place's byte: it has a row in the pool
-TALL, LONG = 128, 2048  # rows, and bytes of a row, of a piece of a product
-ROOM = 2 * TALL * LONG  # bytes of memory that this takes
 TOGETHER = 8  # rows that are added up at once
 FEW = 4  # elements of a row that is carried on one by one
 LESS = 400  # bytes of a row of which two are
@@ -186,18 +184,24 @@ class Sums(Vectors):
         """
         add, mul = builder.add, builder.mul
         m, n, k = sizes
-        ld, lost = WORD(LONG // self.bytes), add(scratch, WORD(TALL * LONG))
-        with pieces(builder, m, WORD(TALL)) as rows, pieces(builder, n, ld) as columns:
-            row, column = mul(rows, WORD(TALL)), mul(columns, ld)
-            high, wide = least(builder, WORD(TALL), builder.sub(m, row)), least(builder, ld, builder.sub(n, column))
-            clear(builder, builder.inttoptr(lost, BYTE.as_pointer()), WORD(TALL * LONG))
+        some = [builder.select(builder.icmp_signed(">", size, ZERO), size, ONE) for size in (m, n)]
+        tall, long = (
+            least(builder, WORD(TALL), some[0]),
+            least(builder, WORD(LONG), _lines(builder, some[1], self.bytes)),
+        )
+        ld, room = builder.udiv(long, WORD(self.bytes)), mul(tall, long)
+        lost = add(scratch, room)
+        with pieces(builder, m, tall) as rows, pieces(builder, n, ld) as columns:
+            row, column = mul(rows, tall), mul(columns, ld)
+            high, wide = least(builder, tall, builder.sub(m, row)), least(builder, ld, builder.sub(n, column))
+            clear(builder, builder.inttoptr(lost, BYTE.as_pointer()), room)
             with pieces(builder, k, WORD(PIECE)) as parts:
                 inner = mul(parts, WORD(PIECE))
                 deep = least(builder, WORD(PIECE), builder.sub(k, inner))
                 product(row, column, inner, (high, wide, deep), scratch, ld)
                 before = builder.or_(beta, builder.icmp_signed(">", inner, ZERO))
                 with loop(builder, high) as index:
-                    at = mul(index, WORD(LONG))
+                    at = mul(index, long)
                     to = add(c, mul(add(mul(add(row, index), ldc), column), WORD(self.bytes)))
                     held = [add(scratch, at), to, add(lost, at)]
                     builder.call(self.carry(), [wide, *held, builder.zext(before, WORD)])

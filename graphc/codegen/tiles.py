@@ -272,7 +272,7 @@ def _product(letter: str, body: bool) -> Any:
 
     ``op(X)`` is X, or its transpose where the flag is not 0; ``ld*`` count elements between rows. With k = 0 the
     result is ``beta C``; with beta = 0 what C held before does not matter. ``scratch`` is the address of SCRATCH
-    bytes, 64-byte aligned, and `sums.ROOM` more where k is above PIECE.
+    bytes, 64-byte aligned, and `schedule.sums.room` more where k is above PIECE.
     """
     return intrinsic(typer)
 

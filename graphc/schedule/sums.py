@@ -21,6 +21,7 @@ from graphc.schedule.stages import is_function, statements_in
 STEPS = 64  # additions one after the other in a block
 DEPTH = 256  # steps of a product's inner size that are added up before they go to the result
 PIECE = 16 * DEPTH  # steps of the inner size; products with more are taken in pieces
+TALL, LONG = 128, 2048  # rows, and bytes of a row, of a product that goes in pieces: others are cut
 LINE = 64  # bytes that a loop adds up at once, in one vector or in several
 FEW = 16  # the same where its terms are functions, which leave few registers
 SHORT_ROW = {4: 8, 8: 7}  # bytes of an element -> steps of an inner loop that LLVM takes for several rows at once
@@ -54,6 +55,14 @@ def is_long(product: Product) -> bool:
     """True where the inner size of a product, with the batch that it is summed over, may be above PIECE."""
     inner = dims.product((product.inner, *(product.batch if product.fold is not None else ())))
     return not isinstance(inner, int) or inner > PIECE
+
+
+def room(product: Product) -> int:
+    """Bytes of memory that a product in pieces takes beside its result: a piece, and what was lost."""
+    rows = dims.product((product.rows, *product.batch))
+    line = padded(product.columns, itemsize := product.node.type.dtype.itemsize)
+    tall, long = (min(x, most) if isinstance(x, int) else most for x, most in ((rows, TALL), (line, LONG // itemsize)))
+    return 2 * tall * long * itemsize
 
 
 def _many(sizes: tuple[Size, ...]) -> bool:
@@ -166,4 +175,18 @@ def sizes_met(scatter: Node) -> tuple[Size, Size]:
     return dims.product(scatter.type.shape[:behind]), dims.product(scatter.type.shape[behind:])
 
 
-__all__ = ["DEPTH", "LINE", "NARROW", "PIECE", "SHORT_ROW", "STEPS", "WIDE", "adds_rows", "cut_sums", "is_long"]
+__all__ = [
+    "DEPTH",
+    "LINE",
+    "LONG",
+    "NARROW",
+    "PIECE",
+    "SHORT_ROW",
+    "STEPS",
+    "TALL",
+    "WIDE",
+    "adds_rows",
+    "cut_sums",
+    "is_long",
+    "room",
+]
