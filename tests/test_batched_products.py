@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import graphc as gx
+from graphc.codegen.tiles import SCRATCH
 
 SIZES = (0, 1, 2, 3, 9, 40)
 
@@ -192,3 +193,58 @@ def test_who_reads_along_an_axis_waits_for_all_parts(turned: bool) -> None:
         found = exe(a, b)
         np.testing.assert_allclose(found[0], want, 1e-12)
         np.testing.assert_allclose(found[1], np.tanh(want).sum(0), 1e-12)
+
+
+LAYOUTS = [  # batch of a, rows, inner, columns, batch of b
+    ((), 1, 40, 30, ()), ((), 20, 40, 1, ()), ((), 1, 5, 30, ()), ((), 20, 1, 30, ()), ((), 3, 40, 4, ()),
+    ((), 8, 40, 8, ()), ((), 3, 5, 30, ()), ((), 20, 5, 4, ()), ((6,), 1, 40, 30, ()), ((6,), 1, 5, 4, ()),
+    ((6,), 1, 40, 30, (6,)), ((6,), 20, 40, 1, (6,)), ((6,), 3, 40, 4, (6,)), ((6,), 3, 5, 4, ()), ((2, 3), 1, 9, 11, (3,)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64"])
+@pytest.mark.parametrize("turned", ["", "a", "b", "ab"])
+def test_products_in_every_layout(turned: str, dtype: str) -> None:
+    """Loops, tiles and vectors, each operand as it is or transposed, alone, in a batch and by a shared matrix."""
+    rng = np.random.default_rng(0)
+    g = gx.Graph("layouts")
+    given, found, want = [], [], []
+    for batch, rows, inner, columns, other in LAYOUTS:
+        sides = []
+        for letter, shape in (("a", (*batch, rows, inner)), ("b", (*other, inner, columns))):
+            array = rng.integers(-9, 9, shape).astype(dtype)
+            given.append(np.ascontiguousarray(array.swapaxes(-1, -2)) if letter in turned else array)
+            tensor = g.input(f"{letter}{len(given)}", given[-1].shape, dtype)
+            sides.append(gx.swapaxes(tensor, -1, -2) if letter in turned else tensor)
+            want.append(array)
+        found.append(sides[0] @ sides[1])
+    exe = gx.compile(list(g.inputs.values()), found)
+    for value, left, right in zip(exe(*given), want[::2], want[1::2], strict=True):
+        np.testing.assert_array_equal(value, left @ right)  # small integers, so exact in any order
+
+
+def test_a_row_times_a_matrix_reads_it_as_it_lies() -> None:
+    """A vector times a matrix is inner products or a sum of rows, whichever follows memory."""
+    for dims, w_dims, expression, name in (
+        ((1, 600), (40, 600), lambda x, w: x @ w.T, "dots"),
+        ((600,), (40, 600), lambda x, w: x @ w.T, "dots"),
+        ((600, 1), (40, 600), lambda x, w: w @ x, "dots"),
+        ((1, 600), (600, 40), lambda x, w: x @ w, "ranks"),
+        ((600, 1), (600, 40), lambda x, w: w.T @ x, "ranks"),
+        ((5, 1, 600), (40, 600), lambda x, w: x @ w.T, "tile"),
+        (("n", 1, 600), (600, 40), lambda x, w: x @ w, "tile"),
+    ):
+        g = gx.Graph("vector")
+        x, w = g.input("x", dims), g.input("w", w_dims)
+        assert f"{name}_f32(" in gx.compile([x, w], expression(x, w)).source, (dims, w_dims)
+
+
+def test_the_transpose_of_a_product_is_not_copied() -> None:
+    g = gx.Graph("turned")
+    x, w = g.input("x", ("n", 300)), g.input("w", (200, 300))
+    slope = gx.grad(gx.sum(gx.tanh(x @ w.T)), w)
+    exe = gx.compile([x, w], slope)
+    assert exe.source.count("tile_f32(") == 2 and exe.memory(n=9) < SCRATCH + 4 * 300 * 200
+    a, b = np.random.default_rng(0).normal(size=(2, 200, 300)).astype(np.float32)
+    want = (1 - np.tanh(a[:9].astype(float) @ b.T.astype(float)) ** 2).T @ a[:9]
+    np.testing.assert_allclose(exe(a[:9], b), want, 1e-3, 1e-3)

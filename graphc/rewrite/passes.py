@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence, Set
 from typing import Any
 
@@ -19,7 +19,7 @@ from graphc.ir.text import canonical_text
 from graphc.ir.types import Shape
 from graphc.ops.apply import cast
 from graphc.ops.assembly import concat
-from graphc.ops.shape import full, reshape
+from graphc.ops.shape import full, matrix_transpose, reshape
 from graphc.rewrite.rules import ALGEBRA, RULES, STABILITY, Rule, tests_indices
 
 Pass = Callable[[Graph], Graph]
@@ -29,8 +29,26 @@ FOLDED = 4096  # elements of the largest constant that folding makes
 
 
 def canonicalise(graph: Graph) -> Graph:
-    """Nodes that change nothing are gone; chains of movements are one; constants stand on the right."""
-    return rebuild(graph, _canonical)
+    """Nodes that change nothing are gone; chains of movements are one; constants stand on the right.
+
+    A product that is only read transposed is that of the transposed operands, so that no copy of it is turned.
+    """
+    uses = Counter(i for node in graph.nodes for i in set(node.inputs))
+    uses.update(t.id for t in graph.outputs)
+
+    def visit(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:
+        if _transposes(node) and operands[0].op.kind is Kind.CONTRACTION and uses[node.inputs[0]] == 1:
+            left, right = (matrix_transpose(t) for t in operands[0].inputs)
+            return new.append(operands[0].op, [right, left], operands[0].attrs, type=node.type)
+        return _canonical(new, node, operands)
+
+    return rebuild(graph, visit)
+
+
+def _transposes(node: Node) -> bool:
+    """True where the last two axes are swapped."""
+    *outer, row, column = range(node.type.ndim) if node.type.ndim > 1 else (0, 0)
+    return node.op.name == "permute_dims" and node.attrs["axes"] == (*outer, column, row)
 
 
 def _canonical(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:

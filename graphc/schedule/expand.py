@@ -15,11 +15,12 @@ from graphc.ir.op import Kind, Op, lookup
 from graphc.ir.tensor import Node, Tensor
 from graphc.ir.types import is_float
 from graphc.ops.shape import expand_dims, permute_dims, reshape
-from graphc.schedule.access import is_check, is_formula, movement, steps_of, strides
+from graphc.schedule.access import is_check, is_formula, levels_of, movement, resolve, steps_of, strides
 from graphc.schedule.fuse import batch_sums, fits_shards, product_of
 from graphc.schedule.plan import Product
 
 SMALL = 8  # a product with two known sides up to this is faster as loops that fuse than as tiles
+FEW = 25  # but for sums over a long inner size of which there are more than this
 
 
 def expand(graph: Graph) -> Graph:
@@ -63,19 +64,18 @@ def _turned(tensor: Tensor) -> Tensor:
 
 
 def _loops(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:
-    if node.op.kind is not Kind.CONTRACTION or not _thin(operands):
+    if node.op.kind is not Kind.CONTRACTION:
         return None
     a, b = operands
     rank = max(a.ndim, b.ndim)
-    turned = a.op.name == "permute_dims"  # its rows lie along the inner size, as those of the other operand do
-    by_rows = turned or (not isinstance(a.shape[-1], int) and b.shape[-1] != 1)
-    if rank == 2 and by_rows:  # of both operands, each of which passes once
-        left = expand_dims(permute_dims(a, (1, 0)), 2)  # [inner, row, 1]
-        right = expand_dims(b, 1)  # [inner, 1, column]
-        return _summed(left * right, 0, node)
-    left = expand_dims(a, a.ndim)  # [..., row, inner, 1]
-    right = expand_dims(b, b.ndim - 2)  # [..., 1, inner, column]
-    return _summed(left * right, -2, node)
+    match _order(a, b):
+        case "row, column, inner":
+            return _summed(expand_dims(a, a.ndim - 1) * expand_dims(_turned(b), b.ndim - 2), -1, node)
+        case "row, inner, column":
+            return _summed(expand_dims(a, a.ndim) * expand_dims(b, b.ndim - 2), -2, node)
+        case "inner, row, column":
+            return _summed(expand_dims(_turned(a), a.ndim) * expand_dims(b, b.ndim - 1), rank - 2, node)
+    return None
 
 
 def _summed(terms: Tensor, axis: int, node: Node) -> Tensor:
@@ -83,14 +83,35 @@ def _summed(terms: Tensor, axis: int, node: Node) -> Tensor:
     return terms.sum(axis=axis).astype(node.type.dtype)
 
 
-def _thin(operands: tuple[Tensor, ...]) -> bool:
-    a, b = operands
-    if not is_float(a.dtype):
-        return True
-    sides: list[Size] = [a.shape[-2], a.shape[-1], b.shape[-1]]
-    if 1 in (sides[0], sides[2]):
-        return True
-    return sum(isinstance(s, int) and s <= SMALL for s in sides) >= 2
+def _order(a: Tensor, b: Tensor) -> str | None:
+    """The loops in which a product of these is best taken, outermost first; None where tiles are faster.
+
+    Operands should be read as they lie in memory, a sum over a short inner size kept in a register.
+    """
+    rows, inner, columns = a.shape[-2], a.shape[-1], b.shape[-1]
+    small = [isinstance(s, int) and s <= SMALL for s in (rows, inner, columns)]
+    if is_float(a.dtype) and (1 not in (rows, columns) or _row_by_row(a, b)):
+        if sum(small) < 2:
+            return None
+        if small[1]:
+            return "row, column, inner"
+        return "inner, row, column" if dims.at_most(dims.multiply(rows, columns), FEW) else None
+    if _step(a, -2) == 1 and _step(a, -1) != 1:
+        return "inner, row, column"
+    return "row, column, inner" if small[1] or _step(b, -2) == 1 else "row, inner, column"
+
+
+def _row_by_row(a: Tensor, b: Tensor) -> bool:
+    """True for a batch of single rows, which lie in memory like the rows of one matrix, times the same matrix."""
+    alike = a.ndim > 2 and a.shape[-2] == 1 and all(s == 1 for s in b.shape[:-2])
+    return alike and _step(a, -3) == a.shape[-1] and _step(a, -1) == 1
+
+
+def _step(tensor: Tensor, axis: int) -> Size:
+    """Elements of memory from one index of an axis to the next; 0 where there is only one, or no memory."""
+    _, index = levels_of(tensor.shape)
+    level = index[axis].level
+    return 0 if level is None else (strides(tensor.graph, resolve(tensor.graph, tensor.id, index)) or {}).get(level, 0)
 
 
 def _finished(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:
@@ -229,8 +250,10 @@ def merges_rows(graph: Graph, product: Product) -> bool:
     """True where the left operand's last batch axis goes on where its rows end, and the right one has no such axis."""
     level = len(product.batch) - 1
     left, right = _steps(graph, product)
-    if level < 0 or product.rows == 1 or level in right or level not in left:
+    if level < 0 or level in right or level not in left:
         return False
+    if product.rows == 1:
+        return left[level] == product.inner and left.get(level + 3) == 1
     return left[level] == dims.multiply(left.get(level + 1, 0), product.rows)
 
 
