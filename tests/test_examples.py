@@ -95,7 +95,8 @@ def test_descent() -> None:
 
 
 def test_savings() -> None:
-    found = example("savings").main(["--layers", "2", "8", "16", "--rounds", "1"])
+    found = example("savings").main(["--layers", "2", "5", "8", "16", "--rounds", "1"])
+    assert [(found[k][0][0], found[k][1][0]) for k in (2, 5)] == [(21, 32), (45, 125)], "as in docs/tutorial.md"
     (small, medium, large) = (found[k] for k in (2, 8, 16))
     assert large[0][0] < 2.2 * medium[0][0] < 10 * small[0][0], "at once: linear in the layers"
     assert large[1][0] > 3.2 * medium[1][0], "one by one: quadratic"
@@ -187,11 +188,16 @@ def test_house_prices_of_ames(ames_file: Path) -> None:
     assert all(scores[key].mean() < 0.16 for key in FOUR)
 
 
-def test_plots(tmp_path: Path) -> None:
+def test_plots(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib")
     found = example("activations").main(["--save", str(tmp_path / "a.png")])
     x = np.linspace(-4, 4, 401)
-    np.testing.assert_allclose(found["tanh"][1], 1 - np.tanh(x) ** 2, atol=1e-12)
+    s = 1 / (1 + np.exp(-x))
+    exact = {"sigmoid": (s, s * (1 - s)), "tanh": (np.tanh(x), 1 - np.tanh(x) ** 2), "relu": (np.maximum(x, 0), x > 0)}
+    for name, (value, slope) in exact.items():
+        np.testing.assert_allclose(found[name][0], value, atol=1e-12)
+        np.testing.assert_allclose(found[name][1], slope, atol=1e-12)
+    assert "  derivative         0.0452      0.1966      0.2500" in capsys.readouterr().out
     last = example("overfitting").main(["--save", str(tmp_path / "o.png"), "--epochs", "100"])
     plain, penalised, dropped, more = (last[name] for name in ("plain", "L2", "dropout", "more points"))
     assert plain[0] < 0.01 < 0.5 < plain[1], "learned by heart"
