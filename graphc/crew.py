@@ -12,6 +12,7 @@ import ctypes
 import os
 import threading
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,13 +33,16 @@ class Crew:
         self.board: int = self.words.ctypes.data
         self.count_address = self.board + 8 * COUNT
         self.lock = Lock()
+        self.works = False
         forever(self.words)
-        self.clear()
-
-    def clear(self) -> None:
-        """An empty board that nobody looks at, where the old one was: executables know its address."""
         self.words[:] = 0
-        self.works = CAN_WAIT and ctypes.CDLL(None).sem_init(ctypes.c_void_p(self.board + 8 * SEMAPHORE), 0, 0) == 0
+        if CAN_WAIT:
+            # An empty board that nobody looks at, where the old one was: executables know its address. Threads do not
+            # follow into a child. Both are C functions, in which no exception leaves it half done.
+            begin = partial(ctypes.CDLL(None).sem_init, ctypes.c_void_p(self.board + 8 * SEMAPHORE), 0, 0)
+            self.works = begin() == 0
+            for renew in (partial(ctypes.memset, self.board, 0, BYTES), begin):
+                os.register_at_fork(after_in_child=renew)
 
     @property
     def helpers(self) -> int:
@@ -85,10 +89,6 @@ def processors() -> int:
 def can_share() -> bool:
     """Whether this system has what helpers wait on."""
     return _crew.works
-
-
-if CAN_WAIT:
-    os.register_at_fork(after_in_child=_crew.clear)  # threads do not follow into a child
 
 
 __all__ = ["LEAD", "WORTH", "Crew", "can_share", "conductor", "crew", "gather", "processors"]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numba
@@ -30,7 +30,7 @@ from numba.extending import (
 )
 
 from graphc.codegen import abi, buffer, private
-from graphc.codegen.jit import _digest
+from graphc.codegen.jit import _digest, alone
 from graphc.config import __version__
 from graphc.ir import dims
 from graphc.ir.state import ALIGNMENT
@@ -99,8 +99,14 @@ class NjitFunction:
         bound = exe.bound
         self.kernel_address, self.state_address = bound.address, bound.state_address
         self._numba_type_ = NjitType(Interface.of(exe.program, bound.kernel))
+        self._known: set[Any] = set()  # kinds of arguments that it was compiled for
 
     def __call__(self, *args: Any) -> Any:
+        kinds = tuple([(a.dtype, a.ndim, a.flags.num) if type(a) is np.ndarray else type(a) for a in args])
+        if kinds not in self._known:
+            given = _call.typeof_pyval(self), _call.typeof_pyval(args)  # Numba sees the starred arguments as a tuple
+            alone(partial(_call.compile, given))  # Numba would do it here, where Ctrl-C could leave its locks taken
+            self._known.add(kinds)
         return _call(self, *args)
 
     def __repr__(self) -> str:

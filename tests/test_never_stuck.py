@@ -126,6 +126,34 @@ for k in range(presses):
 print("all answered")
 """
 
+COMPILED = """
+presses, kind = int(sys.argv[1]), sys.argv[2]
+chance, sizes = random.Random(0), iter(range(1, 10**6))
+
+def first():
+    \"\"\"Numba compiles what calls a kernel of other sizes.\"\"\"
+    g, n = gx.Graph(float_dtype="float64"), next(sizes)
+    x, y = g.input("x", ()), g.input("y", (n,))
+    if kind == "njit":
+        assert gx.compile([y], gx.sum(y), cache=False).njit(np.ones(n)) == n
+    else:
+        assert gx.compile([x], x + n, cache=False).low_level("double (double)").function(1.0) == n + 1
+
+first()
+for k in range(presses):
+    hit = threading.Timer(chance.uniform(0.001, 0.6), signal.raise_signal, [signal.SIGINT])
+    try:
+        hit.start()
+        while not dropped:
+            first()
+    except KeyboardInterrupt:
+        pass
+    hit.join()
+    dropped.clear()
+    in_time(first)
+print("all answered")
+"""
+
 FORKS = """
 forks, busy = int(sys.argv[1]), sys.argv[2]
 for work in WORK.values():
@@ -298,6 +326,24 @@ def test_ctrl_c_in_an_exported_module(presses: int, cache: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("kind", ["njit", "low_level"])
+@pytest.mark.parametrize("presses", [2, pytest.param(100, marks=slow)])
+def test_ctrl_c_while_numba_compiles_what_calls_a_kernel(presses: int, kind: str, cache: Path) -> None:
+    assert run(cache, MODEL + COMPILED, str(presses), kind, seconds=300 + 10 * presses) == "all answered\n"
+
+
+def test_numba_compiles_in_no_thread_that_ctrl_c_reaches() -> None:
+    x = gx.Graph().input("x", (7, 3))
+    call, a = gx.compile([x], gx.sum(x)).njit, np.ones((7, 3), "f")
+    ran: set[str] = set()
+    sys.setprofile(lambda frame, event, arg: ran.add(frame.f_code.co_filename))
+    try:
+        assert call(a) == 21
+    finally:
+        sys.setprofile(None)
+    assert ran and not [name for name in ran if "compiler" in name]
+
+
 @pytest.mark.parametrize(
     ("forks", "busy", "backend"),
     [
@@ -315,6 +361,24 @@ def test_children_made_while_another_thread_is_busy(forks: int, busy: str, backe
 @pytest.mark.parametrize("forks", [8, pytest.param(200, marks=slow)])
 def test_children_of_an_exported_module(forks: int, cache: Path) -> None:
     assert run(cache, MODEL + EXPORTED + FORKS, str(forks), "train", seconds=300 + 10 * forks) == "stuck 0, failed 0\n"
+
+
+def test_a_fork_runs_no_python_of_graphc(cache: Path) -> None:
+    """An exception in a function that renews something in a child would leave it half done."""
+    program = """
+parallel = gx.compile([x], gx.sum(gx.exp(x)), threads=3)
+big = np.ones((30_000, 64), "f")
+total, ran = parallel(big), []
+sys.setprofile(lambda frame, event, arg: ran.append(frame.f_code.co_filename))
+child = os.fork()
+sys.setprofile(None)
+assert not [name for name in ran if os.path.dirname(gx.__file__) in name]
+assert parallel(big) == total and steps() == 0
+if not child:
+    os._exit(0)
+print(os.waitpid(child, 0)[1])
+"""
+    assert run(cache, MODEL + program) == "0\n"
 
 
 @pytest.mark.parametrize("processes", [2, pytest.param(50, marks=slow)])

@@ -17,7 +17,7 @@ import importlib.metadata
 import importlib.util
 import os
 import sys
-from functools import cache
+from functools import cache, partial
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -145,14 +145,8 @@ STATE = "graphc_blas_state"
 _state = (ctypes.c_int64 * 3)()  # a lock, the number of products under way, the thread count to put back
 
 
-def _after_fork() -> None:
-    """The products of other threads do not go on in a child."""
-    for k in range(3):
-        _state[k] = 0
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):  # the products of other threads do not go on in a child
+    os.register_at_fork(after_in_child=partial(ctypes.memset, ctypes.addressof(_state), 0, ctypes.sizeof(_state)))
 
 
 def _count_products(module: Any, blas: Library) -> Any:
