@@ -419,6 +419,11 @@ def test_the_end_of_the_interpreter(how: str, cache: Path) -> None:
     assert run(cache, program) == ENDS[how].count("called") * "called True None\n"
 
 
+def test_an_exported_module_is_first_called_when_the_process_ends(cache: Path) -> None:
+    program = MODEL + EXPORTED.replace("module.step(X)\n", "") + "last = lambda: print(module.step(X), steps())\n"
+    assert run(cache, program) == "0.0 1.0\n"
+
+
 def test_what_is_thrown_away_runs_no_python() -> None:
     """Python drops a KeyboardInterrupt that comes in a finaliser, so a press of Ctrl-C would have no effect."""
     g = gx.Graph("gone")

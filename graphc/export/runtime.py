@@ -201,8 +201,13 @@ class Program:
 
     def kernel(self, cache: bool) -> Any:
         """The kernel as a C function."""
-        if not self.compiled:  # in a thread of its own, where Ctrl-C does not leave locks of Numba's taken
-            ThreadPoolExecutor(1).submit(self.compile, cache).result()
+        if not self.compiled:
+            try:  # in a thread of its own, where Ctrl-C does not leave locks of Numba's taken
+                coming = ThreadPoolExecutor(1).submit(self.compile, cache)
+            except RuntimeError:  # the process ends, or there can be no more threads
+                self.compile(cache)
+            else:
+                coming.result()
         return self.compiled[-1].ctypes
 
     def compile(self, cache: bool) -> None:
