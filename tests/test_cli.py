@@ -145,6 +145,10 @@ def test_the_wheel_has_the_examples(tmp_path: Path) -> None:
     run = [sys.executable, "-m", "graphc", "demo", "chain-rule"]
     out = subprocess.run(run, cwd=tmp_path, env=env, capture_output=True, text=True, check=True).stdout
     assert "the total differential" in out
+    before = {p for p in built.rglob("*") if p.suffix != ".pyc"}
+    run = [sys.executable, "-m", "graphc", "demo", "hmc", "--draws", "10"]  # it caches a function of its own
+    subprocess.run(run, cwd=tmp_path, env=env, capture_output=True, check=True)
+    assert {p for p in built.rglob("*") if p.suffix != ".pyc"} == before, "nothing that uninstalling would leave"
     code = f"import sys; sys.path.insert(0, {str(built / 'examples')!r}); import chain_rule as c; print(c.chain()[0].nodes[-1].origin)"
     run = [sys.executable, "-c", code]
     out = subprocess.run(run, cwd=tmp_path, env=env, capture_output=True, text=True, check=True).stdout

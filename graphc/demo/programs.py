@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import importlib
 import sys
+import tempfile
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 
 from graphc.demo.data import DataError
@@ -59,18 +61,20 @@ def run(name: str, arguments: Sequence[str]) -> dict[str, Any] | None:
 
     Raises DataError where the program ends with a message.
     """
-    place, argv = str(_file(name).parent), sys.argv
+    place, argv, cache = str(_file(name).parent), sys.argv, numba.config.CACHE_DIR
     sys.path.insert(0, place)  # the programs share modules, as scripts of one folder do
     sys.argv = [f"graphc demo {name}", *arguments]
-    try:
-        found: dict[str, Any] | None = importlib.import_module(_file(name).stem).main(arguments)
-    except SystemExit as stop:
-        if isinstance(stop.code, str):
-            raise DataError(stop.code) from None
-        raise
-    finally:
-        sys.argv = argv
-        sys.path.remove(place)
+    with tempfile.TemporaryDirectory() as scratch:
+        numba.config.CACHE_DIR = cache or scratch  # an installed package does not grow by what its programs cache
+        try:
+            found: dict[str, Any] | None = importlib.import_module(_file(name).stem).main(arguments)
+        except SystemExit as stop:
+            if isinstance(stop.code, str):
+                raise DataError(stop.code) from None
+            raise
+        finally:
+            sys.argv, numba.config.CACHE_DIR = argv, cache
+            sys.path.remove(place)
     return found
 
 
