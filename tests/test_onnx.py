@@ -383,7 +383,9 @@ def test_opsets_that_do_not_fit(tmp_path: Path) -> None:
         with pytest.raises(gx.ExportError, match="opset must be an int from 15 to 28, found"):
             exe.export_onnx(tmp_path / "m.onnx", opset=wrong)
     draws = gx.compile([x], gx.dropout(x, 0.5, key=key), updates={key: key + np.array([0, 1])}, backend="numpy")
-    with pytest.raises(gx.ExportError, match=r"random_word.*ONNX has Bitwise.* as it is needed since opset 18, not in 17"):
+    with pytest.raises(
+        gx.ExportError, match=r"random_word.*ONNX has Bitwise.* as it is needed since opset 18, not in 17"
+    ):
         draws.export_onnx(tmp_path / "n.onnx", opset=17)
     assert not (tmp_path / "n.onnx").exists()
 
