@@ -25,6 +25,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs signals a
 MODEL = """
 import atexit, faulthandler, os, random, signal, sys, threading, time, warnings
 import numpy as np
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell runs in the background
 atexit.register(lambda: last())  # after those of graphc
 last = lambda: None
 import graphc as gx
