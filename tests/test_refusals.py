@@ -156,7 +156,9 @@ def test_sizes_are_no_numbers() -> None:
 
 
 def test_functions_of_kernels_do_not_run_in_python() -> None:
-    with pytest.raises((TypeError, NotImplementedError), match=r"inside compiled kernels|not usable in pure-python"):
+    with pytest.raises(TypeError, match="inside compiled kernels"):
+        vecmath.fabs(1.0)
+    with pytest.raises(NotImplementedError, match="exp> is not usable in pure-python"):  # Numba's word
         vecmath.exp(1.0)
 
 
