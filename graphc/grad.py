@@ -12,9 +12,9 @@ applied once, at their end. Past a reduction, a product of matrices or a gather,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 from graphc.errors import GradientError, ShapeError, caller
 from graphc.ir.graph import Graph, located, topological
@@ -23,12 +23,18 @@ from graphc.ir.tensor import Node, Tensor
 from graphc.ir.types import Shape, broadcast_shapes, is_float
 from graphc.ops.apply import cast, graph_of, tensor, tensor_list
 from graphc.ops.elementwise import logical_and, logical_not, logical_or, not_equal, where
-from graphc.ops.shape import broadcast_to, full, sum_to
+from graphc.ops.shape import broadcast_to, filled, sum_to
 from graphc.ops.signature import found
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 @overload
 def grad(y: Tensor, wrt: Tensor, *, cotangent: Any = None, on_disconnected: str = "error") -> Tensor: ...
+@overload
+def grad(
+    y: Tensor, wrt: Mapping[Key, Tensor], *, cotangent: Any = None, on_disconnected: str = "error"
+) -> dict[Key, Tensor]: ...
 @overload
 def grad(
     y: Tensor, wrt: Sequence[Tensor], *, cotangent: Any = None, on_disconnected: str = "error"
@@ -36,12 +42,17 @@ def grad(
 
 
 def grad(
-    y: Tensor, wrt: Tensor | Sequence[Tensor], *, cotangent: Any = None, on_disconnected: str = "error"
-) -> Tensor | list[Tensor]:
+    y: Tensor,
+    wrt: Tensor | Sequence[Tensor] | Mapping[Key, Tensor],
+    *,
+    cotangent: Any = None,
+    on_disconnected: str = "error",
+) -> Tensor | list[Tensor] | dict[Key, Tensor]:
     """The derivative of ``y`` with respect to ``wrt``, as new nodes of the same graph.
 
     ``y`` is a scalar, or ``cotangent`` (shape of ``y``) weighs its elements. ``wrt`` is a tensor, leaf or inner, or a
-    sequence of them; a list comes back for a sequence. Each result has the shape and dtype of its ``wrt``.
+    sequence or dict of them; a list comes back for a sequence, a dict of the same keys for a dict. Each result has the
+    shape and dtype of its ``wrt``.
 
     Raises ShapeError where ``y`` is not a scalar and no cotangent is given, GradientError for an integer or bool
     tensor, for an op without a derivative on the way, and for a ``wrt`` that ``y`` does not depend on
@@ -49,10 +60,10 @@ def grad(
     """
     origin = caller()
     with located("grad", origin):
-        single = isinstance(wrt, Tensor)
         if not isinstance(y, Tensor):
             raise GradientError(f"y must be one tensor, found {found(y)}; add up what there is more of")
-        targets = [wrt] if isinstance(wrt, Tensor) else tensor_list("wrt", wrt, GradientError)
+        many = list(wrt.values()) if isinstance(wrt, Mapping) else wrt
+        targets = [many] if isinstance(many, Tensor) else tensor_list("wrt", many, GradientError)
         graph = graph_of([y, *targets])
         if not isinstance(on_disconnected, str) or on_disconnected not in ("error", "zeros"):
             raise GradientError(f'on_disconnected must be "error" or "zeros", found {on_disconnected!r}')
@@ -69,8 +80,10 @@ def grad(
                     f'{y.name} does not depend on {t.name}; pass on_disconnected="zeros" for zeros', node=t.name
                 )
             with graph.placed(origin, t.name):
-                out.append(full(graph, 0, t.shape, t.dtype) if result is None else result)
-    return out[0] if single else out
+                out.append(filled(graph, 0, t.shape, t.dtype) if result is None else result)
+    if isinstance(wrt, Mapping):
+        return dict(zip(wrt, out, strict=True))
+    return out[0] if isinstance(wrt, Tensor) else out
 
 
 def _seed(graph: Graph, y: Tensor, cotangent: Any) -> Tensor:

@@ -2,50 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import scipy.special as sp
+from function_cases import FUNCTION_CASES
+from op_case import POSITIVE, REAL, UNIT, Case, binary, unary
 
 import graphc as gx
 from graphc.ops.functions import weigh
-
-REAL = (-3.0, 3.0)
-POSITIVE = (0.2, 4.0)
-UNIT = (-0.9, 0.9)
-
-
-@dataclass(frozen=True)
-class Case:
-    """``build`` of operands drawn from ``domains`` in ``shapes`` gives what ``oracle`` gives of arrays."""
-
-    name: str
-    build: Callable[..., Any]
-    oracle: Callable[..., Any]
-    domains: Sequence[tuple[float, float]] = (REAL,)
-    shapes: Sequence[tuple[int, ...]] = ((3, 4),)
-    smooth: bool = True  # differentiable on the domain
-    ops: tuple[str, ...] = ()  # ops that it covers beside the one of its name
-    tolerance: float = 1e-13
-    special: bool = True  # NaN and infinities give what the oracle gives
-
-    def arrays(self, dtype: str, seed: int = 0) -> list[np.ndarray]:
-        """Operands away from ties and edges."""
-        rng = np.random.default_rng(seed)
-        return [
-            rng.uniform(low, high, s).astype(dtype) for (low, high), s in zip(self.domains, self.shapes, strict=True)
-        ]
-
-
-def unary(name: str, oracle: Any, domain: tuple[float, float] = REAL, **more: Any) -> Case:
-    return Case(name, getattr(gx, name), oracle, (domain,), **more)
-
-
-def binary(name: str, oracle: Any, a: Any = REAL, b: Any = REAL, **more: Any) -> Case:
-    more.setdefault("shapes", ((3, 4), (4,)))
-    return Case(name, getattr(gx, name), oracle, (a, b), **more)
 
 
 def inverse_erfc(x: Any) -> Any:
@@ -225,6 +190,7 @@ CASES: list[Case] = [
     Case("hinge", gx.hinge, lambda s, t: np.maximum(0, 1 - t * s), (REAL, REAL), ((3,), (3,))),
     Case("poisson_nll", gx.poisson_nll, lambda r, t: np.exp(r) - t * r, (REAL, POSITIVE), ((3,), (3,))),
     Case("gaussian_nll", gx.gaussian_nll, lambda m, t, v: 0.5 * (np.log(2 * np.pi * v) + (m - t) ** 2 / v), (REAL, REAL, POSITIVE), ((3,), (3,), (3,))),
+    *FUNCTION_CASES,
 ]  # fmt: skip
 
 # Covered by tests of their own: leaves, sizes, random numbers, sums over sizes that may be 1.

@@ -52,7 +52,7 @@ ROWS: list[Row] = [
     ("np.linalg.norm", lambda w: np.linalg.norm(w.x), TypeError, "np.linalg.norm takes arrays; use gx.norm"),
     ("np.unwrap", lambda w: np.unwrap(w.x), TypeError, "compile the tensor"),
     ("in place", lambda w: np.ones(3).__iadd__(w.x), TypeError, "np.add takes arrays; use gx.add"),
-    ("gx.concatenate", lambda w: gx.concatenate, AttributeError, "did you mean gx.concat"),
+    ("gx.cat", lambda w: gx.cat, AttributeError, "did you mean gx.concat"),
     ("gx.soft_max", lambda w: gx.soft_max, AttributeError, "did you mean gx.softmax"),
     ("bool", lambda w: bool(w.x > 0), TypeError, "gx.where"),
     ("iter", lambda w: list(w.x), TypeError, "gx.split"),

@@ -39,7 +39,7 @@ class Function:
 
     @cached_property
     def attributes(self) -> dict[str, Parameter]:
-        return {p.name: p for p in self.parameters if not p.operand}
+        return {p.name: p for p in self.parameters if not p.operand and p.name != "graph"}
 
     @property
     def many(self) -> bool:

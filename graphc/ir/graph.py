@@ -25,6 +25,7 @@ from graphc.errors import (
 from graphc.ir import dims
 from graphc.ir.arrays import Array
 from graphc.ir.call import OPEN, Call, here
+from graphc.ir.creation import Creation
 from graphc.ir.interchange import as_text, describe, describe_graph
 from graphc.ir.op import LATER, Attrs, Kind, Op, lookup
 from graphc.ir.state import State
@@ -32,7 +33,7 @@ from graphc.ir.tensor import Node, Tensor
 from graphc.ir.types import Shape, TensorType, dtype_of, is_float
 
 
-class Graph(Uncopied):
+class Graph(Creation, Uncopied):
     """A static graph that only grows.
 
     ``float_dtype`` is what Python floats, true division of integers and the like become.

@@ -271,17 +271,58 @@ class Tensor(Uncopied):
         return _call("matrix_transpose", self)
 
     def reshape(self, *shape: Any) -> Tensor:
-        return _call("reshape", self, shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape)
+        return _call("reshape", self, _spread(shape))
 
     def transpose(self, *axes: Any) -> Tensor:
-        given = axes[0] if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
-        return _call("permute_dims", self, tuple(given) or tuple(reversed(range(self.ndim))))
+        return _call("transpose", self, None if axes in ((), (None,)) else _spread(axes))
+
+    def ravel(self) -> Tensor:
+        return _call("ravel", self)
+
+    def flatten(self) -> Tensor:
+        return _call("ravel", self)
+
+    def squeeze(self, axis: Any = None) -> Tensor:
+        return _call("squeeze", self, axis)
+
+    def swapaxes(self, axis1: int, axis2: int) -> Tensor:
+        return _call("swapaxes", self, axis1, axis2)
+
+    def repeat(self, repeats: int, axis: Any = None) -> Tensor:
+        return _call("repeat", self if axis is not None else self.ravel(), repeats, axis or 0)
+
+    def take(self, indices: Any, axis: Any = None) -> Tensor:
+        return _call("take", self if axis is not None else self.ravel(), indices, axis or 0)
+
+    def diagonal(self, offset: int = 0) -> Tensor:
+        return _call("diagonal", self, offset)
+
+    def trace(self, offset: int = 0) -> Tensor:
+        return _call("trace", self, offset)
+
+    def dot(self, other: Any) -> Tensor:
+        return _call("dot", self, other)
+
+    def clip(self, min: Any = None, max: Any = None) -> Tensor:
+        return _call("clip", self, min, max)
+
+    def round(self) -> Tensor:
+        return _call("round", self)
 
     def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
         return _call("sum", self, axis=axis, keepdims=keepdims)
 
+    def prod(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        return _call("prod", self, axis=axis, keepdims=keepdims)
+
     def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
         return _call("mean", self, axis=axis, keepdims=keepdims)
+
+    def var(self, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
+        return _call("var", self, axis=axis, keepdims=keepdims, ddof=ddof)
+
+    def std(self, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
+        return _call("std", self, axis=axis, keepdims=keepdims, ddof=ddof)
 
     def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
         return _call("max", self, axis=axis, keepdims=keepdims)
@@ -289,8 +330,25 @@ class Tensor(Uncopied):
     def min(self, axis: Any = None, keepdims: bool = False) -> Tensor:
         return _call("min", self, axis=axis, keepdims=keepdims)
 
+    def argmax(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        return _call("argmax", self, axis=axis, keepdims=keepdims)
+
+    def argmin(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        return _call("argmin", self, axis=axis, keepdims=keepdims)
+
+    def any(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        return _call("any", self, axis=axis, keepdims=keepdims)
+
+    def all(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        return _call("all", self, axis=axis, keepdims=keepdims)
+
     def astype(self, dtype: Any) -> Tensor:
         return _call("astype", self, dtype)
+
+
+def _spread(given: tuple[Any, ...]) -> Any:
+    """Sizes or axes that were given one by one, or as one tuple or list."""
+    return given[0] if len(given) == 1 and isinstance(given[0], (tuple, list)) else given
 
 
 # The operators of Python that NumPy's arrays have, by the ufunc behind each.

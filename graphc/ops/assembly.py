@@ -205,6 +205,29 @@ def stack(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
 
 
 @public
+def vstack(tensors: Sequence[Operand]) -> Tensor:
+    """Tensors one below the other: along the first axis; vectors and numbers are rows. As NumPy's."""
+    parts = _at_least(tensors, 2)
+    return concat(parts, 0)
+
+
+@public
+def hstack(tensors: Sequence[Operand]) -> Tensor:
+    """Tensors side by side: along the second axis, vectors and numbers along their only one. As NumPy's."""
+    parts = _at_least(tensors, 1)
+    return concat(parts, 0 if parts[0].ndim == 1 else 1)
+
+
+def _at_least(tensors: Sequence[Operand], ndim: int) -> list[Tensor]:
+    """Tensors with axes of size 1 put in front until they have ``ndim``."""
+    if not tensors:
+        raise ShapeError("expected at least one tensor")
+    graph = graph_of(list(tensors))
+    parts = [tensor(t, graph) for t in tensors]
+    return [expand_dims(p, tuple(range(ndim - p.ndim))) if p.ndim < ndim else p for p in parts]
+
+
+@public
 def tile(x: Tensor, repetitions: Sequence[Size]) -> Tensor:
     """``x`` laid side by side, ``repetitions`` times along each axis."""
     many = tuple(repetitions)

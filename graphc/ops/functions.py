@@ -22,7 +22,6 @@ from graphc.ops.elementwise import (
     slope_at,
     where,
 )
-from graphc.ops.shape import ones_like
 
 SQRT_PI = float(np.sqrt(np.pi))
 LN2, LN10 = float(np.log(2)), float(np.log(10))
@@ -533,7 +532,7 @@ def pow(a: Operand, b: Operand) -> Tensor:
 def _power(x: Tensor, n: int) -> Tensor:
     """By squaring (Knuth, TAOCP vol. 2, 4.6.3)."""
     if n == 0:
-        return ones_like(x)
+        return apply("full_like", x, fill=1.0)
     if n < 0:
         return _power(1 / x, -n)  # the powers of x may leave the range where their reciprocals do not
     out, square_of = None, x

@@ -180,7 +180,7 @@ def sum_to(x: Tensor, shape: Shape) -> Tensor:
     return apply("sum_broadcast", x, shape=shape, operand_shape=x.shape)
 
 
-def full(graph: Graph, value: float, shape: Shape, dtype: Any) -> Tensor:
+def filled(graph: Graph, value: float, shape: Shape, dtype: Any) -> Tensor:
     """``value`` everywhere."""
     return broadcast_to(graph.constant(value, dtype), shape)
 
@@ -198,18 +198,6 @@ register(
         facts=frozenset(("linear",)),
     )
 )
-
-
-@public
-def zeros_like(x: Tensor) -> Tensor:
-    """Zeros of the shape and dtype of ``x``."""
-    return apply("full_like", x, fill=0.0)
-
-
-@public
-def ones_like(x: Tensor) -> Tensor:
-    """Ones of the shape and dtype of ``x``."""
-    return apply("full_like", x, fill=1.0)
 
 
 # ---- permute_dims
@@ -248,6 +236,12 @@ def permute_dims(x: Tensor, axes: Sequence[int]) -> Tensor:
         raise ShapeError(f"expected {x.ndim} axes for {x.type}, found {tuple(axes)}")
     order = tuple(normalize_axis(a, x.ndim, "permute_dims") for a in axes)
     return x if order == tuple(range(x.ndim)) else apply("permute_dims", x, axes=order)
+
+
+@public
+def transpose(x: Tensor, axes: Sequence[int] | None = None) -> Tensor:
+    """The axes of ``x`` in another order, reversed by default."""
+    return permute_dims(x, tuple(reversed(range(x.ndim))) if axes is None else axes)
 
 
 @public

@@ -19,7 +19,7 @@ from graphc.ir.text import canonical_text
 from graphc.ir.types import Shape
 from graphc.ops.apply import cast
 from graphc.ops.assembly import concat
-from graphc.ops.shape import full, matrix_transpose, reshape
+from graphc.ops.shape import filled, matrix_transpose, reshape
 from graphc.rewrite.rules import ALGEBRA, RULES, STABILITY, Rule, tests_indices
 
 Pass = Callable[[Graph], Graph]
@@ -56,7 +56,7 @@ def _canonical(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor |
     if name in ("identity", "stop_gradient"):  # differentiation is over
         return operands[0]
     if name == "full_like" and not tests_indices(operands[0]):
-        return full(new, attrs["fill"], node.type.shape, node.type.dtype)
+        return filled(new, attrs["fill"], node.type.shape, node.type.dtype)
     if len(operands) == 1 and operands[0].type == node.type:
         if name in ("reshape", "broadcast_to", "astype", "sum_broadcast"):
             return operands[0]

@@ -11,8 +11,8 @@ from graphc.ir.types import BOOL, DTYPES, INT64, UINT8, normalize_axis
 from graphc.onnx import wire
 from graphc.onnx.reading.elementwise import Reader
 from graphc.onnx.reading.held import Reading
+from graphc.ops import creation, index, reduce, shape
 from graphc.ops import elementwise as e
-from graphc.ops import index, reduce, shape
 from graphc.ops.apply import apply, cast
 
 
@@ -93,7 +93,7 @@ def _scattered(at: Reading, x: Tensor, places: Tensor, updates: Tensor, wide: tu
     there = cast(apply("scatter_add", rows, flat, axis=0, size=wide[0]), dtype)
     if how == "add":
         return x + shape.reshape(there, x.shape)
-    ones = shape.ones_like(rows)
+    ones = creation.ones_like(rows)
     hit = e.not_equal(apply("scatter_add", rows, ones, axis=0, size=wide[0]), 0)
     hit = shape.reshape(hit, (wide[0], *(1 for _ in wide[1:])))
     return shape.reshape(e.where(hit, there, shape.reshape(x, wide)), x.shape)

@@ -55,7 +55,7 @@ def extreme(function: Callable[..., Tensor], beyond: int) -> Reader:
         if all(x.shape[a] != 0 for a in many):
             return function(x, many, keep)
         sizes = tuple(1 if a in many else s for a, s in enumerate(x.shape) if keep or a not in many)
-        return shape.full(x.graph, limits(x.dtype)[beyond], sizes, x.dtype)
+        return shape.filled(x.graph, limits(x.dtype)[beyond], sizes, x.dtype)
 
     return folding(read)
 
@@ -188,7 +188,7 @@ def pad(at: Reading) -> Tensor:
     where = {"shape": full, "start": tuple(b for b, _ in pairs), "step": (1,) * x.ndim}
     if value is not None:
         return apply("place", x, **where, fill=float(value))
-    inside = apply("place", shape.full(at.graph, True, x.shape, BOOL), **where, fill=False)
+    inside = apply("place", shape.filled(at.graph, True, x.shape, BOOL), **where, fill=False)
     return e.where(inside, apply("place", x, **where, fill=0.0), shape.reshape(at.tensor(2), ()))
 
 

@@ -13,9 +13,9 @@ from graphc.onnx.reading.einsum import einsum
 from graphc.onnx.reading.elementwise import Reader
 from graphc.onnx.reading.held import Reading, free
 from graphc.onnx.reading.indexing import array_feature, hardmax
+from graphc.ops import creation, reduce, shape
 from graphc.ops import elementwise as e
 from graphc.ops import functions as f
-from graphc.ops import reduce, shape
 from graphc.ops.apply import cast
 from graphc.ops.index import take
 from graphc.ops.linalg import matmul
@@ -121,7 +121,7 @@ def dropout(at: Reading) -> list[Tensor]:
     if at.has(2) and at.held(2).sizes != 0:
         at.refuse("dropout in training is not read")
     x = at.tensor()
-    mask = [shape.full(x.graph, True, x.shape, BOOL)] if at.opset >= 12 else [shape.ones_like(x)]
+    mask = [shape.filled(x.graph, True, x.shape, BOOL)] if at.opset >= 12 else [creation.ones_like(x)]
     return [e.identity(x), *mask[: len(at.node.output) - 1]]
 
 

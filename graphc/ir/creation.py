@@ -1,0 +1,46 @@
+"""Methods of graphs that make tensors from nothing: functions of ``gx`` of the same names, for this graph."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from graphc.ir.op import FUNCTIONS
+
+if TYPE_CHECKING:
+    from graphc.ir.tensor import Tensor
+
+
+class Creation:
+    """What `Graph` has of it."""
+
+    def zeros(self, shape: Any, dtype: Any = None) -> Tensor:
+        """Zeros, of the graph's float by default."""
+        return self._made("zeros", shape, dtype)
+
+    def ones(self, shape: Any, dtype: Any = None) -> Tensor:
+        """Ones, of the graph's float by default."""
+        return self._made("ones", shape, dtype)
+
+    def full(self, shape: Any, fill: Any, dtype: Any = None) -> Tensor:
+        """A number, or a tensor that broadcasts, in every place."""
+        return self._made("full", shape, fill, dtype)
+
+    def eye(self, n: Any, m: Any = None, k: int = 0, dtype: Any = None) -> Tensor:
+        """Ones on a diagonal."""
+        return self._made("eye", n, m, k, dtype)
+
+    def tri(self, n: Any, m: Any = None, k: int = 0, dtype: Any = None) -> Tensor:
+        """Ones on a diagonal and below it."""
+        return self._made("tri", n, m, k, dtype)
+
+    def arange(self, start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> Tensor:
+        """``start``, ``start + step`` and so on, up to but without ``stop``."""
+        return self._made("arange", start, stop, step, dtype)
+
+    def linspace(self, start: Any, stop: Any, num: Any = 50, endpoint: bool = True, dtype: Any = None) -> Tensor:
+        """``num`` numbers at equal distances, from ``start`` to ``stop``."""
+        return self._made("linspace", start, stop, num, endpoint, dtype)
+
+    def _made(self, name: str, *args: Any) -> Tensor:
+        out: Tensor = FUNCTIONS[name](*args, graph=self)
+        return out
