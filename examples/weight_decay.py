@@ -78,13 +78,13 @@ def main(argv=None):
         "h": "W2' dJ/do", "z": "dJ/dh * phi'(z)", "W1": "dJ/dz x' + lambda W1",
     }  # fmt: skip
     worst = {}
-    print(f"{'':<10}{'by hand':<24}{'value':<56}difference from the graph")
+    print(f"{'':<10}{'by hand':<34}{'value':<56}difference from the graph")
     for name, value in values.items():
         worst[name] = float(np.abs(seen[name].value - value).max())
-        print(f"{name:<10}{seen[name].formula[:22]:<24}{_text(value):<56}{worst[name]:.1e}")
+        print(f"{name:<10}{seen[name].formula:<34}{_text(value):<56}{worst[name]:.1e}")
     for name, rule in rules.items():
         worst["d" + name] = float(np.abs(seen[name].gradient - slopes[name]).max())
-        print(f"dJ/d{name:<6}{rule:<24}{_text(slopes[name]):<56}{worst['d' + name]:.1e}")
+        print(f"dJ/d{name:<6}{rule:<34}{_text(slopes[name]):<56}{worst['d' + name]:.1e}")
 
     optim = gx.optim
     pairs = {

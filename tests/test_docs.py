@@ -20,19 +20,25 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 OPTIONAL = {"onnx.md": ("onnx", "onnxruntime")}  # what the code of a page needs
 
 
-def run_code(page: Path, directory: Path) -> None:
-    """In a process of its own, since pages register ops; in a directory of its own, since they write files."""
+def run_code(page: Path, directory: Path) -> str:
+    """What it prints. In a process of its own, since pages register ops; in a directory of its own, since they write
+    files."""
     blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
     for package in OPTIONAL.get(page.name, ()):
         pytest.importorskip(package, reason=f"{page.name} needs {package}")
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    if blocks:
-        subprocess.run([sys.executable, "-c", "\n".join(blocks)], check=True, timeout=200, cwd=directory, env=env)
+    if not blocks:
+        return ""
+    code = [sys.executable, "-c", "\n".join(blocks)]
+    done = subprocess.run(code, check=True, timeout=200, cwd=directory, env=env, stdout=subprocess.PIPE, text=True)
+    return done.stdout
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_code_runs(page: Path, tmp_path: Path) -> None:
-    run_code(page, tmp_path)
+    printed = run_code(page, tmp_path)
+    for shown in re.findall(r"^```python\n(?:(?!```)[^\n]*\n)*```\n\n```\n(.*?)^```", page.read_text(), re.M | re.S):
+        assert shown in printed, f"the page shows\n{shown}\nits code prints\n{printed}"
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if "\n$ graphc " in p.read_text()], ids=lambda p: p.name)

@@ -40,7 +40,7 @@ def test_neuron(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         np.testing.assert_allclose(by_graph, by_hand, rtol=1e-12)
     assert "dC/dz''" in (tmp_path / "n.svg").read_text().replace("&#x27;", "'")
     out = capsys.readouterr().out
-    assert "dz'' * w4 + dz' * w3" in out, "the reversed neuron, by the graph"
+    assert "dz' * w3 + dz'' * w4" in out, "the reversed neuron, by the graph"
     assert "dC/da = w3 dC/dz' + w4 dC/dz'' = 0.5 * -0.08942 + -1.5 * 0.02829 = -0.08714" in out
 
 

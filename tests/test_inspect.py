@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 
 import graphc as gx
 from graphc.look.boxes import grouped
-from graphc.look.layout import layered
+from graphc.look.drawing import GAP, LONGEST, PAGE, broken
+from graphc.look.layout import layered, width
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -46,7 +48,7 @@ def test_the_reversed_neuron_is_said_in_a_formula_and_in_words() -> None:
     assert [r.name for r in seen.rows] == ["x1", "x2", "w1", "w2", "b", "w3", "w4", "z", "a", "z'", "z''", "C"]
     assert seen["z"].formula == "w1 * x1 + w2 * x2 + b"
     assert seen["w2"].rule == "dz * x2" and seen["w2"].words == "dz times x2"
-    assert sorted(seen["a"].rule.split(" + ")) == ["dz' * w3", "dz'' * w4"]
+    assert seen["a"].rule == "dz' * w3 + dz'' * w4" and seen["a"].words == "dz' times w3 plus dz'' times w4"
     assert seen["z"].rule == "da * a * (1 - a)" and seen["b"].words == "dz unchanged"
     assert seen["C"].gradient == 1
     assert seen["w2"].operands == () and seen["z"].operands == ("w1", "x1", "w2", "x2", "b")
@@ -96,7 +98,7 @@ def test_the_table() -> None:
     text = str(gx.inspect(c, {"x1": 1.0, "x2": -1.0}, named=True))
     assert text.splitlines()[0].split() == ["node", "formula", "value", "its", "gradient"]
     assert max(map(len, text.splitlines())) < 120
-    assert "a sigmoid(z) 0.982 dz'' * w4 + dz' * w3 = 0." in " ".join(text.split()), text
+    assert "a sigmoid(z) 0.982 dz' * w3 + dz'' * w4 = 0." in " ".join(text.split()), text
 
 
 def test_long_formulas_and_shared_ones_are_cut() -> None:
@@ -126,6 +128,52 @@ def test_a_function_is_one_box_until_it_is_opened() -> None:
     assert len(boxes) < len(drawn(opened)[1]) / 2
 
 
+def test_rules_read_as_one_would_write_them() -> None:
+    g = gx.Graph("rules", float_dtype="float64")
+    w, x = g.parameter("W", np.ones((2, 2))), g.input("x", shape=(2,), dtype="float64")
+    z = (w @ x).named("z")
+    loss = (0.5 * gx.sum(gx.squared_error(z, 1.0))).named("L")
+    penalty = (0.05 * gx.sum(w * w)).named("s")
+    seen = gx.inspect((loss - penalty).named("J"), {"x": [1.0, -1.0]}, wrt=w, named=True)
+    assert {name: seen[name].rule for name in "WzLs"} == {
+        "W": "dz @ x.T + 0.1 * ds * W",  # numbers in one, equal terms in one, in the order of the readers
+        "z": "dL * (z - 1)",
+        "L": "dJ",
+        "s": "-dJ",
+    }
+    assert seen["L"].formula == "0.5 * sum((z - 1)**2)" and seen["s"].formula == "0.05 * sum(W**2)"
+
+
+def test_a_mask_that_is_carried_on_is_said_once() -> None:
+    g = gx.Graph("dropped", float_dtype="float64")
+    z = g.input("z", shape=(4,), dtype="float64")
+    h = gx.tanh(z).named("h")
+    y = gx.sum(gx.dropout(h, 0.5, key=g.random_key(seed=0)).named("d")).named("y")
+    seen = gx.inspect(y, {"z": np.ones(4)}, named=True)
+    assert seen["z"].rule == "dh * (1 - h**2)" and seen["h"].rule == "through d"
+
+
+def test_formulas_mean_what_they_say() -> None:
+    """Evaluated by Python, a formula gives the node's value: it has parentheses where they are due."""
+    g = gx.Graph("formulas", float_dtype="float64")
+    values = {
+        n: np.array(v)
+        for n, v in zip("abc", ([[1.5, 2.0], [0.5, 3.0]], [[2.0, 1.0], [4.0, 0.5]], np.eye(2) + 1), strict=True)
+    }
+    a, b, c = (g.input(n, shape=(2, 2), dtype="float64") for n in "abc")
+    p, q = gx.less(a, b), gx.less(b, c)
+    every = [
+        a - (b - c), a - b - c, a / (b * c), a / b * c, a * (b @ c), a @ (b * c), (a * b) @ c, (a @ b) @ c, a @ (b @ c),
+        (a + b) ** 2, -(a**b), (-a) ** 2, (a**b) ** c, a ** (b**c), (a + b) ** (b - c), a * (b // c), (a % b) * c,
+        a // (b / c), 2 - (-3 * a), (a - b) * (a - b), a ** -b, gx.equal(p, q), gx.less(a + b, c * 2), -(a + b),
+        gx.logical_and(p, q), gx.logical_or(p, gx.less(a, c)), gx.logical_xor(gx.logical_and(p, q), p), (a + b) @ c,
+    ]  # fmt: skip
+    for k, tensor in enumerate(every):
+        seen = gx.inspect(tensor.named(f"y{k}"), values, named=True)
+        text = seen[f"y{k}"].formula
+        np.testing.assert_array_equal(eval(text, {"__builtins__": {}}, dict(values)), seen[f"y{k}"].value, text)
+
+
 def drawn(seen: gx.Inspection) -> tuple[ET.Element, list[ET.Element]]:
     root = ET.fromstring(seen.svg)
     return root, [g for g in root.findall(f"{SVG}g") if g.find(f"{SVG}rect") is not None]
@@ -140,9 +188,11 @@ def test_the_drawing_mirrors_the_graph_and_boxes_do_not_overlap(tmp_path: Path) 
         rect = box.find(f"{SVG}rect")
         places[box.find(f"{SVG}text").text] = [float(rect.get(k)) for k in ("x", "y", "width", "height")]
     height = float(root.get("height"))
+    axis = float(root.find(f"{SVG}path[@class='axis']").get("d").partition(",")[2].partition("H")[0])
     for name in ("x1", "w3", "z", "a", "z'", "C"):
-        (x, y, w, h), (u, v, _, _) = places[name], places[f"dC/d{name}"]
-        assert x == u and np.isclose(y, height - v - h, atol=1), "the mirror image, in the same column"
+        (x, y, w, h), (u, v, p, q) = places[name], places[f"dC/d{name}"]
+        assert np.isclose(x + w / 2, u + p / 2, atol=0.2), "in the same column"
+        assert np.isclose(axis - y - h / 2, v + q / 2 - axis, atol=0.2) and y + h < axis < v, "the mirror image"
     rects = list(places.values())
     for k, (x, y, w, h) in enumerate(rects):
         assert x >= 0 and y >= 0 and y + h <= height and x + w <= float(root.get("width"))
@@ -151,6 +201,39 @@ def test_the_drawing_mirrors_the_graph_and_boxes_do_not_overlap(tmp_path: Path) 
     assert all(a.get("d").startswith("M") for a in root.findall(f"{SVG}path[@class='arrow']"))
     seen.to_svg(tmp_path / "neuron.svg")
     assert (tmp_path / "neuron.svg").read_text() == seen.svg == seen._repr_html_()
+
+
+def test_a_long_graph_is_as_wide_as_a_page() -> None:
+    """Formulas are broken, not cut, and vectors stand upright, rather than that the text shrinks with the page."""
+    g = gx.Graph("wide", float_dtype="float64")
+    h = g.input("x", shape=(3,), dtype="float64")
+    for k in range(5):
+        w, b, v = (g.parameter(f"{n}{k}", np.full(3, 0.12345)) for n in ("w", "b", "v"))
+        h = gx.tanh(w * h + b * h + v * h + w * b).named(f"h{k}")
+    seen = gx.inspect(h, {"x": [0.5, -0.25, 0.125]}, named=True)
+    root, boxes = drawn(seen)
+    assert float(root.get("width")) <= PAGE and root.get("viewBox").split()[2] == root.get("width")
+    titles = {texts[0]: texts[1:] for texts in ([t.text for t in box.findall(f"{SVG}text")] for box in boxes)}
+    assert " ".join(titles["h4"]).startswith(seen["h4"].formula + " ["), titles["h4"]
+    a, b, c = (f"{v:.4g}" for v in seen["h4"].value)
+    assert titles["h4"][-3:] == [f"[{a},", f"{b},", f"{c}]"]
+    assert "…" not in seen.svg
+
+
+def test_lines_are_broken_at_operators_that_bind_loosely() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        text = "".join(
+            rng.choice(["a", "(b", "c)", "long_name", "2"]) + " " + rng.choice(list("+-*/@")) + " " for _ in range(8)
+        )
+        for most in (44, 22, 12, 5):
+            parts = broken(text + "z", most)
+            assert " ".join(parts) == text + "z" and all(len(p) <= max(most, len("@ long_name")) for p in parts)
+    assert broken("x", 1) == ["x"] and broken("", 5) == [""]
+    assert broken("f(a, b) + c", 9) == ["f(a, b)", "+ c"] and broken("f(alpha, beta)", 9) == ["f(alpha,", "beta)"]
+    assert broken("x" * LONGEST, 10) == ["x" * LONGEST]
+    many = broken("concat(" + ", ".join(["x"] * 10_000) + ")", 18)
+    assert len(many) < 10 and many[-1].endswith("…"), "what nobody reads is cut"
 
 
 def test_names_are_escaped() -> None:
@@ -187,9 +270,16 @@ def test_layout_of_random_graphs_has_no_overlaps_and_leads_to_the_right() -> Non
     for n in (1, 2, 10, 60):
         edges = [(int(rng.integers(k)), k) for k in range(1, n) for _ in range(rng.integers(0, 3))]
         sizes = {k: (float(rng.integers(20, 90)), float(rng.integers(10, 40))) for k in range(n)}
-        found = layered(sizes, edges)
+        found = layered(sizes, edges, GAP)
+        assert np.isclose(found.width, width(sizes, edges, GAP[0]))
         for a, b in edges:
             assert found.places[a][0] + sizes[a][0] / 2 < found.places[b][0] - sizes[b][0] / 2
+        for (a, b), route in found.routes.items():  # edges bend between columns only
+            for (x, y), (u, v) in pairwise([found.places[a], *route, found.places[b]]):
+                bends = [k for k in range(n) if x < found.places[k][0] < u]
+                assert x < u and (y == v or not bends)
+                for k in set(bends) - {a, b}:
+                    assert abs(found.places[k][1] - y) >= sizes[k][1] / 2, "past the box, not through it"
         for k in range(n):
             for j in range(k):
                 dx, dy = (abs(found.places[k][i] - found.places[j][i]) for i in (0, 1))

@@ -18,7 +18,11 @@ BEND = 6.0  # height that an edge takes where it passes a column
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Centres of boxes, and the points that each edge passes; the upper left corner is (0, 0)."""
+    """Centres of boxes, and the points that each edge passes; the upper left corner is (0, 0).
+
+    An edge leaves its first column level with the box there, crosses others on the level, and enters the last one so:
+    it may bend between columns, where there are no boxes.
+    """
 
     places: dict[int, Point]
     routes: dict[Edge, list[Point]]
@@ -26,7 +30,7 @@ class Layout:
     height: float
 
 
-def layered(sizes: Mapping[int, Point], edges: Sequence[Edge], gap: Point = (38.0, 16.0)) -> Layout:
+def layered(sizes: Mapping[int, Point], edges: Sequence[Edge], gap: Point) -> Layout:
     """Places boxes of ``sizes`` (width, height), given so that every edge leads to a later one.
 
     >>> found = layered({0: (10, 10), 1: (10, 10), 2: (10, 10)}, [(0, 2), (1, 2)], gap=(20, 10))
@@ -53,20 +57,43 @@ def layered(sizes: Mapping[int, Point], edges: Sequence[Edge], gap: Point = (38.
     columns = _ordered(columns, before, after, links)
     y = _heights(columns, heights, before, after, gap[1])
     x: dict[int, float] = {}
+    left: dict[int, float] = {}
+    right: dict[int, float] = {}
     edge_of_column = 0.0
     for members in columns:
-        width = max((sizes[key][0] for key in members if key in sizes), default=0.0)
-        x |= dict.fromkeys(members, edge_of_column + width / 2)
-        edge_of_column += width + gap[0]
+        wide = _widest(sizes, members)
+        x |= dict.fromkeys(members, edge_of_column + wide / 2)
+        left |= dict.fromkeys(members, edge_of_column)
+        right |= dict.fromkeys(members, edge_of_column + wide)
+        edge_of_column += wide + gap[0]
     top = min((y[k] - heights[k] / 2 for k in y), default=0.0)
     bottom = max((y[k] + heights[k] / 2 for k in y), default=0.0)
-    places = {key: (x[key], y[key] - top) for key in y}
+    level_of = {key: y[key] - top for key in y}
     return Layout(
-        {key: places[key] for key in sizes},
-        {edge: [places[key] for key in path] for edge, path in paths.items()},
+        {key: (x[key], level_of[key]) for key in sizes},
+        {
+            edge: [point for a, b in pairwise(path) for point in ((right[a], level_of[a]), (left[b], level_of[b]))]
+            for edge, path in paths.items()
+        },
         max(edge_of_column - gap[0], 0.0),
         bottom - top,
     )
+
+
+def width(sizes: Mapping[int, Point], edges: Sequence[Edge], gap: float) -> float:
+    """The width that `layered` needs.
+
+    >>> width({0: (10, 10), 1: (10, 10), 2: (30, 10)}, [(0, 2), (1, 2)], gap=20)
+    60.0
+    """
+    columns: dict[int, list[int]] = {}
+    for key, level in _levels(sizes, edges).items():
+        columns.setdefault(level, []).append(key)
+    return sum(_widest(sizes, members) for members in columns.values()) + gap * (len(columns) - 1)
+
+
+def _widest(sizes: Mapping[int, Point], members: Sequence[int]) -> float:
+    return max((float(sizes[key][0]) for key in members if key in sizes), default=0.0)
 
 
 def _levels(sizes: Mapping[int, Point], edges: Sequence[Edge]) -> dict[int, int]:
@@ -156,4 +183,4 @@ def _nearest_increasing(values: Sequence[float]) -> list[float]:
     return [mean for mean, count in pools for _ in range(count)]
 
 
-__all__ = ["Layout", "layered"]
+__all__ = ["Layout", "layered", "width"]

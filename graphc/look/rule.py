@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from graphc.ir.tensor import Tensor
-from graphc.look.expression import formula
+from graphc.look.expression import formula, number_text, product
 
 Word = Callable[[Tensor], "str | None"]
 MOST_TERMS = 6
@@ -21,23 +20,29 @@ def gradient_rule(gradient: Tensor, of: Mapping[int, str], word: Word) -> tuple[
     def named(tensor: Tensor) -> str | None:
         return of.get(tensor.id) or word(tensor)
 
-    terms, phrases, waiting = list[str](), list[str](), [gradient]
+    terms: dict[str, tuple[float, str | None]] = {}
+    waiting = [gradient]
     while waiting:
         term = waiting.pop()
-        if term.op.name == "add" and term.id not in of:  # what several readers ask for is added
-            waiting += reversed(term.inputs)
+        if term.op.name == "add" and term.id not in of:  # what several readers ask for is added, the last first
+            waiting += term.inputs
             continue
-        text = of.get(term.id) or formula(term, named)
-        if text is None or len(terms) == MOST_TERMS:
+        found = product(term, named)
+        if found is None or len(terms) == MOST_TERMS:
             return None
-        terms.append(text)
-        phrases.append(_phrase(term, of, named) or text)
-    return " + ".join(_gathered(terms)), " plus ".join(_gathered(phrases))
+        scale, rest = found
+        if rest in terms:  # both operands of ``x * x`` hand the same back
+            terms[rest] = terms[rest][0] + scale, None
+        else:
+            terms[rest] = scale, _phrase(term, of, named)
+    text = " + ".join(_scaled(scale, rest) for rest, (scale, _) in terms.items()).replace("+ -", "- ")
+    return text, " plus ".join(phrase or _scaled(scale, rest) for rest, (scale, phrase) in terms.items())
 
 
-def _gathered(terms: Sequence[str]) -> list[str]:
-    """Equal terms once, with their number: both operands of ``x * x`` hand the same back."""
-    return [term if count == 1 else f"{count} * ({term})" for term, count in Counter(terms).items()]
+def _scaled(scale: float, rest: str) -> str:
+    if not rest or abs(scale) != 1:
+        return " * ".join(filter(None, (number_text(scale), rest)))
+    return rest if scale == 1 else f"-{rest}"
 
 
 def _phrase(term: Tensor, of: Mapping[int, str], named: Word) -> str | None:
