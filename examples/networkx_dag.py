@@ -21,14 +21,14 @@ def normal(shape, seed):
     return np.random.default_rng(seed).normal(0, 0.01, shape).astype(np.float32)
 
 
-def network(inputs, hidden=256, classes=10):
+def network(inputs, hidden=256, classes=10, seed=0):
     """The graph: a node for each value, an edge for each operand, in the order of the operands."""
     dag = nx.MultiDiGraph(name="fashion-mnist")
     dag.add_node("x", op="input", shape=("batch", inputs))
     dag.add_node("y", op="input", shape=("batch",), dtype="int64")
-    dag.add_node("W1", op="parameter", value=normal((inputs, hidden), seed=0))
+    dag.add_node("W1", op="parameter", value=normal((inputs, hidden), 2 * seed))
     dag.add_node("b1", op="parameter", value=np.zeros(hidden, np.float32))
-    dag.add_node("W2", op="parameter", value=normal((hidden, classes), seed=1))
+    dag.add_node("W2", op="parameter", value=normal((hidden, classes), 2 * seed + 1))
     dag.add_node("b2", op="parameter", value=np.zeros(classes, np.float32))
     for name, op, operands, attributes in [
         ("z1", "linear", ["x", "W1", "b1"], {}),
@@ -68,7 +68,7 @@ def main(argv=None):
     if data is None:
         return None
 
-    dag, updates = descent(network(data.train_x.shape[1]), ["W1", "b1", "W2", "b2"])
+    dag, updates = descent(network(data.train_x.shape[1], seed=options.seed), ["W1", "b1", "W2", "b2"])
     depth = nx.dag_longest_path_length(dag, weight=None)
     print(f"{len(dag)} nodes, {dag.number_of_edges()} edges; longest path {depth}")
 

@@ -133,6 +133,10 @@ def test_networkx_dag_on_small_files(tmp_path: Path) -> None:
     history = example("networkx_dag").main([str(tmp_path), "--epochs", "50", "--small", *options])
     learned(history)
     assert list(gx.load(tmp_path / "network.gx")) == ["train", "infer"] and (tmp_path / "network.py").exists()
+    other = example("networkx_dag").main([str(tmp_path), "--epochs", "1", "--small", "--seed", "1"])
+    dsl = example("fashion_mnist").main([str(tmp_path), "--epochs", "1", "--small", "--seed", "1"])
+    losses = [found["epochs"][0]["train_loss"] for found in (history, other, dsl)]
+    assert losses[0] != losses[1] == losses[2], "the seed's weights and order, and the losses of the DSL"
 
 
 @pytest.mark.parametrize("name", ["fashion_mnist", "house_prices", "networkx_dag"])
