@@ -198,6 +198,14 @@ from graphc.ops.reduce import (
     sum,
     var,
 )
+from graphc.ops.scatter import (
+    scatter_add,
+    scatter_set,
+    segment_max,
+    segment_mean,
+    segment_min,
+    segment_sum,
+)
 from graphc.ops.shape import (
     broadcast_to,
     expand_dims,
@@ -211,6 +219,7 @@ from graphc.ops.shape import (
     transpose,
 )
 from graphc.ops.softmax import batch_norm, layer_norm, log_softmax, logsumexp, rms_norm, softmax
+from graphc.ops.window import dynamic_slice, dynamic_update_slice, take_along_axis
 from graphc.transform import inference, substitute
 
 __all__ = [
@@ -284,6 +293,8 @@ __all__ = [
     "divide",
     "dot",
     "dropout",
+    "dynamic_slice",
+    "dynamic_update_slice",
     "elu",
     "embedding",
     "equal",
@@ -391,6 +402,12 @@ __all__ = [
     "round",
     "rsqrt",
     "save",
+    "scatter_add",
+    "scatter_set",
+    "segment_max",
+    "segment_mean",
+    "segment_min",
+    "segment_sum",
     "selu",
     "sigmoid",
     "sign",
@@ -413,6 +430,7 @@ __all__ = [
     "sum",
     "swapaxes",
     "take",
+    "take_along_axis",
     "tan",
     "tanh",
     "tensordot",

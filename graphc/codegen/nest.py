@@ -191,7 +191,8 @@ class Nest:
         """The identity of a reduction, in its scalar or all over its accumulator."""
         node, buffer = fold.node, self.home(fold)
         if fold.form in (Form.PLACE, Form.SCATTER):
-            value = 0 if fold.form is Form.SCATTER else node.attrs.get("fill")
+            identity = node.op.identity
+            value = node.attrs.get("fill") if identity is None else identity(node.type.dtype)
             if value is None:
                 return
             inner = list(range(node.type.ndim))
@@ -389,7 +390,7 @@ class Nest:
             if s.form is Form.PLACE:
                 self.put(depth, f"{held}[{at}] = {values[0]}", node.id)
             else:
-                self.put(depth, f"{held}[{at}] = reduce_add({held}[{at}], {values[-1]})", node.id)
+                self.put(depth, f"{held}[{at}] = {self.combined(node, f'{held}[{at}]', values[-1])}", node.id)
 
     def reduce(self, s: Statement, value: str, buffer: Buffer | None, depth: int) -> None:
         node = s.node
@@ -414,7 +415,7 @@ class Nest:
         return made if made == value and before == dtype else f"{SHORT[dtype.name]}({made})"
 
     def combined(self, node: Node, acc: str, value: str) -> str:
-        """Two partial results of a reduction as one."""
+        """Two partial results of a reduction as one, or what a scatter makes of two elements at one place."""
         assert node.op.combine is not None
         return self.narrow(_fill(node.op.combine, {"acc": acc, "a": value}), node.type.dtype)
 

@@ -30,7 +30,7 @@ class Kind(enum.Enum):
     MOVEMENT = "movement"  # the same elements seen at other indices
     ASSEMBLY = "assembly"  # operands laid into regions of the result
     GATHER = "gather"  # reads at indices that are data
-    SCATTER = "scatter"  # adds at indices that are data
+    SCATTER = "scatter"  # combines elements with those at indices that are data
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,7 @@ FIELDS: dict[Kind, tuple[str, ...]] = {
     Kind.ELEMENTWISE: ("code",),
     Kind.GENERATOR: ("code",),
     Kind.REDUCTION: ("combine", "identity"),
+    Kind.SCATTER: ("combine", "identity"),
     Kind.MOVEMENT: ("view",),
     Kind.ASSEMBLY: ("regions",),
 }
@@ -74,8 +75,9 @@ class Op:
     reference  the same in NumPy, ``(*arrays, **attributes)``, symbolic sizes already numbers
     map        of a reduction: what is made of an element ``a`` before it is combined with others
     combine    of a reduction: what ``acc`` and ``a``, each made of some elements, come to. It must be associative:
-               elements are combined in any grouping, and so are the results of shards
-    identity   of a reduction: what combined with ``a`` is ``a``, for a dtype
+               elements are combined in any grouping, and so are the results of shards. Of a scatter: what comes to
+               lie at a place where ``acc`` lay, in the order of the elements
+    identity   of a reduction: what combined with ``a`` is ``a``, for a dtype. Of a scatter: what lies at a place first
     finish     of a reduction: the result, made of ``acc``, all elements combined
     view       a movement's index map, or None where the result is the operand's memory in another shape
     regions    an assembly's index map for each operand
@@ -134,6 +136,8 @@ class Op:
             yield from self._misread("map", {"a"}, all_of_them=True)
             yield from self._misread("combine", {"acc", "a"}, all_of_them=True)
             yield from self._misread("finish", {"acc"}, all_of_them=True)
+        elif self.kind is Kind.SCATTER:
+            yield from self._misread("combine", {"acc", "a"}, all_of_them=True)
         elif self.arity is not None:
             yield from self._misread("code", set(LETTERS[: self.arity]))
 
@@ -153,7 +157,7 @@ class Op:
     @property
     def adds(self) -> bool:
         """True for a reduction that adds up: its rounding errors grow with the number of elements."""
-        return self.combine == ADDITION
+        return self.kind is Kind.REDUCTION and self.combine == ADDITION
 
 
 def indexed(attrs: Attrs) -> tuple[int, ...]:

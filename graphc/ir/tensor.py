@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from graphc.errors import DTypeError, Origin, Uncopied, caller
 from graphc.ir import dims
 from graphc.ir.arrays import Array
+from graphc.ir.at import At
 from graphc.ir.call import Call
 from graphc.ir.names import meant
 from graphc.ir.op import FUNCTIONS, Attrs, Kind, Op
@@ -259,6 +260,11 @@ class Tensor(Uncopied):
 
     def __getitem__(self, index: Any) -> Tensor:
         return _call("getitem", self, index)
+
+    @property
+    def at(self) -> At:
+        """``x.at[index].set(v)``, ``add``, ``multiply``, ``max`` or ``min``: this tensor, changed at an index."""
+        return At(self)
 
     @property
     def T(self) -> Tensor:

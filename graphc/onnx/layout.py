@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
+from graphc.errors import ExportError
 from graphc.ir import dims
 from graphc.ir.dims import Size
-from graphc.ir.types import BOOL, INT64, Shape, TensorType, broadcast_shapes, dtype_of, is_float
+from graphc.ir.types import BOOL, INT64, DType, Shape, TensorType, broadcast_shapes, dtype_of, is_float, limits
 from graphc.onnx.elementwise import INT32, Rule, Site, widened
 from graphc.onnx.model import FARTHEST, Value
 
@@ -150,16 +152,31 @@ def take(at: Site, x: Value, index: Value) -> Value:
     return x.op("Gather", index.cast(INT64), axis=at.attrs["axis"])
 
 
-def scatter_add(at: Site, index: Value, updates: Value) -> Value:
-    """Rows added into zeros; the axis of the index comes first on the way."""
+def scatter(reduction: str, identity: Callable[[DType], Any]) -> Rule:
+    """Rows that are combined with what lies at their places: NaN where there is one, which ONNX leaves open."""
+
+    def rule(at: Site, index: Value, updates: Value) -> Value:
+        out = _scatter(at, index, updates, reduction, identity(updates.dtype))
+        if reduction not in ("max", "min") or not is_float(updates.dtype):
+            return out
+        found = _scatter(at, index, updates.is_nan().cast(INT32), "max", 0).cast(BOOL)
+        return found.select(math.nan, out)
+
+    return rule
+
+
+def _scatter(at: Site, index: Value, updates: Value, reduction: str, first: Any) -> Value:
+    """The axis of the index comes first on the way."""
     m, axis, rank = at.model, at.attrs["axis"], at.types[0].ndim
+    if reduction in ("max", "min") and m.opset < 18:
+        raise ExportError(f"ONNX has the reduction {reduction} of ScatterND since opset 18, not in {m.opset}")
     before, inner = list(range(axis)), list(range(axis, axis + rank))
     after = list(range(axis + rank, at.types[1].ndim))
     shape = [at.attrs["size"], *(at.types[1].shape[a] for a in before + after)]
-    zero = m.onnx.numpy_helper.from_array(np.zeros(1, updates.dtype))
-    zeros = m.node("ConstantOfShape", [m.vector(shape)], updates.dtype, value=zero)
+    value = m.onnx.numpy_helper.from_array(np.full(1, first, updates.dtype))
+    start = m.node("ConstantOfShape", [m.vector(shape)], updates.dtype, value=value)
     places = index.cast(INT64).op("Unsqueeze", m.vector([rank]))
-    out = zeros.op("ScatterND", places, _permuted(updates, inner + before + after), reduction="add")
+    out = start.op("ScatterND", places, _permuted(updates, inner + before + after), reduction=reduction)
     return _permuted(out, [*range(1, axis + 1), 0, *range(axis + 1, at.type.ndim)])
 
 
@@ -216,7 +233,9 @@ LAYOUT: dict[str, Rule] = {
     "supremum": extreme("ReduceMax"),
     "any": any_, "all": all_, "sum_broadcast": sum_broadcast,
     "matmul": widened(matmul), "reshape": reshape, "broadcast_to": broadcast_to, "permute_dims": permute_dims,
-    "slice": slice_, "concat": concat, "place": place, "take": take, "scatter_add": scatter_add,
+    "slice": slice_, "concat": concat, "place": place, "take": take, "scatter_add": scatter("add", lambda dtype: 0),
+    "scatter_max": scatter("max", lambda dtype: limits(dtype)[0]),
+    "scatter_min": scatter("min", lambda dtype: limits(dtype)[1]), "scatter_multiply": scatter("mul", lambda dtype: 1),
     "take_points": take_points, "scatter_points": scatter_points,
     "iota": iota, "size": size,
 }  # fmt: skip

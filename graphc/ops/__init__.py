@@ -12,6 +12,8 @@ from graphc.ops import (  # noqa: F401
     loss,
     random,
     reduce,
+    scatter,
     shape,
     softmax,
+    window,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from graphc.errors import DTypeError, ShapeError
 from graphc.ir import dims
 from graphc.ir.dims import Size
-from graphc.ir.op import Attrs, Kind, Op, register
+from graphc.ir.op import ADDITION, Attrs, Kind, Op, register
 from graphc.ir.tensor import Tensor
 from graphc.ir.types import (
     Shape,
@@ -42,7 +43,7 @@ def _infer_take(types: Types, attrs: Attrs) -> TensorType:
     return TensorType(x.dtype, (*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]))
 
 
-def _infer_scatter(types: Types, attrs: Attrs) -> TensorType:
+def infer_scatter(types: Types, attrs: Attrs) -> TensorType:
     index, updates = types
     axis = attrs["axis"]
     if not is_integer(index.dtype):
@@ -89,9 +90,11 @@ register(
         "scatter_add",
         Kind.SCATTER,
         2,
-        _infer_scatter,
+        infer_scatter,
         _scatter,
         (None, lambda g, y, i, u: apply("take", g, i, axis=y.attrs["axis"])),
+        combine=ADDITION,
+        identity=lambda dtype: 0,
         attrs=("axis", "size"),
     )
 )
@@ -171,6 +174,8 @@ register(
         _infer_scatter_points,
         _scatter_points,
         lambda g, y, operands, slot: apply("take_points", g, *operands[:-1], axes=y.attrs["axes"]),
+        combine=ADDITION,
+        identity=lambda dtype: 0,
         checks=lambda types, attrs: broadcast_checks([t.shape for t in types[:-1]]),
         attrs=("axes", "sizes"),
     )
@@ -227,43 +232,62 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     >>> x[:2, 1].shape, x[[0, 2], [[1], [3]]].shape, x[0, :, [1, 2, 1]].shape
     ((min(2, n), 5), (2, 2, 5), (3, 4))
     """
-    entries = _spread(x, index)
-    arrays = any(_is_array(entry) for entry in entries)
-    starts: list[Size] = []
-    steps: list[Size] = []
-    sizes: list[Size] = []
-    shape: list[Size] = []
-    points: dict[int, Tensor] = {}  # axis of what is sliced -> the index along it
-    places: list[int] = []  # of arrays and ints among the entries
-    for place, entry in enumerate(entries):
-        if entry is None or entry is Ellipsis:
-            shape += [1] * (entry is None)
+    entries, apart = parsed(x, index)
+    along = [e for e in entries if e.axis is not None]
+    start, step, size = (tuple(getattr(e, field) for e in along) for field in ("start", "step", "size"))
+    out = x
+    if size != x.shape or start != (0,) * x.ndim or step != (1,) * x.ndim:
+        out = apply("slice", x, start=start, step=step, size=size)
+    kept = [e for e in entries if e.kept]
+    shape = tuple(e.size for e in kept)
+    out = reshape(out, shape) if shape != out.shape else out
+    points = {place: e.point for place, e in enumerate(kept) if e.point is not None}
+    return _at_points(out, points, apart) if points else out
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry:
+    """One entry of an index.
+
+    axis   of the tensor that is indexed; None for a new axis
+    start, step, size  of the elements along it; all of them where there is a ``point``
+    kept   whether it has an axis in the result
+    point  indices along the axis, tested to lie in it
+    """
+
+    axis: int | None
+    start: Size = 0
+    step: int = 1
+    size: Size = 1
+    kept: bool = True
+    point: Tensor | None = None
+
+
+def parsed(x: Tensor, index: Any) -> tuple[list[Entry], bool]:
+    """The entries of an index of ``x``, and whether its arrays' axes go to the front: something lies between them."""
+    given = _spread(x, index)
+    arrays = any(_is_array(entry) for entry in given)
+    entries: list[Entry] = []
+    places: list[int] = []  # of arrays and ints
+    axis = 0
+    for place, entry in enumerate(given):
+        if entry is Ellipsis:
             continue
-        axis = len(starts)
+        if entry is None:
+            entries.append(Entry(None))
+            continue
         n = x.shape[axis]
-        single = not isinstance(entry, slice)
-        if single:
+        if isinstance(entry, slice):
+            entries.append(Entry(axis, *_slice(entry, n)))
+        else:
             _check_kind(entry)
             places.append(place)
-        if isinstance(entry, slice):
-            start, step, size = _slice(entry, n)
-        elif _is_array(entry) or (arrays and not isinstance(n, int)):
-            points[len(shape)] = _point(x, entry, n)
-            start, step, size, single = 0, 1, n, False
-        else:
-            start, step, size = _single(x, entry, axis), 1, 1
-        starts.append(start)
-        steps.append(step)
-        sizes.append(size)
-        shape += [] if single else [size]
-    out = x
-    if tuple(sizes) != x.shape or starts != [0] * x.ndim or steps != [1] * x.ndim:
-        out = apply("slice", x, start=tuple(starts), step=tuple(steps), size=tuple(sizes))
-    out = reshape(out, tuple(shape)) if tuple(shape) != out.shape else out
-    if not points:
-        return out
-    apart = places != list(range(places[0], places[0] + len(places)))
-    return _at_points(out, points, apart)
+            if _is_array(entry) or (arrays and not isinstance(n, int)):
+                entries.append(Entry(axis, size=n, point=_point(x, entry, n)))
+            else:
+                entries.append(Entry(axis, _single(x, entry, axis), kept=False))
+        axis += 1
+    return entries, bool(places) and places != list(range(places[0], places[0] + len(places)))
 
 
 def _spread(x: Tensor, index: Any) -> list[Any]:
@@ -330,7 +354,7 @@ def _at_points(x: Tensor, points: dict[int, Tensor], apart: bool) -> Tensor:
     return permute_dims(out, [*moved, *(a for a in range(out.ndim) if a not in moved)]) if apart else out
 
 
-def _slice(entry: slice, n: Size) -> tuple[Size, Size, Size]:
+def _slice(entry: slice, n: Size) -> tuple[Size, int, Size]:
     """Start, step and size of a slice along an axis of ``n``, which may be symbolic."""
     for part in (entry.start, entry.stop, entry.step):
         if part is not None and (isinstance(part, bool) or not isinstance(part, (int, np.integer, dims.Dim))):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
-from graphc.ir.op import indexed
+from graphc.ir.op import ADDITION, indexed
 from graphc.ir.tensor import Node
 from graphc.ir.types import broadcast_shapes
 from graphc.schedule.access import is_formula, levels_of, padded, steps_of, strides
@@ -42,7 +42,8 @@ def cut_sums(plan: Schedule) -> None:
                 if s.node.type.dtype.kind != "f":
                     continue
                 if s.form is Form.SCATTER:
-                    _meet(plan, s)
+                    if s.node.op.combine == ADDITION:
+                        _meet(plan, s)
                 elif s.form is Form.REDUCE and s.node.op.adds and (place := _place(plan.graph, s)) is not None:
                     loop, every = place
                     plan.blocks.setdefault(id(loop), Block()).sums.append((s, every))
