@@ -11,6 +11,7 @@ import pytest
 
 import graphc as gx
 from graphc.codegen import team
+from graphc.ir.dims import evaluate
 from graphc.ir.op import OPS
 from graphc.ops.apply import apply
 from graphc.ops.reduce import _accumulator, _reduced, _reduction
@@ -95,3 +96,44 @@ def test_small_integers_add_up_in_int64() -> None:
     v = np.full((1000, 3), 200, "uint8")
     for got, wanted in zip(exe(v), (v.sum(), v.sum(0), v.prod(1)), strict=True):
         np.testing.assert_array_equal(got, wanted)
+
+
+def others(x: np.ndarray) -> np.ndarray:
+    """For each element the product of all others along the last axis."""
+    before, behind = np.ones_like(x), np.ones_like(x)
+    before[..., 1:] = np.cumprod(x[..., :-1], -1)
+    behind[..., :-1] = np.cumprod(x[..., :0:-1], -1)[..., ::-1]
+    return before * behind
+
+
+@pytest.mark.parametrize("size", ["n", 1, 32, 33, 64, 1000])
+def test_the_gradient_of_a_product_in_blocks(size: int | str) -> None:
+    """Of any number of factors, zeros among them, to second order."""
+    g = gx.Graph("others", float_dtype="float64")
+    x = g.input("x", (2, size), "float64")
+    first = gx.grad(gx.sum(gx.prod(x, axis=1)), x)
+    exe = gx.compile([x], [first, gx.grad(gx.sum(first * first), x)])
+    rng = np.random.default_rng(0)
+    for n in (0, 1, 2, 3, 8, 9, 511, 512, 513, 1000, 70_000) if size == "n" else (size,):
+        for zeros in range(4):
+            v = rng.uniform(0.97, 1.03, (2, n))
+            v[0, rng.permutation(n)[:zeros]] = 0
+            got, second = exe(v)
+            want = others(v)
+            np.testing.assert_allclose(got, want, 1e-10)
+            # d/dx_j of the sum of o_i^2 is the sum over i != j of 2 o_i times the product of all but i and j
+            for row in range(2):
+                for j in rng.permutation(n)[:2]:
+                    rest = np.where(np.arange(n) == j, 1, v[row])
+                    slope = 2 * np.dot(np.delete(want[row], j), np.delete(others(rest), j))
+                    np.testing.assert_allclose(second[row, j], slope, 1e-9, 1e-300)
+
+
+def test_the_gradient_of_a_product_takes_linear_time() -> None:
+    for order in (1, 2):
+        g = gx.Graph("linear")
+        x = g.input("x", ("n",))
+        slope = gx.grad(gx.prod(x), x)
+        exe = gx.compile([x], slope if order == 1 else gx.grad(gx.sum(slope * slope), x), backend="numpy")
+        cost = exe.program.kernel().cost
+        assert evaluate(cost, {"n": 10**6}) < 15 * evaluate(cost, {"n": 10**5})
