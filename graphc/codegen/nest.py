@@ -19,6 +19,7 @@ from graphc.ir.op import LETTERS, Kind, indexed
 from graphc.ir.tensor import Node
 from graphc.ir.types import DType
 from graphc.schedule.access import ZERO, Access, Index, is_formula, row_major, steps_of
+from graphc.schedule.joined import joined
 from graphc.schedule.plan import (
     Block,
     Buffer,
@@ -130,12 +131,16 @@ class Nest:
             self.start(fold, depth)
         level = depth - 1
         first, last = ("lo", "hi") if level == 0 and self.group is not None else ("0", self.size(loop.size))
-        blocks = Blocks(self, loop) if level == 0 else None
+        if (whole := joined(self.plan, loop, level)) is not None:
+            inside, level, loop = whole
+            last = f"hi*{self.factor(inside)}" if last == "hi" else self.size(loop.size)
+            first = f"lo*{self.factor(inside)}" if first == "lo" else first
+        blocks = Blocks(self, loop) if depth == 1 else None
         phases = blocks if blocks is not None and blocks.gain else None
         cut = self.plan.blocks.get(id(loop), Block()).sums
         rows = min([every for _, every in cut] + ([phases.rows] if phases is not None else []), default=1)
         if rows == 1:
-            span = f"unknown({last})" if level > 0 and self.runs_along(loop, level) else f"{first}, {last}"
+            span = f"unknown({last})" if depth > 1 and self.runs_along(loop, level) else f"{first}, {last}"
             self.put(depth, f"for i{level} in range({span.removeprefix('0, ')}):")
             for fold, every in cut:
                 self.before(fold, every, "1", "", depth + 1)

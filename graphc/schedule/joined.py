@@ -1,0 +1,66 @@
+"""Loops that run through memory as one loop would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from graphc.ir import dims
+from graphc.ir.dims import Size
+from graphc.ir.types import Shape
+from graphc.schedule.access import Access, Index, is_formula, steps_of
+from graphc.schedule.plan import Form, Loop, Schedule, Statement, memory_of
+
+
+def joined(plan: Schedule, loop: Loop, level: int) -> tuple[Size, int, Loop] | None:
+    """A loop in place of ``loop``, at that level, and those inside it; None where they must stay apart.
+
+    They are one where nothing but the innermost does anything, and each step of an outer loop goes on, in all that is
+    read and written, where the inner loop has ended. Short rows of a size that is not known would else cost as much as
+    long ones. Given are the steps of the inner loops, the level of the innermost, and that with the counters of the
+    others left out: it counts all steps.
+    """
+    sizes, inner = [loop.size], loop
+    while len(inner.body) == 1 and isinstance(inner.body[0], Loop) and not inner.folds:
+        inner = inner.body[0]
+        sizes.append(inner.size)
+    last = level + len(sizes) - 1
+    body = [s for s in inner.body if isinstance(s, Statement) and s.form is Form.MAP]
+    if last == level or inner.folds or len(body) < len(inner.body):
+        return None
+    for index, shape in (place for s in body for place in _places(plan, s)):
+        steps = steps_of(index, shape)
+        for k, size in enumerate(sizes[1:], level):
+            if steps.get(k, 0) != dims.multiply(size, steps.get(k + 1, 0)):
+                return None
+    outer = range(level, last)
+    made: list[Loop | Statement] = [
+        replace(
+            s,
+            operands=tuple(replace(a, index=_without(outer, a.index)) for a in s.operands),
+            target=_without(outer, s.target),
+        )
+        for s in body
+    ]
+    return dims.product(sizes[1:]), last, Loop(dims.product(sizes), made)
+
+
+def _places(plan: Schedule, statement: Statement) -> Iterator[tuple[tuple[Index, ...], Shape]]:
+    """All that a statement reads and writes, and its place in its result."""
+    node = statement.node
+    for access in (*statement.operands, Access(node.id, statement.target)):
+        yield _memory(plan, access)
+    yield statement.target, node.type.shape
+
+
+def _memory(plan: Schedule, access: Access) -> tuple[tuple[Index, ...], Shape]:
+    """The index of an element in what is kept of a tensor."""
+    node = plan.graph.nodes[access.root]
+    buffer = plan.buffers.get(node.id)
+    if is_formula(node) or memory_of(plan.aliases, node.id) != node.id or buffer is None:
+        return access.index, node.type.shape
+    return tuple(access.index[a] for a in buffer.axes), buffer.shape
+
+
+def _without(levels: range, index: tuple[Index, ...]) -> tuple[Index, ...]:
+    return tuple(Index(None, ix.start) if ix.level is not None and ix.level in levels else ix for ix in index)
