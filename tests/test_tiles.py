@@ -117,6 +117,23 @@ def test_a_product_cut_anywhere_has_the_bits_of_the_whole(dtype: str) -> None:
             assert parts.tobytes() == whole.tobytes(), (cut, "columns")
 
 
+@pytest.mark.parametrize("dtype", PRODUCTS)
+def test_a_single_row_has_the_bits_that_it_has_among_others(dtype: str) -> None:
+    """It has tiles of its own, which read the right operand as it lies; what is beside that is NaN."""
+    rng = np.random.default_rng(1)
+    for k in (*range(1, 10), 63, 64, 65, 66, 67, 70, 255, 256, 257, 259, 515, sums.PIECE + 2, sums.PIECE + 261):
+        for n in (1, 3, LANES[dtype], 2 * LANES[dtype] + 1, 9 * LANES[dtype] - 1, 600):
+            a, b, c = (rng.standard_normal(s).astype(dtype) for s in ((2, k), (k, n), (2, n)))
+            for ta, tb, beta in itertools.product((0, 1), repeat=3):
+                right = apart(b.T if tb else b, 3)
+                whole = multiply(a.T.copy() if ta else a, right, c.copy(), ta=ta, tb=tb, beta=beta)
+                for row in range(2):
+                    left, one = a[row : row + 1], apart(c[row : row + 1], 5)
+                    multiply(apart(left.T if ta else left, 2), right, one, ta=ta, tb=tb, beta=beta)
+                    assert np.array_equal(one[0], whole[row]), (k, n, ta, tb, beta)
+                    assert np.isnan(one.base[:, n:]).all(), "wrote beside the result"
+
+
 def test_sums_are_in_ascending_order_in_blocks() -> None:
     """A product of float32 is exact in float64, so that rounding there once more stands for a fused operation."""
     rng = np.random.default_rng(1)

@@ -33,7 +33,9 @@ SPILL = 1 << 13  # bytes that may be written behind a block or a panel
 PANEL = DEPTH * 8 * 8  # bytes of a panel of the left operand
 SCRATCH = BLOCK + PANEL + 2 * SPILL  # bytes of memory that a product needs, 64-byte aligned
 WIDTH = 2  # vectors of a tile's row at most; with three it is no faster and compiles longer
-TURN = 8  # rows of a square that is transposed in registers, at most
+TURN = 16  # bytes of a row of a square that is transposed in registers
+STRIP = 8  # vectors of a result of a single row that are summed side by side
+SQUARES = 2  # the same where the right operand lies transposed
 
 
 def tile_size(context: Any) -> tuple[int, int]:
@@ -55,19 +57,23 @@ class _Product(Vectors):
         super().__init__(module, letter, lanes)
         self.rows = rows
 
-    def tile(self, rows: int, width: int) -> Any:
-        """``f(depth, a, row step, inner step, b, c, ldc, rows, columns, add)``: one tile of the result.
+    @property
+    def arguments(self) -> list[Any]:
+        """Types of the arguments of a tile."""
+        pointer = self.real.as_pointer()
+        return [WORD, pointer, WORD, WORD, pointer, WORD, pointer, WORD, WORD, WORD, ir.IntType(1)]
+
+    def tile(self, rows: int, width: int, packed: bool = True) -> Any:
+        """``f(depth, a, row step, inner step, b, b's step, c, ldc, rows, columns, add)``: one tile of the result.
 
         With fewer rows than the tile has, the last one stands for those that are missing: they compute and store the
-        same value in its place. The panel ``b`` is whole vectors; of the last one, columns beyond ``columns`` are
-        not stored.
+        same value in its place. A packed panel ``b`` is whole vectors; of the last one, columns beyond ``columns`` are
+        not stored. Where it is not packed, they are not read either, and there may be several vectors of them.
         """
-        pointer = self.real.as_pointer()
-        arguments = [WORD, pointer, WORD, WORD, pointer, pointer, WORD, WORD, WORD, ir.IntType(1)]
-        function, builder = self.function(f"product_{rows}x{width}", arguments)
+        function, builder = self.function(f"product_{rows}x{width}{'' if packed else '_apart'}", self.arguments)
         if builder is None:
             return function
-        depth, a, row_step, inner_step, b, c, ldc, count, columns, add = function.args
+        depth, a, row_step, inner_step, b, b_step, c, ldc, count, columns, add = function.args
         last = builder.sub(count, ONE)
         row = [least(builder, WORD(r), last) for r in range(rows)]
         left = [builder.gep(a, [builder.mul(r, row_step)]) for r in row]
@@ -75,6 +81,10 @@ class _Product(Vectors):
 
         zero = ir.Constant(self.vector, None)
         none = [zero] * (rows * width)
+        inside = [
+            None if packed and v < width - 1 else self.mask(builder, builder.sub(columns, WORD(v * self.lanes)))
+            for v in range(width)
+        ]
 
         def block(index: Any, values: list[Any]) -> list[Any]:
             at, panel, *totals = values
@@ -84,7 +94,8 @@ class _Product(Vectors):
 
         def deeper(index: Any, values: list[Any]) -> list[Any]:
             at, panel, *sums = values
-            right = [self.load(builder, builder.gep(panel, [WORD(v * self.lanes)])) for v in range(width)]
+            places = [builder.gep(panel, [WORD(v * self.lanes)]) for v in range(width)]
+            right = [self.load(builder, places[v], None if packed else inside[v]) for v in range(width)]
             new = []
             for r in range(rows):
                 factor = self.splat(builder, builder.load(builder.gep(left[r], [at])))
@@ -92,12 +103,11 @@ class _Product(Vectors):
                 new += [
                     self.call(builder, "fmuladd", self.vector, factor, *pair) for pair in zip(right, held, strict=True)
                 ]
-            return [builder.add(at, inner_step), builder.gep(panel, [WORD(width * self.lanes)]), *new]
+            return [builder.add(at, inner_step), builder.gep(panel, [b_step]), *new]
 
         blocks = builder.udiv(builder.add(depth, WORD(STEPS - 1)), WORD(STEPS))
         _, _, *found = folded(builder, blocks, [ZERO, b, *none], block)
         sums, done = [found[r * width : (r + 1) * width] for r in range(rows)], builder.block
-        inside = [None] * (width - 1) + [self.mask(builder, builder.sub(columns, WORD((width - 1) * self.lanes)))]
         places = [[builder.gep(result[r], [WORD(v * self.lanes)]) for v in range(width)] for r in range(rows)]
         with builder.if_then(add):  # all is read before anything is stored, for a row may stand for several
             added = [
@@ -113,6 +123,89 @@ class _Product(Vectors):
                 self.store(builder, total[r][v], places[r][v], inside[v])
         builder.ret_void()
         return function
+
+    def turned_row(self) -> Any:
+        """A tile of a single row, whose right operand lies transposed: squares are turned in registers, not packed.
+
+        Before the first step there must be steps enough for the last square.
+        """
+        function, builder = self.function("product_turned_row", self.arguments)
+        if builder is None:
+            return function
+        depth, a, _, inner_step, b, ldb, c, _, _, columns, add = function.args
+        side, none = WORD(self.side), [ir.Constant(self.vector, None)] * SQUARES
+        last, latest = builder.sub(columns, ONE), builder.sub(depth, side)
+        column = [least(builder, WORD(x), last) for x in range(SQUARES * self.lanes)]
+        lines = [builder.gep(b, [builder.mul(x, ldb)]) for x in column]
+
+        def block(index: Any, totals: list[Any]) -> list[Any]:
+            first = builder.mul(index, WORD(STEPS))
+            steps = least(builder, WORD(STEPS), builder.sub(depth, first))
+
+            def square(k: Any, sums: list[Any]) -> list[Any]:
+                want = builder.add(first, builder.mul(k, side))
+                at = least(builder, want, latest)  # the last square goes back to what has been added already
+                again = builder.sub(want, at)
+                turned = [self.turn(builder, lines[g * self.lanes : (g + 1) * self.lanes], at) for g in range(SQUARES)]
+                for x in range(self.side):
+                    step = builder.mul(builder.add(at, WORD(x)), inner_step)
+                    factor = self.splat(builder, builder.load(builder.gep(a, [step])))
+                    pairs = zip((group[x] for group in turned), sums, strict=True)
+                    more = [self.call(builder, "fmuladd", self.vector, factor, *pair) for pair in pairs]
+                    fresh = builder.icmp_signed(">=", WORD(x), again)
+                    sums = [builder.select(fresh, *pair) for pair in zip(more, sums, strict=True)]
+                return sums
+
+            sums = folded(builder, builder.udiv(builder.add(steps, builder.sub(side, ONE)), side), none, square)
+            return [builder.fadd(*pair) for pair in zip(totals, sums, strict=True)]
+
+        sums = folded(builder, builder.udiv(builder.add(depth, WORD(STEPS - 1)), WORD(STEPS)), none, block)
+        for g, total in enumerate(sums):
+            beyond = WORD(g * self.lanes)
+            place, mask = builder.gep(c, [beyond]), self.mask(builder, builder.sub(columns, beyond))
+            done = builder.block
+            with builder.if_then(add):
+                added = builder.fadd(self.load(builder, place, mask), total)
+                adding = builder.block
+            self.store(builder, _merge(builder, (added, adding), (total, done)), place, mask)
+        builder.ret_void()
+        return function
+
+    @property
+    def side(self) -> int:
+        """Rows and columns of squares that are turned, whose rows fill 16 bytes: processors are fast within those."""
+        return TURN // self.bytes
+
+    def turn(self, builder: Any, lines: list[Any], at: Any, mask: Any = None) -> list[Any]:
+        """The next vectors of a matrix whose columns are ``lines``, from ``at`` on: a square of each few columns."""
+        side, number = self.side, ir.IntType(32)
+        narrow = Vectors(self.module, self.letter, side)
+        block = []
+        for x in range(side):
+            parts = [narrow.load(builder, builder.gep(line, [at]), mask) for line in lines[x::side]]
+            while len(parts) > 1:
+                order = ir.Constant(
+                    ir.VectorType(number, 2 * parts[0].type.count), list(range(2 * parts[0].type.count))
+                )
+                parts = [builder.shuffle_vector(*pair, order) for pair in zip(parts[::2], parts[1::2], strict=True)]
+            block += parts
+        half = side // 2
+        low, high = (
+            ir.Constant(
+                ir.VectorType(number, self.lanes),
+                [
+                    y
+                    for q in range(0, self.lanes, side)
+                    for x in range(half)
+                    for y in (q + x + s, q + x + s + self.lanes)
+                ],
+            )
+            for s in (0, half)
+        )
+        for _ in range(half.bit_length()):  # a perfect shuffle, once for each bit of a position
+            pairs = [(block[x], block[x + half]) for x in range(half)]
+            block = [builder.shuffle_vector(*pair, order) for pair in pairs for order in (low, high)]
+        return block
 
     def copied(self) -> Any:
         """``f(count, source, source step, target, target step, columns)``: ``count`` vectors of ``columns`` lanes."""
@@ -139,23 +232,13 @@ class _Product(Vectors):
         lines = [
             builder.gep(source, [builder.mul(least(builder, WORD(x), last), source_step)]) for x in range(self.lanes)
         ]
-        half = self.lanes // 2
-        low, high = (
-            ir.Constant(
-                ir.VectorType(ir.IntType(32), self.lanes), [y for x in range(half) for y in (x + s, x + s + self.lanes)]
-            )
-            for s in (0, half)
-        )
-        with pieces(builder, count, WORD(self.lanes)) as k:
-            first = builder.mul(k, WORD(self.lanes))
-            mask = self.mask(builder, builder.sub(count, first))
-            block = [self.load(builder, builder.gep(line, [first]), mask) for line in lines]
-            for _ in range(half.bit_length()):  # a perfect shuffle, once for each bit of a position
-                pairs = [(block[x], block[x + half]) for x in range(half)]
-                block = [builder.shuffle_vector(*pair, order) for pair in pairs for order in (low, high)]
-            for x in range(self.lanes):
-                row = builder.mul(builder.add(first, WORD(x)), target_step)
-                self.store(builder, block[x], builder.gep(target, [row]))
+        side = WORD(self.side)
+        with pieces(builder, count, side) as k:
+            first = builder.mul(k, side)
+            mask = Vectors(self.module, self.letter, self.side).mask(builder, builder.sub(count, first))
+            for x, row in enumerate(self.turn(builder, lines, first, mask)):
+                at = builder.mul(builder.add(first, WORD(x)), target_step)
+                self.store(builder, row, builder.gep(target, [at]))
         builder.ret_void()
         return function
 
@@ -166,8 +249,7 @@ class _Product(Vectors):
             return function
         ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc, scratch = function.args
         add, sub, mul, at, pointer = builder.add, builder.sub, builder.mul, builder.gep, self.real.as_pointer()
-        turn = _Product(self.module, self.letter, min(self.lanes, TURN), self.rows)
-        lanes, panel, columns = WORD(self.lanes), WORD(WIDTH * self.lanes), WORD(BLOCK // (DEPTH * self.bytes))
+        lanes, columns = WORD(self.lanes), WORD(BLOCK // (DEPTH * self.bytes))
         tall = WORD(self.rows)
         flags = ta, tb
         ta, tb, beta = (builder.icmp_signed("!=", x, ZERO) for x in (ta, tb, beta))
@@ -186,8 +268,14 @@ class _Product(Vectors):
             builder.ret_void()
         a, b, c, block = (builder.inttoptr(x, pointer) for x in (a, b, c, scratch))
         small = builder.inttoptr(add(scratch, WORD(BLOCK + SPILL)), pointer)
-        pack, unit = builder.select(tb, turn.turned(), self.copied()), builder.select(tb, WORD(turn.lanes), lanes)
+        pack = builder.select(tb, self.turned(), self.copied())
         narrow, wide = self.tile(self.rows, 1), self.tile(self.rows, WIDTH)
+        short = builder.and_(tb, builder.icmp_signed("<", k, WORD(self.side)))
+        single = builder.icmp_signed("==", m, ONE)  # it reads the right operand once: that is not packed
+        single = builder.and_(single, builder.not_(short))
+        alone = builder.select(tb, self.turned_row(), self.tile(1, STRIP, packed=False))
+        few = builder.select(tb, WORD(SQUARES * self.lanes), WORD(STRIP * self.lanes))
+        panel = builder.select(single, few, WORD(WIDTH * self.lanes))
 
         def cut(number: Any) -> tuple[Any, Any, Any]:
             """A panel's first column, how many there are, and how many with those that fill its last vector."""
@@ -205,13 +293,13 @@ class _Product(Vectors):
                 inner = mul(layer_at, WORD(DEPTH))
                 depth = least(builder, WORD(DEPTH), sub(k, inner))
                 adds = builder.or_(beta, builder.icmp_signed(">", inner, ZERO))
-                with pieces(builder, across, panel) as panel_at:
+                with builder.if_then(builder.not_(single)), pieces(builder, across, panel) as panel_at:
                     first, valid, width = cut(panel_at)
                     target = at(block, [mul(sub(first, begin), depth)])
-                    with pieces(builder, valid, unit) as unit_at:
-                        ahead = mul(unit_at, unit)
+                    with pieces(builder, valid, lanes) as unit_at:
+                        ahead = mul(unit_at, lanes)
                         start = add(mul(inner, right_inner), mul(add(first, ahead), right_column))
-                        there = least(builder, unit, sub(valid, ahead))
+                        there = least(builder, lanes, sub(valid, ahead))
                         builder.call(pack, [depth, at(b, [start]), ldb, at(target, [ahead]), width, there])
                 with pieces(builder, m, tall) as row_at:
                     row = mul(row_at, tall)
@@ -224,8 +312,13 @@ class _Product(Vectors):
                     with pieces(builder, across, panel) as panel_at:
                         first, valid, width = cut(panel_at)
                         tile = builder.select(builder.icmp_signed(">", width, lanes), wide, narrow)
-                        right, place = at(block, [mul(sub(first, begin), depth)]), at(c, [add(mul(row, ldc), first)])
-                        builder.call(tile, [depth, left, left_row, step, right, place, ldc, there, valid, adds])
+                        tile = builder.select(single, alone, tile)
+                        lying = at(b, [add(mul(inner, right_inner), mul(first, right_column))])
+                        right = builder.select(single, lying, at(block, [mul(sub(first, begin), depth)]))
+                        further = builder.select(single, ldb, width)
+                        place = at(c, [add(mul(row, ldc), first)])
+                        given = [depth, left, left_row, step, right, further, place, ldc, there, valid, adds]
+                        builder.call(tile, given)
         builder.ret_void()
         return function
 
