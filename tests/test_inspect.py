@@ -81,6 +81,14 @@ def test_state_has_its_present_value() -> None:
     assert gx.inspect(c, {"x1": 1.0, "x2": -1.0})["w3"].value == 2
 
 
+def test_titles_have_no_names_that_nobody_gave() -> None:
+    g, c = neuron()
+    x = g.input("x", dtype="float64")
+    for outputs, expected in ((gx.sin(x), "dx"), (c, "dC/dz"), ([gx.sin(x), gx.cos(x)], "dsum/dx")):
+        titles = [b.find(f"{SVG}text").text for b in drawn(gx.inspect(outputs, {"x": 1.0, "x1": 1.0, "x2": 1.0}))[1]]
+        assert expected in titles
+
+
 def test_refusals_name_what_is_wrong() -> None:
     g, c = neuron()
     with pytest.raises(gx.GraphcError, match=r"(?s)x2.*test_inspect.py"):

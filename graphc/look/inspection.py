@@ -109,7 +109,8 @@ def inspect(
     if named:
         hidden |= {n.id for n in nodes if graph.automatic(n.name)}
     hidden -= {t.id for t in work.outputs}
-    return Inspection(Example(work, nodes, values, gradients, slopes), hidden, dag)
+    of = "sum" if len(targets) > 1 else "" if graph.automatic(targets[0].name) else targets[0].name
+    return Inspection(Example(work, nodes, values, gradients, slopes), hidden, dag, of)
 
 
 def _fed(graph: Graph, key: Any) -> str:
@@ -167,8 +168,9 @@ class Example:
 class Inspection:
     """What `graphc.inspect` saw. It prints as a table; in a notebook it shows its drawing."""
 
-    def __init__(self, example: Example, hidden: Set[int], dag: networkx.MultiDiGraph) -> None:
+    def __init__(self, example: Example, hidden: Set[int], dag: networkx.MultiDiGraph, of: str) -> None:
         self._example, self._hidden, self._dag = example, hidden, dag
+        self._of = f"d{of}/" if of else ""  # what stands before ``dx``; nothing for an output without a name
         # a number is written where it is used
         self._shown = [n for n in example.nodes if n.id not in hidden and not _is_number(n)]
         shown = {n.id for n in self._shown}
@@ -262,7 +264,6 @@ class Inspection:
         Beyond 60 nodes what stands in one scope is one box.
         """
         graph, nodes = self._example.graph, self._example.nodes
-        of = graph.outputs[0].name if len(graph.outputs) == 1 else "sum"
         rows = {node.id: row for node, row in zip(self._shown, self.rows, strict=True)}
         boxes: dict[int, Box] = {}
         mirror: dict[int, Box] = {}
@@ -276,7 +277,7 @@ class Inspection:
             boxes[group.key] = Box(row.role, row.name, [*computed, *lines(row.value)], note, group.before)
             if row.gradient is not None:
                 rule = [row.rule] if row.rule != line(row.gradient) else []
-                mirror[group.key] = Box("gradient", f"d{of}/d{row.name}", [*rule, *lines(row.gradient)], row.words)
+                mirror[group.key] = Box("gradient", f"{self._of}d{row.name}", [*rule, *lines(row.gradient)], row.words)
         return draw(boxes, mirror, graph.name)
 
     def to_svg(self, path: str | os.PathLike[str]) -> None:
