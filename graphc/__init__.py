@@ -81,6 +81,7 @@ from graphc.ops.aliases import (
     true_divide,
 )
 from graphc.ops.assembly import concat, flip, hstack, pad, repeat, roll, split, stack, tile, vstack
+from graphc.ops.convolution import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from graphc.ops.creation import arange, eye, full, full_like, linspace, ones, ones_like, tri, zeros, zeros_like
 from graphc.ops.elementwise import (
     abs,
@@ -182,6 +183,16 @@ from graphc.ops.loss import (
     poisson_nll,
     squared_error,
 )
+from graphc.ops.pooling import (
+    avg_pool1d,
+    avg_pool2d,
+    avg_pool3d,
+    global_avg_pool,
+    global_max_pool,
+    max_pool1d,
+    max_pool2d,
+    max_pool3d,
+)
 from graphc.ops.random import dropout
 from graphc.ops.reduce import (
     all,
@@ -198,6 +209,7 @@ from graphc.ops.reduce import (
     sum,
     var,
 )
+from graphc.ops.resize import resize
 from graphc.ops.scatter import (
     scatter_add,
     scatter_set,
@@ -220,6 +232,7 @@ from graphc.ops.shape import (
 )
 from graphc.ops.softmax import batch_norm, layer_norm, log_softmax, logsumexp, rms_norm, softmax
 from graphc.ops.window import dynamic_slice, dynamic_update_slice, take_along_axis
+from graphc.ops.windows import fold, unfold
 from graphc.transform import inference, substitute
 
 __all__ = [
@@ -272,6 +285,9 @@ __all__ = [
     "atan",
     "atan2",
     "atanh",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
     "batch_norm",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
@@ -282,6 +298,12 @@ __all__ = [
     "compile",
     "concat",
     "concatenate",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "copysign",
     "cos",
     "cosh",
@@ -314,12 +336,15 @@ __all__ = [
     "fma",
     "fmax",
     "fmin",
+    "fold",
     "from_networkx",
     "from_onnx",
     "full",
     "full_like",
     "gaussian_nll",
     "gelu",
+    "global_avg_pool",
+    "global_max_pool",
     "grad",
     "greater",
     "greater_equal",
@@ -363,6 +388,9 @@ __all__ = [
     "matmul",
     "matrix_transpose",
     "max",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
     "maximum",
     "mean",
     "min",
@@ -396,6 +424,7 @@ __all__ = [
     "remainder",
     "repeat",
     "reshape",
+    "resize",
     "rint",
     "rms_norm",
     "roll",
@@ -440,6 +469,7 @@ __all__ = [
     "tri",
     "true_divide",
     "trunc",
+    "unfold",
     "var",
     "vecdot",
     "vstack",

@@ -22,6 +22,35 @@ def _softmax(x: Any, axis: int = -1) -> Any:
     return sp.softmax(x, axis)
 
 
+def _windows(x: Any, kernel: tuple[int, ...], stride: int, pad: int, fill: float = 0.0) -> Any:
+    """Windows of padded images, their elements last."""
+    rank = len(kernel)
+    padded = np.pad(x, [(0, 0), (0, 0), *[(pad, pad)] * rank], constant_values=fill)
+    found = np.lib.stride_tricks.sliding_window_view(padded, kernel, tuple(range(2, 2 + rank)))
+    return found[(slice(None), slice(None), *[slice(None, None, stride)] * rank)]
+
+
+def _conv(x: Any, w: Any, stride: int = 1, pad: int = 0, groups: int = 1) -> Any:
+    u = _windows(x, w.shape[2:], stride, pad)
+    parts = [
+        np.einsum("ncopkl,mckl->nmop", a, b) for a, b in zip(np.split(u, groups, 1), np.split(w, groups), strict=True)
+    ]
+    return np.concatenate(parts, 1)
+
+
+def _conv_transpose(x: Any, w: Any, stride: int, pad: int) -> Any:
+    n, _, *sizes = x.shape
+    whole = np.zeros((n, w.shape[1], *((s - 1) * stride + k for s, k in zip(sizes, w.shape[2:], strict=True))))
+    for i, j in np.ndindex(*sizes):
+        at = (
+            slice(None),
+            slice(None),
+            *(slice(a * stride, a * stride + k) for a, k in zip((i, j), w.shape[2:], strict=True)),
+        )
+        whole[at] += np.einsum("nc,cmkl->nmkl", x[:, :, i, j], w)
+    return whole[:, :, pad : whole.shape[2] - pad, pad : whole.shape[3] - pad]
+
+
 LABELS = np.array([0, 3, 1])
 
 CASES: list[Case] = [
@@ -161,6 +190,17 @@ CASES: list[Case] = [
     Case("getitem_points", lambda x: x[[0, 2, -1], :, [[1], [3]]], lambda x: x[[0, 2, -1], :, [[1], [3]]], shapes=((3, 2, 4),), ops=("take_points", "scatter_points")),
     Case("diagonal_above", lambda x: gx.diagonal(x, 1), lambda x: np.diagonal(x, 1), shapes=((3, 4),)),
     Case("diagonal_below", lambda x: gx.diagonal(x, -2), lambda x: np.diagonal(x, -2), shapes=((5, 4),)),
+    # images
+    Case("conv", lambda x, w: gx.conv2d(x, w, stride=2, padding=1), lambda x, w: _conv(x, w, 2, 1), (REAL, REAL), ((2, 3, 7, 6), (4, 3, 3, 2)), tolerance=1e-12, ops=("conv_input", "conv_filter"), special=False),
+    Case("conv_groups", lambda x, w: gx.conv2d(x, w, groups=2), lambda x, w: _conv(x, w, groups=2), (REAL, REAL), ((2, 4, 5, 4), (6, 2, 2, 3)), tolerance=1e-12, special=False),
+    Case("conv_depthwise", lambda x, w: gx.conv2d(x, w, padding=1, groups=3), lambda x, w: _conv(x, w, 1, 1, 3), (REAL, REAL), ((2, 3, 4, 5), (3, 1, 3, 3)), tolerance=1e-12, special=False),
+    Case("conv_transpose", lambda x, w: gx.conv_transpose2d(x, w, stride=2, padding=1), lambda x, w: _conv_transpose(x, w, 2, 1), (REAL, REAL), ((2, 3, 4, 3), (3, 2, 3, 4)), tolerance=1e-12, special=False),
+    Case("max_pool", lambda x: gx.max_pool2d(x, 3, stride=2, padding=1), lambda x: _windows(x, (3, 3), 2, 1, -np.inf).max((-2, -1)), shapes=((2, 3, 6, 5),), ops=("max_pool_pick", "max_pool_put"), special=False),
+    Case("avg_pool", lambda x: gx.avg_pool2d(x, 3, stride=2, padding=1), lambda x: _windows(x, (3, 3), 2, 1).mean((-2, -1)), shapes=((2, 3, 7, 5),), tolerance=1e-12, special=False),
+    Case("unfold", lambda x: gx.unfold(x, (2, 3), stride=2), lambda x: _windows(x, (2, 3), 2, 0).transpose(0, 1, 4, 5, 2, 3).reshape(2, 18, -1), shapes=((2, 3, 5, 7),), ops=("windows", "windows_add")),
+    Case("fold", lambda x: gx.fold(x, (3, 4), 2), lambda x: np.stack([sum(np.pad(p[i, j], [(i, 1 - i), (j, 1 - j)]) for i, j in np.ndindex(2, 2)) for p in x.reshape(2, 2, 2, 2, 3)])[:, None], shapes=((2, 4, 6),)),
+    Case("resize", lambda x: gx.resize(x, (5, 2)), lambda x: x[:, :, np.arange(5) * 3 // 5][..., np.arange(2) * 4 // 2], shapes=((2, 2, 3, 4),)),
+    Case("resize_linear", lambda x: gx.resize(x, 6, mode="linear"), lambda x: np.stack([[np.interp((np.arange(6) + 0.5) / 2 - 0.5, np.arange(3), row) for row in image] for image in x]), shapes=((2, 2, 3),), special=False),
     # network
     Case("softmax", gx.softmax, _softmax, ops=("supremum",)),
     Case("log_softmax", lambda x: gx.log_softmax(x, 0), lambda x: sp.log_softmax(x, 0)),

@@ -159,7 +159,7 @@ class Blocks:
     def first(self, access: Access) -> str:
         """The address of an operand's element for the first row of a block and the first column."""
         nest = self.nest
-        index = tuple(Index(None, ix.start) if ix.level == 1 else ix for ix in access.index)
+        index = tuple(ix.without(lambda level: level == 1) for ix in access.index)
         dtype = nest.graph.nodes[access.root].type.dtype
         return re.sub(r"\bi0\b", "b0", nest.element(Access(access.root, index), 1, dtype))
 

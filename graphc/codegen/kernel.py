@@ -11,6 +11,7 @@ from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
 from graphc.ir.state import Array
 from graphc.schedule.expand import expand, outputs_apart
+from graphc.schedule.lower import lower
 from graphc.schedule.memory import schedule
 from graphc.schedule.plan import Schedule, describe
 from graphc.schedule.recompute import fit
@@ -91,7 +92,7 @@ def build(
     def plan_of(ready: Graph, in_order: bool = False) -> Schedule:
         return schedule(ready, [ready[n].id if n in ready else -1 for n in inputs], n_outputs, updates, in_order)
 
-    ready = expand(outputs_apart(graph))
+    ready = expand(outputs_apart(lower(graph)))
     plan = plan_of(ready) if limit is None else fit(ready, plan_of, limit.bytes_of, limit.most, limit.sizes)
     ready = plan.graph
     text = emit(plan, symbols, serial)

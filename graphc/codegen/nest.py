@@ -189,8 +189,8 @@ class Nest:
             return False
         operands = [access.index for s in inside for access in s.operands]
         targets = [s.target for s in inside if s not in loop.folds]
-        moving = [index for index in (*operands, *targets) if any(ix.level == level for ix in index)]
-        return bool(moving) and all(index[-1].level == level for index in moving)
+        moving = [index for index in (*operands, *targets) if any(level in ix.levels for ix in index)]
+        return bool(moving) and all(level in index[-1].levels for index in moving)
 
     def start(self, fold: Statement, depth: int) -> None:
         """The identity of a reduction, in its scalar or all over its accumulator."""
@@ -201,7 +201,7 @@ class Nest:
             if value is None:
                 return
             inner = list(range(node.type.ndim))
-            levels: dict[int, int] = {}
+            levels = {axis: level for level, axis in fold.kept.items() if level < fold.start_depth}
         else:
             assert node.op.identity is not None
             value = node.op.identity(node.type.dtype)
@@ -387,12 +387,15 @@ class Nest:
             self.reduce(s, values[0], self.home(s), depth)
         else:
             assert buffer is not None
-            if not s.path and (s.form is Form.SCATTER or node.attrs.get("fill") is not None):
+            if s.start_depth == len(s.path) and (s.form is Form.SCATTER or node.attrs.get("fill") is not None):
                 self.start(s, depth)
             held = self.pointer(buffer.place, node.type.dtype)
             slots = dict(enumerate(values))
             at = self.place(buffer, s.target, slots)
-            if s.form is Form.PLACE:
+            if s.form is Form.PLACE and "overlapping" in op.facts:
+                together = self.narrow(f"{held}[{at}] + {values[0]}", node.type.dtype)
+                self.put(depth, f"{held}[{at}] = {together}", node.id)
+            elif s.form is Form.PLACE:
                 self.put(depth, f"{held}[{at}] = {values[0]}", node.id)
             else:
                 self.put(depth, f"{held}[{at}] = {self.combined(node, f'{held}[{at}]', values[-1])}", node.id)
@@ -524,6 +527,8 @@ class Nest:
         return f"{SHORT[dtype.name]}({number})"
 
     def index(self, ix: Index, values: dict[int, str] | None = None) -> str:
+        if ix.more:
+            return f"({' + '.join(self.index(replace(term, more=()), values) for term in ix.terms)})"
         counter = f"i{ix.level}" if ix.level is not None else ""
         if ix.slot is not None:
             assert values is not None
@@ -563,7 +568,7 @@ class Nest:
         shape = self.graph.nodes[access.root].type.shape
         root = memory_of(self.plan.aliases, access.root)
         buffer = Buffer(self.plan.buffers[root].place, tuple(range(len(shape))), shape)
-        index = tuple(ix if ix.level is None or ix.level < batch else Index(None, ix.start) for ix in access.index)
+        index = tuple(ix.without(lambda level: level >= batch) for ix in access.index)
         return self.element_of(buffer, index, dtype)
 
     def element_of(self, buffer: Buffer, index: Sequence[Index], dtype: DType) -> str:

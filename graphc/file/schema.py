@@ -52,6 +52,8 @@ ATTRIBUTES = {
     "axis": "count", "axes": "counts", "keepdims": "flag", "n": "count", "stream": "count", "dtype": "dtype",
     "what": "text", "fill": "real", "shape": "shape", "operand_shape": "shape", "start": "sizes", "step": "integers",
     "sizes": "shape", "slice size": "shape", "size": "size", "low": "size", "high": "size",
+    "kernel": "integers", "stride": "integers", "dilation": "integers", "groups": "count", "before": "sizes",
+    "after": "sizes", "include": "flag",
 }  # fmt: skip
 
 

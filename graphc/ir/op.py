@@ -31,6 +31,7 @@ class Kind(enum.Enum):
     ASSEMBLY = "assembly"  # operands laid into regions of the result
     GATHER = "gather"  # reads at indices that are data
     SCATTER = "scatter"  # combines elements with those at indices that are data
+    COMPOSITE = "composite"  # made of other ops when a program is scheduled
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +40,12 @@ class IndexMap:
 
     Index along that axis is ``start + step * i[axis]``, or just ``start`` where axis is None; ``i`` runs over the other
     tensor. A movement reads its operand through one; an assembly writes each operand into its result through one.
+    Each ``(indexed, axis, step)`` of ``also`` adds ``step * i[axis]`` to the index along axis ``indexed``: a window's
+    element lies at the window's place and then at its own place inside.
     """
 
     axes: tuple[tuple[int | None, Size, Size], ...]
+    also: tuple[tuple[int, int, Size], ...] = ()
 
 
 # What lowering reads of an op of each kind: fields of its record, and attributes of its nodes (one of several sets).
@@ -52,6 +56,7 @@ FIELDS: dict[Kind, tuple[str, ...]] = {
     Kind.SCATTER: ("combine", "identity"),
     Kind.MOVEMENT: ("view",),
     Kind.ASSEMBLY: ("regions",),
+    Kind.COMPOSITE: ("lower",),
 }
 ATTRIBUTES: dict[Kind | str, tuple[tuple[str, ...], ...]] = {
     Kind.REDUCTION: (("axes", "keepdims"), ("shape", "operand_shape")),
@@ -81,12 +86,14 @@ class Op:
     finish     of a reduction: the result, made of ``acc``, all elements combined
     view       a movement's index map, or None where the result is the operand's memory in another shape
     regions    an assembly's index map for each operand
+    lower      of a composite: what it is made of, ``(attributes, *operands) -> tensor``, in the DSL
     checks     what must hold of symbolic sizes when called
     taken      of an op that chooses, for each operand ``(y, *operands) -> (condition, holds)``: the operand is taken
                where the bool tensor is ``holds``. Elsewhere its cotangent is 0, whatever ``gradient`` gives there.
                None for an operand that is always taken
-    facts      algebraic facts that rules and schedules use: "commutative", "index_check", and "linear": no derivative
-               of the op is ever infinite or NaN (of movements and assemblies none is)
+    facts      algebraic facts that rules and schedules use: "commutative", "index_check", "linear": no derivative
+               of the op is ever infinite or NaN (of movements and assemblies none is), and "overlapping": elements of
+               an assembly that meet at one place add up
     """
 
     name: str
@@ -102,6 +109,7 @@ class Op:
     finish: str = "acc"
     view: Callable[[TensorType, Sequence[TensorType], Attrs], IndexMap | None] | None = None
     regions: Callable[[TensorType, Sequence[TensorType], Attrs], list[IndexMap]] | None = None
+    lower: Callable[..., Any] | None = None
     checks: Callable[[Sequence[TensorType], Attrs], list[SizeCheck]] | None = None
     attrs: tuple[str, ...] = ()
     taken: tuple[Callable[..., tuple[Any, bool]] | None, ...] = ()

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from graphc.onnx import draws
 from graphc.onnx.elementwise import ELEMENTWISE, Rule
+from graphc.onnx.images import IMAGES
 from graphc.onnx.layout import LAYOUT
 
 OPSET = 18  # where none is asked for
 OPSETS = range(15, 29)  # that the rules are right for
 
 DRAWS = {name: getattr(draws, name) for name in ("random_word", "signed_uniform", "uniform")}
-RULES: dict[str, Rule] = {**ELEMENTWISE, **LAYOUT, **DRAWS}
+RULES: dict[str, Rule] = {**ELEMENTWISE, **LAYOUT, **IMAGES, **DRAWS}
 
 REFUSED = {
     "lgamma": "ONNX has no gamma function",
@@ -22,6 +23,11 @@ REFUSED = {
     "polygamma": "ONNX has no derivative of the gamma function",
 }
 
-MISSING = frozenset(("Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Cosh", "Erf", "Sinh", "Tan"))
+MISSING = frozenset(
+    (
+        *("Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "AveragePool", "Col2Im", "Conv", "ConvTranspose"),
+        *("Cosh", "Erf", "Sinh", "Tan"),
+    )
+)
 
 __all__ = ["MISSING", "OPSET", "OPSETS", "REFUSED", "RULES", "Rule"]

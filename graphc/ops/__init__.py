@@ -3,6 +3,7 @@
 from graphc.ops import (  # noqa: F401
     activation,
     assembly,
+    convolution,
     creation,
     elementwise,
     functions,
@@ -10,10 +11,13 @@ from graphc.ops import (  # noqa: F401
     leaf,
     linalg,
     loss,
+    pooling,
     random,
     reduce,
+    resize,
     scatter,
     shape,
     softmax,
     window,
+    windows,
 )

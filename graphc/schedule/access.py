@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from graphc.ir import dims
@@ -16,21 +17,46 @@ from graphc.ir.types import Shape
 class Index:
     """Index along one axis: ``start + step * i[level]``, ``i`` the loop counters, outermost first.
 
-    With ``slot`` the counter's place is taken by the value of the statement's operand in that slot (a gather).
+    With ``slot`` the counter's place is taken by the value of the statement's operand in that slot (a gather). All of
+    ``more`` is added: the place in a window to that of the window.
     """
 
     level: int | None
     start: Size = 0
     step: Size = 0
     slot: int | None = None
+    more: tuple[Index, ...] = ()
 
     @property
     def plain(self) -> bool:
         """Exactly the loop's counter."""
-        return self.level is not None and self.start == 0 and self.step == 1
+        return self.level is not None and self.start == 0 and self.step == 1 and not self.more
+
+    @property
+    def terms(self) -> tuple[Index, ...]:
+        """All that is added up."""
+        return (self, *self.more)
+
+    @property
+    def levels(self) -> set[int]:
+        """The loops whose counters it depends on."""
+        return {term.level for term in self.terms if term.level is not None}
+
+    def without(self, levels: Callable[[int], bool]) -> Index:
+        """The same where the counters of these levels are 0."""
+        kept = [t for t in self.terms if t.level is None or not levels(t.level)]
+        return added(Index(None, self.start if self not in kept else 0), *(replace(t, more=()) for t in kept))
 
 
 ZERO = Index(None)
+
+
+def added(*indices: Index) -> Index:
+    """The sum of indices."""
+    terms = [term for index in indices for term in index.terms]
+    start = dims.total(term.start for term in terms)
+    moving = [replace(t, start=0, more=()) for t in terms if t.level is not None or t.slot is not None]
+    return replace(moving[0], start=start, more=tuple(moving[1:])) if moving else Index(None, start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +96,20 @@ def _moved(index: Index, start: Size, step: Size) -> Index:
     """``start + step * index``."""
     if step == 1:
         return index if start == 0 else replace(index, start=start + index.start)
-    return replace(index, start=start + dims.multiply(step, index.start), step=dims.multiply(step, index.step))
+    more = tuple(_moved(term, 0, step) for term in index.more)
+    first, along = dims.multiply(step, index.start), dims.multiply(step, index.step)
+    return replace(index, start=start + first, step=along, more=more)
 
 
 def through(index_map: IndexMap, index: tuple[Index, ...]) -> tuple[Index, ...]:
     """Indices into a movement's operand, given those into its result."""
-    return tuple(
+    found = [
         Index(None, start, 0) if axis is None else _moved(index[axis], start, step)
         for axis, start, step in index_map.axes
-    )
+    ]
+    for indexed, axis, step in index_map.also:
+        found[indexed] = added(found[indexed], _moved(index[axis], 0, step))
+    return tuple(found)
 
 
 def resolve(graph: Graph, tensor: int, index: tuple[Index, ...]) -> Access:
@@ -145,7 +176,7 @@ def padded(elements: Size, itemsize: int) -> Size:
 def strides(graph: Graph, access: Access) -> dict[int, Size] | None:
     """Loop level -> elements between its steps, for an operand in memory; None where a formula or data gives it."""
     node = graph.nodes[access.root]
-    if is_formula(node) or any(ix.slot is not None for ix in access.index):
+    if is_formula(node) or any(term.slot is not None for ix in access.index for term in ix.terms):
         return None
     return steps_of(access.index, node.type.shape)
 
@@ -154,6 +185,7 @@ def steps_of(index: tuple[Index, ...], shape: Shape) -> dict[int, Size]:
     """Loop level -> elements between its steps in a C-ordered array."""
     found: dict[int, Size] = {}
     for ix, step in zip(index, row_major(shape), strict=True):
-        if ix.level is not None:
-            found[ix.level] = found.get(ix.level, 0) + dims.multiply(ix.step, step)
+        for term in ix.terms:
+            if term.level is not None:
+                found[term.level] = found.get(term.level, 0) + dims.multiply(term.step, step)
     return found

@@ -27,6 +27,7 @@ from graphc.schedule.access import (
     levels_of,
     movement,
     resolve,
+    through,
 )
 from graphc.schedule.plan import Form, Item, Loop, Product, Statement
 
@@ -63,13 +64,7 @@ def statements_of(graph: Graph, node: Node) -> list[Statement]:
         out = []
         for i, t, region in zip(node.inputs, types, node.op.regions(node.type, types, node.attrs), strict=True):
             sizes, index = levels_of(t.shape)
-            target = tuple(
-                Index(None, start)
-                if axis is None or index[axis].level is None
-                else Index(index[axis].level, start, step)
-                for axis, start, step in region.axes
-            )
-            out.append(Statement(node, Form.PLACE, sizes, (resolve(graph, i, index),), target))
+            out.append(Statement(node, Form.PLACE, sizes, (resolve(graph, i, index),), through(region, index)))
         return out
     if kind is Kind.GATHER:
         sizes, index = levels_of(shape)
@@ -203,7 +198,7 @@ class _Placer:
         else:
             body.append(first)  # type: ignore[arg-type]
         statement.path += fresh
-        depth = statement.open_depth
+        depth = statement.start_depth
         if statement.form not in (Form.MAP, Form.CHECK) and depth < len(statement.path):
             statement.path[depth].folds.append(statement)
         item = statement.path[0] if statement.path else statement

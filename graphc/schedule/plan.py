@@ -61,6 +61,17 @@ class Statement:
         return depth
 
     @property
+    def start_depth(self) -> int:
+        """How many outer loops its result starts inside: a placement fills there what it leaves out of a whole axis."""
+        if self.form is not Form.PLACE or self.node.attrs.get("fill") is None:
+            return self.open_depth
+        kept, shape = self.kept, self.node.type.shape
+        depth = 0
+        while depth < len(self.sizes) and depth in kept and shape[kept[depth]] == self.sizes[depth]:
+            depth += 1
+        return depth
+
+    @property
     def accumulated(self) -> list[int]:
         """Axes of a reduction's result that are kept in loops inside the first that it combines over."""
         return [axis for axis, ix in enumerate(self.target) if ix.level is not None and ix.level >= self.open_depth]

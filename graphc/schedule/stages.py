@@ -65,7 +65,7 @@ def is_function(statement: Statement) -> bool:
 
 def shared_operand(product: Product) -> bool:
     """True where every shard reads all of the right operand."""
-    return not product.batch or all(ix.level != 0 for ix in product.right.index)
+    return not product.batch or all(0 not in ix.levels for ix in product.right.index)
 
 
 def statements_in(item: Item) -> Iterator[Statement]:
