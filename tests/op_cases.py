@@ -10,6 +10,7 @@ from function_cases import FUNCTION_CASES
 from op_case import POSITIVE, REAL, UNIT, Case, binary, unary
 
 import graphc as gx
+from graphc.ops.apply import apply
 from graphc.ops.functions import weigh
 
 
@@ -196,6 +197,7 @@ CASES: list[Case] = [
     Case("conv_depthwise", lambda x, w: gx.conv2d(x, w, padding=1, groups=3), lambda x, w: _conv(x, w, 1, 1, 3), (REAL, REAL), ((2, 3, 4, 5), (3, 1, 3, 3)), tolerance=1e-12, special=False),
     Case("conv_transpose", lambda x, w: gx.conv_transpose2d(x, w, stride=2, padding=1), lambda x, w: _conv_transpose(x, w, 2, 1), (REAL, REAL), ((2, 3, 4, 3), (3, 2, 3, 4)), tolerance=1e-12, special=False),
     Case("max_pool", lambda x: gx.max_pool2d(x, 3, stride=2, padding=1), lambda x: _windows(x, (3, 3), 2, 1, -np.inf).max((-2, -1)), shapes=((2, 3, 6, 5),), ops=("max_pool_pick", "max_pool_put"), special=False),
+    Case("max_pool_pick", lambda x, h: apply("max_pool_pick", x, h, kernel=(2, 2), stride=(2, 1), dilation=(1, 1), before=(0, 0), sizes=(2, 3)), lambda x, h: np.where(_windows(x, (2, 2), 1, 0) == _windows(x, (2, 2), 1, 0).max((-2, -1), keepdims=True), _windows(h, (2, 2), 1, 0), 0).sum((-2, -1))[:, :, ::2], (REAL, REAL), ((2, 1, 4, 4), (2, 1, 4, 4)), special=False),
     Case("avg_pool", lambda x: gx.avg_pool2d(x, 3, stride=2, padding=1), lambda x: _windows(x, (3, 3), 2, 1).mean((-2, -1)), shapes=((2, 3, 7, 5),), tolerance=1e-12, special=False),
     Case("unfold", lambda x: gx.unfold(x, (2, 3), stride=2), lambda x: _windows(x, (2, 3), 2, 0).transpose(0, 1, 4, 5, 2, 3).reshape(2, 18, -1), shapes=((2, 3, 5, 7),), ops=("windows", "windows_add")),
     Case("fold", lambda x: gx.fold(x, (3, 4), 2), lambda x: np.stack([sum(np.pad(p[i, j], [(i, 1 - i), (j, 1 - j)]) for i, j in np.ndindex(2, 2)) for p in x.reshape(2, 2, 2, 2, 3)])[:, None], shapes=((2, 4, 6),)),

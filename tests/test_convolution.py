@@ -113,9 +113,11 @@ def operands(row: Row, dtype: str) -> list[np.ndarray]:
     return [rng.normal(size=shape).astype(dtype) for shape in row[1]]
 
 
-def with_derivatives(row: Row, g: gx.Graph, tensors: list[Any]) -> list[Any]:
+def with_derivatives(row: Row, g: gx.Graph, tensors: list[Any], order: int = 2) -> list[Any]:
     y = row[2](*tensors)
     first = gx.grad(gx.sum(gx.sin(y)), tensors)
+    if order == 1:
+        return [y, *first]
     slopes = sum((gx.sum(gx.cos(d)) for d in first), start=g.constant(0.0))
     return [y, *first, *gx.grad(slopes, tensors, on_disconnected="zeros")]
 
@@ -145,21 +147,23 @@ def test_interpreted_values_and_derivatives(row: Row) -> None:
     agree(exe(*arrays), oracle(row, arrays), 1e-10, row[0])
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("rows", [ROWS[k::8] for k in range(8)], ids=str)
-def test_compiled_values_and_derivatives(rows: list[Row], dtype: str) -> None:
-    """Several in one kernel, to save compile time; the number of images is symbolic."""
-    g = gx.Graph("images", float_dtype=dtype)
+def test_compiled_values_and_derivatives(rows: list[Row]) -> None:
+    """Several in one kernel, to save compile time; the number of images is symbolic, and some are float32."""
+    g = gx.Graph("images", float_dtype="float64")
     inputs, outputs, arrays, expected = [], [], [], []
     for r, row in enumerate(rows):
-        tensors = [g.input(f"x{r}_{k}", (f"n{r}", *shape[1:]) if k == 0 else shape) for k, shape in enumerate(row[1])]
+        dtype = "float32" if r == 1 else "float64"
+        tensors = [
+            g.input(f"x{r}_{k}", (f"n{r}", *shape[1:]) if k == 0 else shape, dtype) for k, shape in enumerate(row[1])
+        ]
         inputs += tensors
-        outputs.append(with_derivatives(row, g, tensors))
+        outputs.append(with_derivatives(row, g, tensors, order=1))
         arrays += operands(row, dtype)
-        expected.append(oracle(row, operands(row, dtype)))
+        expected.append(oracle(row, operands(row, dtype))[: 1 + len(tensors)])
     found = iter(gx.compile(inputs, [t for row in outputs for t in row])(*arrays))
-    for row, made, wanted in zip(rows, outputs, expected, strict=True):
-        agree([next(found) for _ in made], wanted, 1e-10 if dtype == "float64" else 2e-3, row[0])
+    for r, (row, made, wanted) in enumerate(zip(rows, outputs, expected, strict=True)):
+        agree([next(found) for _ in made], wanted, 2e-4 if r == 1 else 1e-10, row[0])
 
 
 @pytest.mark.parametrize("row", [r for r in ROWS if not r[0].startswith("fold")], ids=lambda row: row[0])
@@ -181,9 +185,9 @@ def test_compiled_symbolic_images() -> None:
         free = [f"s{r}{a}" for a in range(len(row[1][0]) - 2)]
         tensors = [g.input(f"x{r}_{k}", (f"n{r}", s[1], *free) if k == 0 else s) for k, s in enumerate(row[1])]
         inputs += tensors
-        outputs += with_derivatives(row, g, tensors)
+        outputs += with_derivatives(row, g, tensors, order=1)
         arrays += operands(row, "float64")
-        expected += oracle(row, operands(row, "float64"))
+        expected += oracle(row, operands(row, "float64"))[: 1 + len(tensors)]
     agree(gx.compile(inputs, outputs)(*arrays), expected, 1e-10, "symbolic")
 
 
