@@ -12,7 +12,7 @@ import numpy as np
 import graphc as gx
 from graphc.demo.arguments import at_least
 from graphc.demo.data import DataError, fashion_mnist
-from graphc.demo.peers import need_torch, torch_epoch_seconds
+from graphc.demo.peers import dense, need_torch, torch_epoch_seconds
 from graphc.demo.progress import Progress
 
 NAMES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
@@ -64,11 +64,12 @@ def epoch(train, infer, data, batch, seed):
     }
 
 
-def fit(build, data, options, batch, article=None):
+def fit(build, data, options, batch, article=None, peer=None):
     """Trains for ``options.epochs`` and prints a line an epoch; returns figures by name, the step and what guesses.
 
     ``build()`` compiles the training step, with a "loss" and whether the guess is "right" for each row, and the guess.
-    ``article`` has (loss, accuracy) of some epochs, to stand beside.
+    ``article`` has (loss, accuracy) of some epochs, to stand beside; ``peer(torch, inputs, classes)`` makes the same
+    network in PyTorch, by default one hidden layer.
     """
     article = article or {}
     if options.compare:
@@ -103,8 +104,7 @@ def fit(build, data, options, batch, article=None):
         "python": platform.python_version(),
     }
     if options.compare:
-        hidden = len(train.graph.state["b1"])
-        figures["torch_seconds"] = torch_epoch_seconds(data, hidden, batch)
+        figures["torch_seconds"] = torch_epoch_seconds(data, peer or dense(len(train.graph.state["b1"])), batch)
         for threads, seconds in figures["torch_seconds"].items():
             name = f"PyTorch, {threads} thread" + "s" * (threads != "1")
             print(f"{name:<20}{seconds:.4f} s an epoch, graphc / PyTorch = {median / seconds:.2f}")

@@ -28,6 +28,7 @@ NAMES = (
     "optimizers",
     "savings",
     "fashion-mnist",
+    "lenet",
     "networkx-dag",
     "overfitting",
     "house-prices",
