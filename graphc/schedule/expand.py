@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -15,7 +15,7 @@ from graphc.ir.op import Kind, Op, lookup
 from graphc.ir.tensor import Node, Tensor
 from graphc.ir.types import is_float
 from graphc.ops.shape import expand_dims, permute_dims, reshape
-from graphc.schedule.access import is_check, is_formula, levels_of, movement, resolve, steps_of, strides
+from graphc.schedule.access import is_check, is_formula, levels_of, movement, resolve, row_major, steps_of, strides
 from graphc.schedule.fuse import batch_sums, fits_shards, product_of
 from graphc.schedule.plan import Product
 
@@ -221,25 +221,27 @@ def outputs_apart(graph: Graph) -> Graph:
 
 def blas_operand(graph: Graph, product: Product, side: int) -> tuple[bool, Size] | None:
     """(transposed, leading dimension) of a product's operand as it lies in memory; None where BLAS cannot read it."""
-    by_level = strides(graph, (product.left, product.right)[side])
+    access = (product.left, product.right)[side]
+    by_level = strides(graph, access)
     if by_level is None:
         return None
+    apart = row_major(graph.nodes[access.root].type.shape)  # never negative, whatever their sizes turn out to be
     level = len(product.batch)
     first, second = (level, level + 2) if side == 0 else (level + 2, level + 1)  # (row, inner) or (inner, column)
     sizes = {level: product.rows, level + 1: product.columns, level + 2: product.inner}
     outer, inner = by_level.get(first, 0), by_level.get(second, 0)
     if sizes[second] == 1 or inner == 1:
-        return _leading(outer, sizes[first], sizes[second], False)
+        return _leading(outer, sizes[first], sizes[second], False, apart)
     if sizes[first] == 1 or outer == 1:
-        return _leading(inner, sizes[second], sizes[first], True)
+        return _leading(inner, sizes[second], sizes[first], True, apart)
     return None
 
 
-def _leading(step: Size, count: Size, width: Size, transposed: bool) -> tuple[bool, Size] | None:
+def _leading(step: Size, count: Size, width: Size, transposed: bool, apart: Sequence[Size]) -> tuple[bool, Size] | None:
     """BLAS wants at least ``width`` between rows; a matrix of one row may have any."""
     if count == 1:
         return transposed, width
-    if not dims.is_stride(step):
+    if not dims.is_stride(step) and step not in apart:
         return None
     if isinstance(step, int) and not dims.at_most(width, step):
         return None
