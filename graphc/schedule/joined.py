@@ -63,4 +63,4 @@ def _memory(plan: Schedule, access: Access) -> tuple[tuple[Index, ...], Shape]:
 
 
 def _without(levels: range, index: tuple[Index, ...]) -> tuple[Index, ...]:
-    return tuple(Index(None, ix.start) if ix.level is not None and ix.level in levels else ix for ix in index)
+    return tuple(ix.without(lambda level: level in levels) for ix in index)
