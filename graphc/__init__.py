@@ -83,6 +83,7 @@ from graphc.ops.aliases import (
 from graphc.ops.assembly import concat, flip, hstack, pad, repeat, roll, split, stack, tile, vstack
 from graphc.ops.convolution import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from graphc.ops.creation import arange, eye, full, full_like, linspace, ones, ones_like, tri, zeros, zeros_like
+from graphc.ops.einsum import einsum
 from graphc.ops.elementwise import (
     abs,
     add,
@@ -183,6 +184,7 @@ from graphc.ops.loss import (
     poisson_nll,
     squared_error,
 )
+from graphc.ops.matrices import cross, diag, diff, kron, tril, triu
 from graphc.ops.pooling import (
     avg_pool1d,
     avg_pool2d,
@@ -308,15 +310,19 @@ __all__ = [
     "cos",
     "cosh",
     "count_nonzero",
+    "cross",
     "cross_entropy",
     "dag",
+    "diag",
     "diagonal",
+    "diff",
     "digamma",
     "divide",
     "dot",
     "dropout",
     "dynamic_slice",
     "dynamic_update_slice",
+    "einsum",
     "elu",
     "embedding",
     "equal",
@@ -363,6 +369,7 @@ __all__ = [
     "isinf",
     "isnan",
     "kl_div",
+    "kron",
     "layer_norm",
     "leaky_relu",
     "lerp",
@@ -467,6 +474,8 @@ __all__ = [
     "trace",
     "transpose",
     "tri",
+    "tril",
+    "triu",
     "true_divide",
     "trunc",
     "unfold",

@@ -54,4 +54,15 @@ FUNCTION_CASES: list[Case] = [
     Case("segment_min", lambda x: gx.segment_min(x, x.graph.constant(IDS), 3), lambda x: np.array([x[k == IDS].min(0) for k in range(3)]), shapes=((5, 2),)),
     Case("dynamic_slice", lambda x: gx.dynamic_slice(x, [x.graph.constant(1), 5], (2, 2)), lambda x: x[1:3, 2:4], shapes=((4, 4),)),
     Case("dynamic_update_slice", lambda x, u: gx.dynamic_update_slice(x, u, [x.graph.constant(1), 5]), lambda x, u: _changed(x, np.s_[1:3, 2:4], u, "set"), (REAL, REAL), ((4, 4), (2, 2))),
+    # matrices
+    Case("tril", lambda x: gx.tril(x, 1), lambda x: np.tril(x, 1), shapes=((2, 3, 4),)),
+    Case("triu", lambda x: gx.triu(x, -1), lambda x: np.triu(x, -1), shapes=((4, 3),)),
+    Case("diag", lambda x: gx.diag(x, -2), lambda x: np.diag(x, -2), shapes=((3,),)),
+    Case("diag_of_matrix", lambda x: gx.diag(x, 1), lambda x: np.diag(x, 1)),
+    Case("diff", lambda x: gx.diff(x, 2, 0), lambda x: np.diff(x, 2, 0), shapes=((4, 3),), tolerance=1e-12),
+    Case("kron", gx.kron, np.kron, (REAL, REAL), ((2, 3), (3, 2))),
+    Case("cross", gx.cross, np.cross, (REAL, REAL), ((2, 3), (3,)), tolerance=1e-12),
+    Case("einsum", lambda a, b: gx.einsum("bij,jk->bki", a, b), lambda a, b: np.einsum("bij,jk->bki", a, b), (REAL, REAL), ((2, 3, 4), (4, 2)), tolerance=1e-12),
+    Case("einsum_of_three", lambda a, b, c: gx.einsum("i,ij,j", a, b, c), lambda a, b, c: np.einsum("i,ij,j", a, b, c), (REAL,) * 3, ((3,), (3, 4), (4,)), tolerance=1e-12),
+    Case("einsum_diagonal", lambda a: gx.einsum("...ii->...i", a), lambda a: np.einsum("...ii->...i", a), shapes=((2, 3, 3),)),
 ]  # fmt: skip

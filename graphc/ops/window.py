@@ -51,10 +51,8 @@ def _position(x: Tensor, axis: int) -> Tensor:
     return reshape(iota(x.graph, x.shape[axis]), tuple(s if k == axis else 1 for k, s in enumerate(x.shape)))
 
 
-def _corner(x: Tensor, starts: Any, sizes: Shape) -> list[Tensor]:
+def _corner(x: Tensor, starts: Sequence[Any], sizes: Shape) -> list[Tensor]:
     """Where a window begins along each axis, moved so that it lies inside ``x``."""
-    if isinstance(starts, Tensor) and starts.ndim == 1 and isinstance(starts.shape[0], int):
-        starts = [starts[k] for k in range(starts.shape[0])]
     if not isinstance(starts, (list, tuple)) or len(starts) != x.ndim or len(sizes) != x.ndim:
         raise ShapeError(f"expected a start and a size for each axis of {x.type}, found {found(starts)}")
     out = []
@@ -69,8 +67,8 @@ def _corner(x: Tensor, starts: Any, sizes: Shape) -> list[Tensor]:
 
 
 @public
-def dynamic_slice(x: Tensor, starts: Any, sizes: Sequence[Size]) -> Tensor:
-    """A window of fixed ``sizes`` of ``x`` that begins at ``starts``: an int or scalar for each axis, or a vector.
+def dynamic_slice(x: Tensor, starts: Sequence[Any], sizes: Sequence[Size]) -> Tensor:
+    """A window of fixed ``sizes`` of ``x`` that begins at ``starts``: an int or integer scalar for each axis.
 
     A window that would leave ``x`` is moved inside. Raises ShapeError where it is larger than ``x``.
 
@@ -88,7 +86,7 @@ def dynamic_slice(x: Tensor, starts: Any, sizes: Sequence[Size]) -> Tensor:
 
 
 @public
-def dynamic_update_slice(x: Tensor, update: Operand, starts: Any) -> Tensor:
+def dynamic_update_slice(x: Tensor, update: Operand, starts: Sequence[Any]) -> Tensor:
     """``x`` with ``update`` over a window that begins at ``starts``; as `dynamic_slice` otherwise."""
     given = values_of(x, update, tensor(update, x.graph).shape)
     inside, out = None, given

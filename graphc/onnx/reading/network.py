@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from graphc.errors import ShapeError
 from graphc.ir import dims
 from graphc.ir.tensor import Tensor
 from graphc.ir.types import BOOL, FLOAT32
-from graphc.onnx.reading.einsum import einsum
 from graphc.onnx.reading.elementwise import Reader
 from graphc.onnx.reading.held import Reading, free
 from graphc.onnx.reading.indexing import array_feature, hardmax
@@ -17,6 +17,7 @@ from graphc.ops import creation, reduce, shape
 from graphc.ops import elementwise as e
 from graphc.ops import functions as f
 from graphc.ops.apply import cast
+from graphc.ops.einsum import einsum
 from graphc.ops.index import take
 from graphc.ops.linalg import matmul
 from graphc.ops.softmax import log_softmax, softmax
@@ -31,6 +32,14 @@ def gemm(at: Reading) -> Tensor:
     if not at.has(2):
         return out
     return out + (at.tensor(2) if beta == 1 else beta * at.tensor(2))
+
+
+def einsum_of(at: Reading) -> Tensor:
+    operands = at.tensors()
+    try:
+        return cast(einsum(at.attribute("equation", ""), *operands), operands[0].dtype)
+    except ShapeError as error:
+        at.fail(error.message)
 
 
 def normalised(function: Callable[..., Tensor]) -> Reader:
@@ -193,7 +202,7 @@ def binarizer(at: Reading) -> Tensor:
 NETWORK: dict[str, Reader] = {
     "MatMul": lambda at: matmul(at.tensor(0), at.tensor(1)), "Gemm": gemm,
     "Softmax": normalised(softmax), "LogSoftmax": normalised(log_softmax),
-    "Hardmax": normalised(hardmax), "Einsum": einsum,
+    "Hardmax": normalised(hardmax), "Einsum": einsum_of,
     "LayerNormalization": layer_normalization, "RMSNormalization": rms_normalization,
     "BatchNormalization": batch_normalization, "InstanceNormalization": instance_normalization,
     "LpNormalization": lp_normalization, "Dropout": dropout,
