@@ -185,6 +185,7 @@ from graphc.ops.loss import (
     squared_error,
 )
 from graphc.ops.matrices import cross, diag, diff, kron, tril, triu
+from graphc.ops.normal import beta_ln, erfcx, log_ndtr, ndtr, ndtri, sinc
 from graphc.ops.pooling import (
     avg_pool1d,
     avg_pool2d,
@@ -291,6 +292,7 @@ __all__ = [
     "avg_pool2d",
     "avg_pool3d",
     "batch_norm",
+    "beta_ln",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "broadcast_to",
@@ -329,6 +331,7 @@ __all__ = [
     "erf",
     "erfc",
     "erfcinv",
+    "erfcx",
     "erfinv",
     "exp",
     "exp2",
@@ -384,6 +387,7 @@ __all__ = [
     "log1mexp",
     "log1p",
     "log2",
+    "log_ndtr",
     "log_sigmoid",
     "log_softmax",
     "logaddexp",
@@ -406,6 +410,8 @@ __all__ = [
     "mod",
     "moveaxis",
     "multiply",
+    "ndtr",
+    "ndtri",
     "neg",
     "negative",
     "nll",
@@ -449,6 +455,7 @@ __all__ = [
     "sign",
     "silu",
     "sin",
+    "sinc",
     "sinh",
     "softmax",
     "softplus",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from op_case import REAL, Case
+import scipy.special as sp
+from op_case import POSITIVE, REAL, Case, binary, unary
 
 import graphc as gx
 
@@ -65,4 +66,11 @@ FUNCTION_CASES: list[Case] = [
     Case("einsum", lambda a, b: gx.einsum("bij,jk->bki", a, b), lambda a, b: np.einsum("bij,jk->bki", a, b), (REAL, REAL), ((2, 3, 4), (4, 2)), tolerance=1e-12),
     Case("einsum_of_three", lambda a, b, c: gx.einsum("i,ij,j", a, b, c), lambda a, b, c: np.einsum("i,ij,j", a, b, c), (REAL,) * 3, ((3,), (3, 4), (4,)), tolerance=1e-12),
     Case("einsum_diagonal", lambda a: gx.einsum("...ii->...i", a), lambda a: np.einsum("...ii->...i", a), shapes=((2, 3, 3),)),
+    # the normal distribution
+    unary("erfcx", sp.erfcx),
+    unary("ndtr", sp.ndtr, special=False),
+    unary("log_ndtr", sp.log_ndtr, (-6.0, 4.0)),
+    unary("ndtri", sp.ndtri, (0.05, 0.95), special=False),
+    unary("sinc", np.sinc),
+    binary("beta_ln", sp.betaln, POSITIVE, POSITIVE, special=False, tolerance=1e-12),
 ]  # fmt: skip

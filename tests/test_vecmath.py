@@ -84,6 +84,10 @@ FUNCTIONS = {
     ),
     "erf": Function(mp.erf, sp.erf, near_zero=lambda x: 2 * x / mp.sqrt(mp.pi), steep=True),
     "erfc": Function(mp.erfc, sp.erfc, near_zero=lambda x: 1 - x, steep=True),
+    "erfcx": Function(
+        lambda x: mp.exp(mpf(x) ** 2) * mp.erfc(x) if x < 1e4 else (1 - 1 / (2 * mpf(x) ** 2)) / x / mp.sqrt(mp.pi),
+        sp.erfcx, near_zero=lambda x: 1 - 2 * x / mp.sqrt(mp.pi), steep=True, most=5.0,
+    ),
     "erfinv": Function(
         lambda x: mp.sign(x) * exact_erfcinv(1 - abs(x)), lambda x: np.copysign(sp.erfinv(x), x), inside=lambda x: np.abs(x) < 1,
         near_zero=lambda x: x * mp.sqrt(mp.pi) / 2, most=5.0,

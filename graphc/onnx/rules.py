@@ -18,8 +18,11 @@ DRAWS = {name: getattr(draws, name) for name in ("random_word", "signed_uniform"
 RULES: dict[str, Rule] = {**ELEMENTWISE, **LAYOUT, **IMAGES, **DRAWS}
 
 REFUSED = {
+    "beta_ln": "ONNX has no beta function",
+    "erfcx": "ONNX has no scaled error function",
     "lgamma": "ONNX has no gamma function",
     "digamma": "ONNX has no derivative of the gamma function",
+    "log_ndtr": "ONNX has no scaled error function, which its lower tail needs",
     "polygamma": "ONNX has no derivative of the gamma function",
 }
 

@@ -13,6 +13,7 @@ from graphc.ops import (  # noqa: F401
     linalg,
     loss,
     matrices,
+    normal,
     pooling,
     random,
     reduce,

@@ -31,7 +31,7 @@ from graphc.codegen.vecmath.instructions import (
     to_int64,
     trunc,
 )
-from graphc.codegen.vecmath.special import digamma, lgamma, polygamma
+from graphc.codegen.vecmath.special import beta_ln, digamma, lgamma, polygamma
 from graphc.codegen.vecmath.value import kernel_function as _kernel_function
 
 exp = _kernel_function(_exponential.exp)
@@ -72,6 +72,8 @@ rsqrt = _kernel_function(_power.rsqrt)
 
 erf = _kernel_function(_error_function.erf)
 erfc = _kernel_function(_error_function.erfc)
+erfcx = _kernel_function(_error_function.erfcx)
+log_ndtr = _kernel_function(_error_function.log_ndtr)
 erfinv = _kernel_function(_error_function.erfinv)
 erfcinv = _kernel_function(_error_function.erfcinv)
 
@@ -84,6 +86,7 @@ __all__ = [
     "atan2",
     "atan2_slope",
     "atanh",
+    "beta_ln",
     "cbrt",
     "ceil",
     "copysign",
@@ -93,6 +96,7 @@ __all__ = [
     "erf",
     "erfc",
     "erfcinv",
+    "erfcx",
     "erfinv",
     "exp",
     "exp2",
@@ -112,6 +116,7 @@ __all__ = [
     "log1mexp",
     "log1p",
     "log2",
+    "log_ndtr",
     "log_sigmoid",
     "logaddexp",
     "maximum",

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from graphc.codegen.vecmath.coefficients import ERF, ERFC
 from graphc.codegen.vecmath.exponential import exp_minus_1, reduced, scaled
-from graphc.codegen.vecmath.logarithm import log
+from graphc.codegen.vecmath.logarithm import log, log1p
 from graphc.codegen.vecmath.pair import two_product
 from graphc.codegen.vecmath.value import Constants, Value, at_most, copysign, fabs, fma, polynomial, select, sqrt
 
@@ -166,3 +166,29 @@ def erfc(x: Value) -> Value:
     a = fabs(x)
     y = _erfc(a)
     return select(a < 0.75, 1.0 - _erf(x), select(x < 0.0, 2.0 - y, y))
+
+
+FAR_OFF = 28.0  # where the expansion of erfcx in 1 / x^2 is right to rounding
+EXPANSION = (1.0, -1.0, 3.0, -15.0, 105.0, -945.0, 10395.0)  # of sqrt(pi) x erfcx(x) in 1 / (2 x^2)
+
+
+def erfcx(x: Value) -> Value:
+    """exp(x^2) erfc(x); beyond 28 by its expansion, Abramowitz and Stegun 7.1.23."""
+    a = fabs(x)
+    b = at_most(a, FAR_OFF)
+    near = polynomial((b - 4.0) / (b + 4.0), x.of(ERFC)) / fma(b, 2.0, 1.0)
+    inverse = 1.0 / a
+    far = inverse * (1.0 / math.sqrt(math.pi)) * polynomial(inverse * inverse * 0.5, EXPANSION)
+    y = select(a > FAR_OFF, far, near)
+    c = at_most(a, x.of(HIGHEST))
+    square = two_product(c, c)
+    n, r = reduced(square.high, square.low)
+    e = exp_minus_1(r) + 1.0
+    return select(x < 0.0, scaled(e, n, 1) - y, y)
+
+
+def log_ndtr(x: Value) -> Value:
+    """The logarithm of erfc(-x / sqrt(2)) / 2."""
+    t = x * -math.sqrt(0.5)
+    low = fma(x * x, -0.5, log(erfcx(t) * 0.5))
+    return select(x < -1.0, low, log1p(erfc(-t) * -0.5))

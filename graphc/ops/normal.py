@@ -1,0 +1,123 @@
+"""The normal distribution function, its logarithm and inverse, precise in both tails; sinc and the beta function."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from graphc.ir.tensor import Tensor
+from graphc.ir.types import is_float
+from graphc.ops.apply import Operand, apply, cast, promoted, public
+from graphc.ops.elementwise import abs, elementwise, greater, less, where
+from graphc.ops.functions import digamma, erfc, erfcinv, sin
+
+SQRT_PI = math.sqrt(math.pi)
+SERIES = 12  # terms of the expansion of the derivative of erfcx
+FAR = 10.0  # from where on it is right to rounding
+
+
+def _scipy(name: str) -> Any:
+    """A function of scipy.special, imported when first evaluated."""
+
+    def evaluate(*args: Any) -> Any:
+        import scipy.special
+
+        return getattr(scipy.special, name)(*args)
+
+    return evaluate
+
+
+def _erfcx_slope(x: Tensor, y: Tensor) -> Tensor:
+    """2 x y - 2 / sqrt(pi), which cancels for large x: there by Abramowitz and Stegun 7.1.23."""
+    w = 1 / (x * x)
+    coefficients = [-1 / SQRT_PI]
+    for k in range(1, SERIES):
+        coefficients.append(coefficients[-1] * -(2 * k + 1) / 2)
+    series = _polynomial(w, coefficients) * w
+    return where(greater(x, FAR), series, 2 * (x * y - 1 / SQRT_PI))
+
+
+def _polynomial(x: Tensor, coefficients: list[float]) -> Tensor:
+    """By Horner's rule, lowest coefficient first."""
+    out = x * coefficients[-1] + coefficients[-2]
+    for c in reversed(coefficients[:-2]):
+        out = out * x + c
+    return out
+
+
+elementwise("erfcx", 1, "erfcx(a)", _scipy("erfcx"), (lambda g, y, x: g * _erfcx_slope(x, y),), floating=True)
+elementwise(
+    "log_ndtr",
+    1,
+    "log_ndtr(a)",
+    _scipy("log_ndtr"),
+    (lambda g, y, x: g * (math.sqrt(2 / math.pi) / apply("erfcx", x * -math.sqrt(0.5))),),
+    floating=True,
+)
+
+
+def _beta_slope(g: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return g * (digamma(a) - digamma(a + b))
+
+
+elementwise(
+    "beta_ln",
+    2,
+    "beta_ln(a, b)",
+    _scipy("betaln"),
+    (_beta_slope, lambda g, y, a, b: _beta_slope(g, y, b, a)),
+    floating=True,
+    facts=("commutative",),
+)
+
+
+def _float(x: Tensor) -> Tensor:
+    return x if is_float(x.dtype) else cast(x, x.graph.float_dtype)
+
+
+@public
+def erfcx(x: Tensor) -> Tensor:
+    """``exp(x**2) * erfc(x)``, which neither over- nor underflows for large ``x``; inf for ``x`` far below 0."""
+    return apply("erfcx", _float(x))
+
+
+@public
+def ndtr(x: Tensor) -> Tensor:
+    """The probability that a standard normal number is at most ``x``, precise where it is small.
+
+    ``erfc(-x / sqrt(2)) / 2``; the derivative is the normal density.
+    """
+    return 0.5 * erfc(_float(x) * -math.sqrt(0.5))
+
+
+@public
+def log_ndtr(x: Tensor) -> Tensor:
+    """The logarithm of `ndtr`, right in both tails, as are its derivatives: by `erfcx` below -1, by log1p above."""
+    return apply("log_ndtr", _float(x))
+
+
+@public
+def ndtri(p: Tensor) -> Tensor:
+    """The inverse of `ndtr`, by `erfcinv`; -inf at 0, inf at 1, NaN beyond."""
+    return -math.sqrt(2) * erfcinv(2 * _float(p))
+
+
+@public
+def sinc(x: Tensor) -> Tensor:
+    """``sin(pi * x) / (pi * x)``, 1 at 0, as NumPy's; near 0 by its series, so that all derivatives are right there."""
+    u = _float(x) * math.pi
+    series = _polynomial(u * u, [(-1) ** k / math.factorial(2 * k + 1) for k in range(12)])
+    near = less(abs(u), 1)
+    return where(near, series, sin(u) / u)
+
+
+@public
+def beta_ln(a: Operand, b: Operand) -> Tensor:
+    """The logarithm of the beta function, ``lgamma(a) + lgamma(b) - lgamma(a + b)``, precise for large arguments too.
+
+    After Didonato and Morris, Algorithm 708, ACM Transactions on Mathematical Software 18 (1992).
+    """
+    return apply("beta_ln", *promoted(a, b, floating=True))
+
+
+__all__ = ["beta_ln", "erfcx", "log_ndtr", "ndtr", "ndtri", "sinc"]
