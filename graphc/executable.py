@@ -130,10 +130,11 @@ class Executable(Uncopied):
     def _use(self, kernel: Kernel) -> Bound:
         """Compiles a kernel; from here on calls run it."""
         bound = bind(kernel, self.graph.state.storage, self.cache, self.fastmath)
-        code = bound.compiled.function.py_func.__code__
         seen = weakref.ref(self)
         # for profilers and debuggers, made when read
-        linecache.cache[code.co_filename] = (lambda: exe._listing.annotated if (exe := seen()) else None,)
+        linecache.cache[bound.compiled.made_of.filename] = (
+            lambda: exe._listing.annotated if (exe := seen()) else None,
+        )
         self._bounds.append(bound)
         return bound
 

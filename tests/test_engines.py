@@ -268,12 +268,12 @@ def test_exported_modules_outlive_private_names(tmp_path: Path) -> None:
 def test_a_later_numba_that_breaks_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a version that graphc knows a fault is a fault; on a later one the public interface takes over, said once."""
 
-    def broken(self: jit.Function, source: str) -> None:
+    def broken(self: jit.Function) -> None:
         raise AttributeError("something that is gone")
 
     monkeypatch.setattr(jit, "_shared", {})
     monkeypatch.setattr(plain, "_broken", [])
-    monkeypatch.setattr(jit.Function, "dispatcher", broken)
+    monkeypatch.setattr(jit.Function, "module", broken)
     source, words = "def kernel(a):\n    return a + 41\n", "int64(int64)"
     with pytest.raises(AttributeError, match="something that is gone"):
         jit.compile_source(source, "kernel", words, on_disk=False, python_callable=False)

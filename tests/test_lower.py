@@ -53,7 +53,9 @@ def made(body: str, words: str = "int64(int64, int64)"):
 
 
 def ways(compiled) -> list[str]:
-    """The pipelines that a function went through."""
+    """The pipelines of Numba's that a function went through; "apart" where it needed none."""
+    if isinstance(compiled.function, jit.Object):
+        return ["apart"]
     (result,) = compiled.function.overloads.values()
     return list(result.metadata["pipeline_times"])
 
@@ -61,7 +63,7 @@ def ways(compiled) -> list[str]:
 @pytest.mark.parametrize("body", FORMS)
 def test_a_form_means_what_python_means(body: str) -> None:
     compiled = made(body)
-    assert ways(compiled) == ["graphc"]
+    assert ways(compiled) == ["apart"]
     function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)(compiled.address)
     for a, b in ((0, 1), (1, 1), (3, 9), (9, 4), (25, 3)):
         assert function(a, b) == FORMS[body](a, b), (a, b)
@@ -85,7 +87,7 @@ def test_dtypes_are_those_of_numba() -> None:
         "    y[1] = i32(y[0] * 3)\n    return y[0] * y[0]\n"
     )
     compiled = compile_source(text, "kernel", "int64(int64, int64)", on_disk=False, python_callable=False)
-    assert ways(compiled) == ["graphc"]
+    assert ways(compiled) == ["apart"]
     x, y = np.array([3, 0, 0, 0], np.float32), np.array([1 << 20, 0], np.int32)
     function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)(compiled.address)
     assert function(x.ctypes.data, y.ctypes.data) == 1 << 40
@@ -93,15 +95,18 @@ def test_dtypes_are_those_of_numba() -> None:
     assert y[1] == 3 << 20
 
 
-def test_the_kernel_of_every_op_goes_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_kernel_of_every_op_goes_a_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Apart from Numba's contexts; special functions that run an element at a time are Numba's."""
     monkeypatch.setattr(jit, "_shared", {})
     for first in range(0, len(CASES), 40):
         g = gx.Graph("cases", float_dtype="float64")
         inputs, outputs = [], {}
         for case in CASES[first : first + 40]:
+            if case.name in ("lgamma", "digamma", "polygamma"):
+                continue
             tensors = [g.input(f"{case.name}_{k}", shape, "float64") for k, shape in enumerate(case.shapes)]
             outputs[case.name] = case.build(*tensors)
             inputs += tensors
         exe = gx.compile(inputs, outputs, cache=False)
         for part in (exe._bounds[-1].compiled, *exe._bounds[-1].compiled.parts):
-            assert ways(part) == ["graphc"]
+            assert ways(part) == ["apart"]

@@ -116,7 +116,7 @@ import ctypes, resource, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from graphc.codegen.words import address_of
 from test_words import kept
-resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 print(ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(address_of(kept))(1))
 """
     environment = {**os.environ, "GRAPHC_CACHE_DIR": str(tmp_path)}

@@ -7,9 +7,8 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
-from graphc.codegen.llvm import copy, declared, on_stack
+from graphc.codegen.llvm import copy, declared, intrinsic, on_stack
 
 PREFIX = "graphc"  # of the symbols in machine code
 WORDS = (types.int64,) * 5

@@ -25,10 +25,9 @@ from typing import Any, NamedTuple
 import llvmlite.binding as ll
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
 from graphc.codegen.abi import PREFIX
-from graphc.codegen.llvm import declared, kept
+from graphc.codegen.llvm import declared, intrinsic, kept
 from graphc.codegen.sums import Sums
 from graphc.codegen.vectors import element_bytes, vector_bytes
 from graphc.config import settings

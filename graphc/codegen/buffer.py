@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
+from numba.extending import lower_builtin, models, register_model, type_callable
 
-from graphc.codegen.llvm import on_stack
+from graphc.codegen.llvm import intrinsic, on_stack
 
 f32, f64, i32, i64, u8, bool_ = np.float32, np.float64, np.int32, np.int64, np.uint8, np.bool_
 inf, nan = np.inf, np.nan
@@ -102,12 +102,12 @@ def load(context: Any, builder: Any, kind: BufferType, pointer: Any, index: Any)
     """Reads the element at ``index``."""
     loaded = builder.load(builder.gep(pointer, [index], inbounds=True))
     _mark(builder.module, kind, loaded)
-    return context.data_model_manager[kind.dtype].from_data(builder, loaded)
+    return builder.trunc(loaded, ir.IntType(1)) if kind.dtype == types.boolean else loaded
 
 
 def store(context: Any, builder: Any, kind: BufferType, pointer: Any, index: Any, value: Any) -> None:
     """Writes the element at ``index``."""
-    data = context.data_model_manager[kind.dtype].as_data(builder, value)
+    data = builder.zext(value, ir.IntType(8)) if kind.dtype == types.boolean else value
     _mark(builder.module, kind, builder.store(data, builder.gep(pointer, [index], inbounds=True)))
 
 

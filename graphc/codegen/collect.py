@@ -6,11 +6,10 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
 from graphc.codegen.abi import copy_bytes
 from graphc.codegen.buffer import word
-from graphc.codegen.llvm import loop
+from graphc.codegen.llvm import intrinsic, loop
 from graphc.codegen.team import advance, begin, claim, finish, header_bytes, leads, opened, unmarked
 from graphc.codegen.vectors import LINE, WORD, prefetch
 

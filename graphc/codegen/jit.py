@@ -18,7 +18,7 @@ import re
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -30,11 +30,13 @@ import numba
 
 from graphc import background
 from graphc.background import apart
-from graphc.codegen import disk, plain, private, tiles
+from graphc.codegen import disk, machine, plain, tiles
 from graphc.codegen.abi import PART_SIGNATURE, part_symbol
 from graphc.codegen.blas import library_name
+from graphc.codegen.functions import kernel_module
 from graphc.codegen.pipeline import Compiler
-from graphc.codegen.private import CompileResult, cpu_target, dumps, global_compiler_lock, rtsys
+from graphc.codegen.private import CompileResult, dumps, global_compiler_lock, rtsys
+from graphc.codegen.semantics import Unlowered
 from graphc.config import __version__
 from graphc.errors import CompileError, caller, on_behalf_of
 from graphc.lock import Lock
@@ -58,6 +60,30 @@ class Function:
         """Its name in the cache."""
         return f"{self.key}.kernel"
 
+    @property
+    def filename(self) -> str:
+        """What its lines are said to be of."""
+        return f"<graphc> graphc_kernel_{self.key}"
+
+    @property
+    def by_address(self) -> bool:
+        """Whether it is reached by its address only."""
+        return "no_cpython_wrapper" in self.options
+
+    def module(self) -> Any:
+        """The optimised module, where it is reached by its address; `Unlowered` where Numba has to compile it."""
+        if not self.by_address or "fastmath" in self.options:
+            raise Unlowered("with Numba's wrappers, or its fastmath")
+        function = self.function(self.source)
+        return machine.optimised(
+            kernel_module(function.tree, vars(sys.modules[function.__module__]), self.signature, self.symbol)
+        )
+
+    @property
+    def symbol(self) -> str:
+        """That of its object code."""
+        return f"graphc_{self.entry}_{self.key}"
+
     def dispatcher(self, source: str) -> Any:
         """Numba's object of it, for a source that may lack the body where that is on disk."""
         return numba.njit(pipeline_class=Compiler, **self.options)(self.function(source))
@@ -67,6 +93,8 @@ class Function:
         try:
             if plain.is_plain():
                 return plain.Plain(self.function(self.source), self.signature, self.options)
+            with suppress(Unlowered):
+                return Object(self, machine.object_code(self.module()))
             made = self.dispatcher(self.source)
             made.compile(self.signature)
         except numba.NumbaError as error:
@@ -86,6 +114,9 @@ class Function:
         data = disk.fetch(self.file, self.source)
         if data is None:
             return None
+        if data.startswith(OBJECT):
+            made = Object(self, data.removeprefix(OBJECT))
+            return made if made.address else None
         head = re.search(rf"^def {self.entry}\(.*?\):", self.source, re.M | re.S)
         assert head is not None
         made = self.dispatcher(f"{head.group()} ...\n")  # to parse the body would take longer than to load the code
@@ -100,6 +131,25 @@ class Function:
             except Exception:  # whole, but not what this Numba wrote
                 return None
         return made if own else None
+
+
+OBJECT = b"graphc object\0"  # how the file of an object begins
+
+
+class Object:
+    """A function's object code, loaded; with what is asked of Numba's dispatchers."""
+
+    def __init__(self, function: Function, code: bytes) -> None:
+        self.function, self.code = function, code
+        self.address = machine.loaded(code, function.symbol)
+
+    def inspect_llvm(self) -> dict[Any, str]:
+        """The optimised LLVM IR."""
+        return {self.function.signature: str(self.function.module())}
+
+    def inspect_asm(self) -> dict[Any, str]:
+        """The machine code as text."""
+        return {self.function.signature: machine.assembly(self.function.module())}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -202,7 +252,7 @@ def key_of(*parts: str) -> str:
 def _key(*parts: str) -> str:
     digest = hashlib.sha256()
     engine = "plain" if plain.is_plain() else "short"
-    for part in ("graphc 3", engine, *parts, *_machine(), *_numba_settings()):
+    for part in ("graphc 4", engine, *parts, *_machine(), *_numba_settings()):
         digest.update(part.encode() + b"\0")
     return digest.hexdigest()[:32]
 
@@ -210,12 +260,8 @@ def _key(*parts: str) -> str:
 @cache
 def _machine() -> tuple[str, ...]:
     """Versions and processor, which decide the code too."""
-    if private.missing(private.ENGINE):
-        processor = (ll.get_process_triple(), ll.get_host_cpu_name(), ll.get_host_cpu_features().flatten())
-    else:
-        processor = cpu_target.target_context.codegen().magic_tuple()
     versions = (__version__, numba.__version__, llvmlite.__version__, sys.implementation.cache_tag or "")
-    return (*versions, repr(processor))
+    return (*versions, repr(machine.processor()))
 
 
 # Settings of Numba that change no code: where and how much it writes, how many threads it starts, CUDA.
@@ -277,6 +323,8 @@ def _compile(function: Function, called: Mapping[str, Compiled], on_disk: bool) 
         made = make()
         if made is None:
             return None
+        if isinstance(made, Object):
+            return Compiled(function, made, made.address, hit)
         if isinstance(made, plain.Plain):
             return Compiled(function, made, made.address if made.by_address else 0, hit)
         made.disable_compile()
@@ -294,7 +342,9 @@ def _compile(function: Function, called: Mapping[str, Compiled], on_disk: bool) 
                 disk.discard(function.file)
             held = alone(make)
             assert held is not None
-            if on_disk and not isinstance(held.function, plain.Plain):
+            if on_disk and isinstance(held.function, Object):
+                disk.keep(function.file, function.source, OBJECT + held.function.code)
+            elif on_disk and not isinstance(held.function, plain.Plain):
                 (result,) = held.function.overloads.values()
                 if not result.library.has_dynamic_globals:  # addresses of this process
                     disk.keep(function.file, function.source, dumps(result._reduce()))

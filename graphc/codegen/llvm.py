@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
+from numba import extending
 
 
 def declared(module: Any, kind: Any, name: str) -> Any:
@@ -72,3 +73,15 @@ def with_parameters(function: Callable[..., Any], *names: str) -> Callable[..., 
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     function.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])  # type: ignore[attr-defined]
     return function
+
+
+def intrinsic(define: Any = None, *, prefer_literal: bool = False) -> Any:
+    """``numba.extending.intrinsic``, which keeps at hand what it was made of.
+
+    ``define(typingctx, *types)`` gives a signature and ``codegen(context, builder, signature, values)``.
+    """
+    if define is None:
+        return lambda function: intrinsic(function, prefer_literal=prefer_literal)
+    made = extending.intrinsic(prefer_literal=prefer_literal)(define)
+    made.define, made.prefer_literal = define, prefer_literal
+    return made

@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import ast
 import builtins
+import inspect
 import operator
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache, partial, reduce
+from functools import cache, lru_cache, partial, reduce
+from types import CodeType
 from typing import Any, NamedTuple
 
-from numba import NumbaError, types
+from numba import types
 
 from graphc.codegen.buffer import BufferType, buffer, load, pointer, store
 from graphc.codegen.llvm import on_stack
+from graphc.codegen.semantics import Unlowered
 
 ARITHMETIC = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
@@ -31,10 +35,6 @@ ARITHMETIC = {
 }  # fmt: skip
 
 EXTREME = {min: "<", max: ">"}
-
-
-class Unlowered(NumbaError):  # type: ignore[misc]
-    """The function has a form that is not lowered here."""
 
 
 class Typed(NamedTuple):
@@ -328,3 +328,14 @@ def _signature(typing: Any, function: Any, kinds: tuple[Any, ...]) -> tuple[Any,
     if signature is None or signature.recvr or len(signature.args) != len(kinds):
         raise Unlowered(f"{function} of {kinds}")
     return kind, signature
+
+
+@cache
+def tree_of(function: Any) -> ast.FunctionDef:
+    """The syntax tree of a function; OSError where its file is not there, or no longer what was imported."""
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    (code,) = (c for c in compile(ast.Module([tree], []), "", "exec").co_consts if isinstance(c, CodeType))
+    if (code.co_code, code.co_consts) != (function.__code__.co_code, function.__code__.co_consts):
+        raise OSError(f"{function.__code__.co_filename} has changed since it was imported")
+    assert isinstance(tree, ast.FunctionDef)
+    return tree

@@ -7,17 +7,14 @@ lowered in one walk and optimised once. For any other, `Compiler` goes Numba's o
 from __future__ import annotations
 
 import ast
-import inspect
-import textwrap
 from functools import cache
-from types import CodeType
 from typing import Any, NamedTuple
 
 import llvmlite.binding as ll
 from llvmlite import ir
 from numba import types
 
-from graphc.codegen.lower import Lowering, Typed, Unlowered
+from graphc.codegen.lower import Lowering, Typed, tree_of
 from graphc.codegen.private import (
     ENGINE,
     Absent,
@@ -35,6 +32,7 @@ from graphc.codegen.private import (
     register_pass,
     rtsys,
 )
+from graphc.codegen.semantics import Unlowered
 
 
 class Lowered(NamedTuple):
@@ -131,16 +129,6 @@ class _LowerKernel(LoweringPass):  # type: ignore[misc]
         state.library = library
         state.cr = Lowered(described, helper, entry, environment)
         return True
-
-
-def tree_of(function: Any) -> ast.FunctionDef:
-    """The syntax tree of a function; OSError where its file is not there, or no longer what was imported."""
-    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
-    (code,) = (c for c in compile(ast.Module([tree], []), "", "exec").co_consts if isinstance(c, CodeType))
-    if (code.co_code, code.co_consts) != (function.__code__.co_code, function.__code__.co_consts):
-        raise OSError(f"{function.__code__.co_filename} has changed since it was imported")
-    assert isinstance(tree, ast.FunctionDef)
-    return tree
 
 
 def _body(state: Any, tree: ast.FunctionDef, function: Any, described: Any) -> Any:

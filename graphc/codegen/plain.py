@@ -15,9 +15,10 @@ import numba
 from llvmlite import binding as ll
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic, overload
+from numba.extending import overload
 
 from graphc.codegen import private
+from graphc.codegen.llvm import intrinsic
 from graphc.config import settings
 from graphc.errors import warn_once
 

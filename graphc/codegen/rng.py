@@ -10,8 +10,8 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
+from graphc.codegen.llvm import intrinsic
 from graphc.ops.counter_rng import PARITY, ROTATIONS
 
 WORD, LONG = ir.IntType(32), ir.IntType(64)

@@ -17,8 +17,8 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
+from graphc.codegen.llvm import intrinsic
 from graphc.codegen.sums import carried
 from graphc.codegen.vectors import ONE, WORD, Vectors, element_bytes, folded, least, pieces, prefetch, vector_bytes
 

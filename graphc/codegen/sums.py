@@ -16,9 +16,8 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
-from graphc.codegen.llvm import clear, loop, with_parameters
+from graphc.codegen.llvm import clear, intrinsic, loop, with_parameters
 from graphc.codegen.vectors import ONE, WORD, ZERO, Vectors, element_bytes, least, pieces, vector_bytes
 from graphc.schedule.sums import LONG, NARROW, PIECE, TALL, WIDE
 

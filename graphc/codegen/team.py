@@ -16,9 +16,8 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
-from graphc.codegen.llvm import declared
+from graphc.codegen.llvm import declared, intrinsic
 from graphc.schedule.memory import SHARDS
 
 WORD = ir.IntType(64)

@@ -18,10 +18,9 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
 from graphc.codegen.abi import PREFIX
-from graphc.codegen.llvm import declared, loop
+from graphc.codegen.llvm import declared, intrinsic, loop
 from graphc.codegen.sums import Sums
 from graphc.codegen.vectors import ONE, WORD, ZERO, Vectors, element_bytes, folded, least, pieces, vector_bytes
 from graphc.schedule.sums import DEPTH, PIECE

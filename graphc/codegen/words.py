@@ -6,25 +6,22 @@ one another, Numba's intrinsics, C functions declared by `c_function`, and by `c
 
 from __future__ import annotations
 
-import contextlib
+import ast
 import inspect
-import pickle
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import FunctionType
 from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
-from graphc.codegen import disk, plain
+from graphc.codegen import disk, machine, plain
+from graphc.codegen.functions import Function
 from graphc.codegen.jit import alone, key_of
-from graphc.codegen.llvm import declared, with_parameters
-from graphc.codegen.lower import Lowering, Typed
-from graphc.codegen.pipeline import tree_of
-from graphc.codegen.private import cpu_target, global_compiler_lock
+from graphc.codegen.llvm import declared, intrinsic, with_parameters
+from graphc.codegen.lower import Typed, tree_of
 
 WORD = ir.IntType(64)
 
@@ -45,70 +42,42 @@ def _make(function: Callable[..., Any]) -> None:
         made = plain.of_words(function, call_address)
         _held[function] = int(made.address), made
         return
-    name = f"graphc_{function.__name__}"
-    source = f"{name} of {inspect.getsource(sys.modules[function.__module__])}"
-    file = f"{key_of(source)}.kernel"
-    with global_compiler_lock:
-        library = _loaded(name, file, source)
-        if library is None:
-            library = _compiled(name, function)
-            disk.keep(file, source, pickle.dumps(library.serialize_using_object_code()))
-        _held[function] = library.get_pointer_to_function(name), library
+    source = f"{function.__name__} of {inspect.getsource(sys.modules[function.__module__])}"
+    key = key_of(source)
+    symbol = f"graphc_{function.__name__}_{key}"
+    code = disk.fetch(f"{key}.kernel", source)
+    address = machine.loaded(code, symbol) if code is not None else 0
+    if not address:
+        disk.discard(f"{key}.kernel")
+        module = ir.Module(symbol)
+        _Words(module, {}, tree_of(function), function.__globals__, symbol)
+        code = machine.object_code(machine.optimised(module))
+        disk.keep(f"{key}.kernel", source, code)
+        address = machine.loaded(code, symbol)
+    _held[function] = address, None
 
 
-def _loaded(name: str, file: str, source: str) -> Any:
-    """A library from disk that has a function; None where there is none, or it is damaged."""
-    data = disk.fetch(file, source)
-    if data is not None:
-        with contextlib.suppress(Exception):  # whole, but not what this Numba wrote
-            library = cpu_target.target_context.codegen().unserialize_library(pickle.loads(data))
-            if library.get_pointer_to_function(name):
-                return library
-    disk.discard(file)
-    return None
+class _Words(Function):
+    """One function of a module, and those that it calls; all take and return words."""
 
-
-def _compiled(name: str, function: Any) -> Any:
-    """A library with a function of that name."""
-    library = cpu_target.target_context.codegen().create_library(name)
-    library.enable_object_caching()
-    cpu_target.typing_context.refresh()
-    cpu_target.target_context.refresh()
-    with cpu_target.target_context.push_code_library(library):
-        module = cpu_target.target_context.create_module(name)
-        _Words(module, {}, function, name)
-    library.add_ir_module(module)
-    library.finalize()
-    return library
-
-
-class _Words(Lowering):
-    """One function of a module, and those that it calls."""
-
-    def __init__(self, module: Any, made: dict[FunctionType, Any], function: FunctionType, name: str) -> None:
-        tree = tree_of(function)
-        self.module, self.made = module, made
-        made[function] = self.code = ir.Function(module, ir.FunctionType(WORD, [WORD] * len(tree.args.args)), name)
-        builder = ir.IRBuilder(self.code.append_basic_block("entry"))
-        start = self.code.append_basic_block("start")
-        super().__init__(cpu_target.typing_context, cpu_target.target_context, builder, function.__globals__)
-        builder.position_at_end(start)
-        self.function(tree, [Typed(types.int64, value) for value in self.code.args], self.end)
-        builder.position_at_end(self.code.entry_basic_block)
-        builder.branch(start)
+    def __init__(
+        self, module: Any, made: dict[Any, Any], tree: ast.FunctionDef, scope: dict[str, Any], symbol: str
+    ) -> None:
+        super().__init__(module, made, tree, scope, [types.int64] * len(tree.args.args), types.int64, symbol)
 
     def end(self, result: Typed) -> None:
         self.builder.ret(WORD(0) if result.type == types.none else self.cast(result, types.int64))
 
-    def call(self, function: Any, *args: Typed) -> Typed:
-        if not isinstance(function, FunctionType):
-            return super().call(function, *args)
+    def called(self, function: FunctionType, args: Sequence[Typed]) -> Typed:
         given = [self.cast(a, types.int64) for a in args]
         if function is call_address:
             at = self.builder.inttoptr(given.pop(0), ir.FunctionType(WORD, [WORD] * len(given)).as_pointer())
             return Typed(types.int64, self.builder.call(at, given))
         if function not in self.made:
-            _Words(self.module, self.made, function, function.__name__).code.linkage = "internal"
+            symbol = self.module.get_unique_name(function.__name__)
+            made = _Words(self.module, self.made, tree_of(function), function.__globals__, symbol).code
+            made.linkage = "internal"
+            self.made[function] = made
         return Typed(types.int64, self.builder.call(self.made[function], given))
 
 

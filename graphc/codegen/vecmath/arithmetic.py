@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from graphc.codegen.buffer import inf
 from graphc.codegen.vecmath import power, value
 from graphc.codegen.vecmath.by_dtype import function_by_dtype
 from graphc.codegen.vecmath.instructions import select as choose
@@ -23,7 +24,8 @@ def _with_integers(of_floats: Callable[..., Value], of_integers: Any) -> Any:
     def two(a, b):  # type: ignore[no-untyped-def]
         return held(a, b)
 
-    floats = one if len(inspect.signature(of_floats).parameters) == 1 else two
+    floats: Any = one if len(inspect.signature(of_floats).parameters) == 1 else two
+    floats.stands_for = held
     return function_by_dtype(held.__name__, floats, floats, of_integers)
 
 
@@ -113,11 +115,11 @@ sign = _with_integers(_sign, sign_int)
 
 
 def isinf_float(x):  # type: ignore[no-untyped-def]
-    return fabs(x) == math.inf
+    return fabs(x) == inf
 
 
 def isfinite_float(x):  # type: ignore[no-untyped-def]
-    return fabs(x) < math.inf
+    return fabs(x) < inf
 
 
 isinf = function_by_dtype("isinf", isinf_float, isinf_float)

@@ -34,4 +34,5 @@ def function_by_dtype(name: str, single: Any, double: Any, other: Any = None) ->
         ("n", "x"): lambda n, x: choose(n, x),
     }
     overload(stub, jit_options=OPTIONS)(choosers[names])
+    stub.implementation = choose  # type: ignore[attr-defined]
     return stub

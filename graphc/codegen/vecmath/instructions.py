@@ -7,7 +7,8 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
+
+from graphc.codegen.llvm import intrinsic
 
 
 def _instruction(build: Callable[..., Any], arity: int = 1) -> Any:

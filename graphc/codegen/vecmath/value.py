@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
-from graphc.codegen.llvm import with_parameters
+from graphc.codegen.llvm import intrinsic, with_parameters
 
 INT, LONG = ir.IntType(32), ir.IntType(64)
 
