@@ -58,7 +58,7 @@ class Semantics:
         """The type of what a name outside the function stands for: a dtype, or something to call."""
         if isinstance(value, type) and issubclass(value, np.generic):
             return types.NumberClass(from_dtype(np.dtype(value)))
-        return types.none
+        return value if isinstance(value, types.ExternalFunction) else types.none
 
     def unify_types(self, *kinds: Any) -> Any:
         """The type that holds them all, by NumPy's promotion."""
