@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from graphc import ctrl_c, dependencies  # noqa: F401 - about the imports that follow
 
 # isort: split
-from graphc import dag, init, optim
+from graphc import dag, fft, init, linalg, optim
 from graphc.compile import compile
 from graphc.config import __version__
 from graphc.dag.reading import from_networkx
@@ -84,6 +84,23 @@ from graphc.ops.assembly import concat, flip, hstack, pad, repeat, roll, split, 
 from graphc.ops.convolution import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from graphc.ops.creation import arange, eye, full, full_like, linspace, ones, ones_like, tri, zeros, zeros_like
 from graphc.ops.einsum import einsum
+from graphc.ops.cumulative import cummax, cummin, cumprod, cumsum, logcumsumexp
+from graphc.ops.decompositions import (
+    cholesky,
+    det,
+    eigh,
+    expm,
+    inv,
+    logdet,
+    lstsq,
+    matrix_power,
+    pinv,
+    qr,
+    slogdet,
+    solve,
+    solve_triangular,
+    svd,
+)
 from graphc.ops.elementwise import (
     abs,
     add,
@@ -234,6 +251,7 @@ from graphc.ops.shape import (
     transpose,
 )
 from graphc.ops.softmax import batch_norm, layer_norm, log_softmax, logsumexp, rms_norm, softmax
+from graphc.ops.sorting import argsort, median, quantile, sort, topk
 from graphc.ops.window import dynamic_slice, dynamic_update_slice, take_along_axis
 from graphc.ops.windows import fold, unfold
 from graphc.transform import inference, substitute
@@ -282,6 +300,7 @@ __all__ = [
     "arctanh",
     "argmax",
     "argmin",
+    "argsort",
     "asin",
     "asinh",
     "astype",
@@ -298,6 +317,7 @@ __all__ = [
     "broadcast_to",
     "cbrt",
     "ceil",
+    "cholesky",
     "clip",
     "compile",
     "concat",
@@ -314,7 +334,12 @@ __all__ = [
     "count_nonzero",
     "cross",
     "cross_entropy",
+    "cummax",
+    "cummin",
+    "cumprod",
+    "cumsum",
     "dag",
+    "det",
     "diag",
     "diagonal",
     "diff",
@@ -324,6 +349,7 @@ __all__ = [
     "dropout",
     "dynamic_slice",
     "dynamic_update_slice",
+    "eigh",
     "einsum",
     "elu",
     "embedding",
@@ -336,9 +362,11 @@ __all__ = [
     "exp",
     "exp2",
     "expand_dims",
+    "expm",
     "expm1",
     "export_c",
     "eye",
+    "fft",
     "flip",
     "floor",
     "floor_divide",
@@ -368,6 +396,7 @@ __all__ = [
     "inference",
     "init",
     "inspect",
+    "inv",
     "isfinite",
     "isinf",
     "isnan",
@@ -379,6 +408,7 @@ __all__ = [
     "less",
     "less_equal",
     "lgamma",
+    "linalg",
     "linear",
     "linspace",
     "load",
@@ -391,12 +421,16 @@ __all__ = [
     "log_sigmoid",
     "log_softmax",
     "logaddexp",
+    "logcumsumexp",
+    "logdet",
     "logical_and",
     "logical_not",
     "logical_or",
     "logical_xor",
     "logsumexp",
+    "lstsq",
     "matmul",
+    "matrix_power",
     "matrix_transpose",
     "max",
     "max_pool1d",
@@ -404,6 +438,7 @@ __all__ = [
     "max_pool3d",
     "maximum",
     "mean",
+    "median",
     "min",
     "minimum",
     "mish",
@@ -424,11 +459,14 @@ __all__ = [
     "outer",
     "pad",
     "permute_dims",
+    "pinv",
     "poisson_nll",
     "positive",
     "pow",
     "power",
     "prod",
+    "qr",
+    "quantile",
     "random",
     "ravel",
     "reciprocal",
@@ -457,9 +495,13 @@ __all__ = [
     "sin",
     "sinc",
     "sinh",
+    "slogdet",
     "softmax",
     "softplus",
     "softsign",
+    "solve",
+    "solve_triangular",
+    "sort",
     "split",
     "sqrt",
     "square",
@@ -471,6 +513,7 @@ __all__ = [
     "substitute",
     "subtract",
     "sum",
+    "svd",
     "swapaxes",
     "take",
     "take_along_axis",
@@ -478,6 +521,7 @@ __all__ = [
     "tanh",
     "tensordot",
     "tile",
+    "topk",
     "trace",
     "transpose",
     "tri",

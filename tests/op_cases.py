@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 import scipy.special as sp
 from function_cases import FUNCTION_CASES
 from op_case import POSITIVE, REAL, UNIT, Case, binary, unary
@@ -50,6 +51,8 @@ def _conv_transpose(x: Any, w: Any, stride: int, pad: int) -> Any:
         )
         whole[at] += np.einsum("nc,cmkl->nmkl", x[:, :, i, j], w)
     return whole[:, :, pad : whole.shape[2] - pad, pad : whole.shape[3] - pad]
+def _definite(x: Any) -> Any:
+    return x @ gx.matrix_transpose(x) + x.graph.constant(np.eye(3), x.dtype)
 
 
 LABELS = np.array([0, 3, 1])
@@ -219,6 +222,38 @@ CASES: list[Case] = [
     Case("softsign", gx.softsign, lambda x: x / (1 + np.abs(x))),
     Case("layer_norm", gx.layer_norm, lambda x: (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5), tolerance=1e-12),
     Case("rms_norm", gx.rms_norm, lambda x: x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-6), tolerance=1e-12),
+    # along an axis
+    Case("cumsum", lambda x: gx.cumsum(x, 0), lambda x: np.cumsum(x, 0), shapes=((5, 4),)),
+    Case("cumsum_exclusive", lambda x: gx.cumsum(x, reverse=True, exclusive=True), lambda x: np.flip(np.cumsum(np.flip(x, 1), 1), 1) - x, tolerance=1e-12, special=False),
+    Case("cumprod", gx.cumprod, lambda x: np.cumprod(x, -1), ops=("linear_recurrence",)),
+    Case("cumprod_reverse", lambda x: gx.cumprod(x, 0, reverse=True), lambda x: np.flip(np.cumprod(np.flip(x, 0), 0), 0)),
+    Case("cummax", gx.cummax, lambda x: np.maximum.accumulate(x, -1), ops=("arg_extreme_so_far",)),
+    Case("cummin", lambda x: gx.cummin(x, 0, reverse=True), lambda x: np.flip(np.minimum.accumulate(np.flip(x, 0), 0), 0)),
+    Case("logcumsumexp", gx.logcumsumexp, lambda x: np.logaddexp.accumulate(x, -1), tolerance=1e-12),
+    Case("sort", gx.sort, lambda x: np.sort(x, -1)),
+    Case("sort_descending", lambda x: gx.sort(x, 0, descending=True), lambda x: -np.sort(-x, 0), shapes=((20, 3),), special=False),
+    Case("argsort", lambda x: gx.argsort(x, 0), lambda x: np.argsort(x, 0, kind="stable"), shapes=((20, 3),), smooth=False),
+    Case("topk", lambda x: gx.topk(x, 2)[0], lambda x: -np.sort(-x, -1)[..., :2], special=False),
+    Case("median", lambda x: gx.median(x, -1), lambda x: np.median(x, -1)),
+    Case("quantile", lambda x: gx.quantile(x, [0.1, 0.75], 0), lambda x: np.quantile(x, [0.1, 0.75], axis=0), tolerance=1e-12),
+    # linear algebra
+    Case("cholesky", lambda x: gx.cholesky(_definite(x)), lambda x: np.linalg.cholesky(x @ x.T + np.eye(3)), tolerance=1e-12, special=False),
+    Case("solve", lambda x, b: gx.solve(_definite(x), b), lambda x, b: np.linalg.solve(x @ x.T + np.eye(3), b), (REAL, REAL), ((3, 4), (3, 2)), ops=("system",), tolerance=1e-12, special=False),
+    Case("solve_triangular", lambda x, b: gx.solve_triangular(_definite(x), b, lower=True), lambda x, b: np.linalg.solve(np.tril(x @ x.T + np.eye(3)), b), (REAL, REAL), ((3, 4), (3,)), ops=("triangular_system",), tolerance=1e-12, special=False),
+    Case("inv", lambda x: gx.inv(_definite(x)), lambda x: np.linalg.inv(x @ x.T + np.eye(3)), tolerance=1e-12, special=False),
+    Case("slogdet", lambda x: gx.slogdet(_definite(x))[1], lambda x: np.linalg.slogdet(x @ x.T + np.eye(3))[1], tolerance=1e-12, ops=("sign_and_logdet",), special=False),
+    Case("logdet", lambda x: gx.logdet(_definite(x)), lambda x: np.linalg.slogdet(x @ x.T + np.eye(3))[1], tolerance=1e-12, special=False),
+    Case("det", lambda x: gx.det(_definite(x)), lambda x: np.linalg.det(x @ x.T + np.eye(3)), tolerance=1e-12, ops=("determinant",), special=False),
+    Case("qr", lambda x: gx.qr(x)[0], lambda x: np.linalg.qr(x)[0], shapes=((5, 3),), tolerance=1e-11, ops=("qr_factors",), special=False),
+    Case("eigh", lambda x: gx.eigh(_definite(x))[0], lambda x: np.linalg.eigvalsh(x @ x.T + np.eye(3)), tolerance=1e-11, ops=("eigen_pairs",), special=False),
+    Case("svd", lambda x: gx.svd(x)[1], lambda x: np.linalg.svd(x)[1], tolerance=1e-11, ops=("singular_triplets",), special=False),
+    Case("pinv", gx.pinv, np.linalg.pinv, shapes=((5, 3),), tolerance=1e-11, ops=("pseudoinverse",), special=False),
+    Case("lstsq", gx.lstsq, lambda a, b: np.linalg.lstsq(a, b)[0], (REAL, REAL), ((5, 3), (5,)), tolerance=1e-11, special=False),
+    Case("matrix_power", lambda x: gx.matrix_power(_definite(x), 3), lambda x: np.linalg.matrix_power(x @ x.T + np.eye(3), 3), tolerance=1e-12, special=False),
+    Case("expm", gx.expm, scipy.linalg.expm, shapes=((3, 3),), tolerance=1e-11, special=False),
+    # Fourier transforms
+    Case("fft", lambda x: gx.stack(gx.fft.fft(x)), lambda x: np.stack([np.fft.fft(x).real, np.fft.fft(x).imag]), shapes=((2, 6),), ops=("fourier",), tolerance=1e-12, special=False),
+    Case("irfft", lambda x, y: gx.fft.irfft(x, y, 5), lambda x, y: np.fft.irfft(x + 1j * y, 5) - 0 * x[:, :1], (REAL, REAL), ((2, 3), (2, 3)), tolerance=1e-12, special=False),
     # losses
     Case("squared_error", gx.squared_error, lambda a, b: (a - b) ** 2, (REAL, REAL), ((3, 4), (3, 4))),
     Case("absolute_error", gx.absolute_error, lambda a, b: abs(a - b), (REAL, REAL), ((3, 4), (3, 4))),

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from graphc.codegen import abi, blas, buffer, rng, rows, sums, team, tiles, vecmath
+from graphc.codegen import abi, blas, buffer, matrices, rng, routines, rows, sums, team, tiles, vecmath
 from graphc.codegen.abi import part_symbol
 from graphc.codegen.blocks import BLOCK
 from graphc.codegen.nest import SHORT, Line, Nest, shard_count
@@ -32,7 +32,7 @@ from graphc.schedule.plan import Group, Item, Product, Schedule, Stage
 from graphc.schedule.sums import is_long, room
 
 TABLES = {"input": "inputs", "output": "outputs", "state": "state"}
-PRIMITIVES = (abi, blas, buffer, rng, rows, sums, team, tiles, vecmath)  # what kernels call
+PRIMITIVES = (abi, blas, buffer, matrices, rng, routines, rows, sums, team, tiles, vecmath)  # what kernels call
 NEST = f"def nest({', '.join(abi.PART)}):"
 
 

@@ -46,7 +46,7 @@ class Function(Lowering):
     ) -> None:
         returned = ir.VoidType() if result == types.none else LLVM[result]
         self.module, self.made, self.result = module, made, result
-        self.code = ir.Function(module, ir.FunctionType(returned, [LLVM[k] for k in kinds]), symbol)
+        self.code = ir.Function(module, ir.FunctionType(returned, [SEMANTICS.get_value_type(k) for k in kinds]), symbol)
         builder = ir.IRBuilder(self.code.append_basic_block("entry"))
         start = self.code.append_basic_block("start")
         super().__init__(SEMANTICS, SEMANTICS, builder, scope)
@@ -89,7 +89,7 @@ class Function(Lowering):
             symbol = self.module.get_unique_name(function.__name__.strip("_"))
             made = Function(self.module, self.made, tree_of(function), function.__globals__, kinds, result, symbol).code
             made.linkage = "internal"
-            made.attributes.add("alwaysinline")
+            made.attributes.add("noinline" if getattr(function, "outlined", False) else "alwaysinline")
             self.made[function, kinds] = result, made
         result, made = self.made[function, kinds]
         return Typed(result, self.builder.call(made, [a.value for a in args]))
@@ -109,4 +109,5 @@ class _Trial(Function):
 
 @cache
 def _returned(function: FunctionType, kinds: tuple[Any, ...]) -> Any:
-    return SEMANTICS.unify_types(*_Trial(function, kinds).results)
+    found = _Trial(function, kinds).results
+    return types.none if set(found) == {types.none} else SEMANTICS.unify_types(*found)

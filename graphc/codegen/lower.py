@@ -20,11 +20,12 @@ from functools import cache, lru_cache, partial, reduce
 from types import CodeType
 from typing import Any, NamedTuple
 
+import numpy as np
 from numba import types
 
 from graphc.codegen.buffer import BufferType, buffer, load, pointer, store
 from graphc.codegen.llvm import on_stack
-from graphc.codegen.semantics import Unlowered
+from graphc.codegen.semantics import DTYPES, Unlowered
 
 ARITHMETIC = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
@@ -200,12 +201,19 @@ class Lowering:
                 at = self.cast(self.expression(index), types.int64)
                 return Typed(place.type.dtype, load(self.target, self.builder, place.type, place.value, at))
             case ast.Call(func=ast.Name(id=name), args=args, keywords=[]):
-                return self.call(self.scope.get(name, getattr(builtins, name, None)), *map(self.expression, args))
+                return self.call(self.function_called(name), *map(self.expression, args))
             case ast.BoolOp(op=op, values=values):
                 return self.shortcut(values, isinstance(op, ast.Or))
             case ast.IfExp(test=test, body=body, orelse=other):
                 return self.either(test, body, other)
         raise Unlowered(ast.unparse(node))
+
+    def function_called(self, name: str) -> Any:
+        """What a call of a name calls: a dtype that was passed, something outside, or one of Python's own."""
+        held = self.names.get(name)
+        if held is not None and isinstance(held.type, types.NumberClass):
+            return np.dtype(DTYPES[held.type.dtype]).type
+        return self.scope.get(name, getattr(builtins, name, None))
 
     def name(self, name: str) -> Typed:
         if name in self.names:

@@ -375,6 +375,9 @@ class Nest:
     def statement(self, s: Statement, depth: int, loads: Loads) -> None:
         node, op = s.node, s.node.op
         buffer = self.plan.buffers.get(node.id)
+        if s.form is Form.CALL:
+            self.call(s, depth)
+            return
         values = self.operands(s, depth, loads)
         if s.form is Form.CHECK:
             self.check(s, values[0], depth)
@@ -399,6 +402,20 @@ class Nest:
                 self.put(depth, f"{held}[{at}] = {values[0]}", node.id)
             else:
                 self.put(depth, f"{held}[{at}] = {self.combined(node, f'{held}[{at}]', values[-1])}", node.id)
+
+    def call(self, s: Statement, depth: int) -> None:
+        """A routine: dtype of the first operand, addresses of all, of the result and of scratch, sizes, attributes."""
+        node, op = s.node, s.node.op
+        assert op.code is not None and op.core is not None
+        types = [self.graph.nodes[i].type for i in node.inputs]
+        places = [self.element(access, len(s.sizes), t.dtype) for access, t in zip(s.operands, types, strict=True)]
+        places.append(self.element_of(self.plan.buffers[node.id], s.target, node.type.dtype))
+        if node.id in self.plan.rooms:
+            places.append(self.room(node))
+        sizes = [self.size(n) for t, core in zip(types, op.core, strict=True) for n in t.shape[t.ndim - core :]]
+        given = [str(v) if isinstance(v := node.attrs[name], bool) else self.size(v) for name in op.attrs]
+        code = op.code(node.type, types, node.attrs) if callable(op.code) else op.code
+        self.put(depth, f"{code}({', '.join([SHORT[types[0].dtype.name], *places, *sizes, *given])})", node.id)
 
     def reduce(self, s: Statement, value: str, buffer: Buffer | None, depth: int) -> None:
         node = s.node

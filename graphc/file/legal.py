@@ -66,9 +66,12 @@ def within(graph: Graph, node: Node, high: Size) -> bool:
         elif node.op.name == "iota":
             if not (_at_most(low, 0) and at_most(node.type.shape[0], high)):
                 return False
+        elif "places" in node.op.facts:
+            if not (_at_most(low, 0) and at_most(operands[0].type.shape[-1], high)):
+                return False
         elif len(seen) > FARTHEST:
             return False
-        elif node.op.kind is Kind.MOVEMENT or (node.op.name == "astype" and _keeps(operands[0], node)):
+        elif node.op.kind in (Kind.MOVEMENT, Kind.GATHER) or (node.op.name == "astype" and _keeps(operands[0], node)):
             open.append((operands[0], low))
         elif node.op.name == "where" and low == 0 and _from_the_end(graph, operands[0], operands[1], operands[2], high):
             open.append((operands[2], -high))

@@ -32,6 +32,7 @@ class Kind(enum.Enum):
     GATHER = "gather"  # reads at indices that are data
     SCATTER = "scatter"  # combines elements with those at indices that are data
     COMPOSITE = "composite"  # made of other ops when a program is scheduled
+    ROUTINE = "routine"  # a function of whole rows or matrices, for each index of the axes before them
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ FIELDS: dict[Kind, tuple[str, ...]] = {
     Kind.MOVEMENT: ("view",),
     Kind.ASSEMBLY: ("regions",),
     Kind.COMPOSITE: ("lower",),
+    Kind.ROUTINE: ("code", "core"),
 }
 ATTRIBUTES: dict[Kind | str, tuple[tuple[str, ...], ...]] = {
     Kind.REDUCTION: (("axes", "keepdims"), ("shape", "operand_shape")),
@@ -76,7 +78,9 @@ class Op:
     gradient   one rule for each operand, ``(g, y, *operands) -> cotangent``; None where the operand has no derivative.
                An op with any number of operands has a single rule ``(g, y, operands, slot) -> cotangent``
     code       the scalar expression in the letters a, b, c, ... of the operands; ``{name}`` stands for an attribute,
-               ``position`` for the flat index
+               ``position`` for the flat index. Of a routine the name of its function in `codegen.routines`
+    core       of a routine: how many of the last axes of each operand its function takes at once
+    scratch    of a routine: bytes of memory that its function works in, types and attributes given
     reference  the same in NumPy, ``(*arrays, **attributes)``, symbolic sizes already numbers
     map        of a reduction: what is made of an element ``a`` before it is combined with others
     combine    of a reduction: what ``acc`` and ``a``, each made of some elements, come to. It must be associative:
@@ -91,9 +95,9 @@ class Op:
     taken      of an op that chooses, for each operand ``(y, *operands) -> (condition, holds)``: the operand is taken
                where the bool tensor is ``holds``. Elsewhere its cotangent is 0, whatever ``gradient`` gives there.
                None for an operand that is always taken
-    facts      algebraic facts that rules and schedules use: "commutative", "index_check", "linear": no derivative
-               of the op is ever infinite or NaN (of movements and assemblies none is), and "overlapping": elements of
-               an assembly that meet at one place add up
+    facts      facts that rules, schedules and proofs use: "commutative", "index_check", "linear": no derivative of the
+               op is ever infinite or NaN (of movements and assemblies none is), "overlapping": elements of an assembly
+               that meet at one place add up, and "places": the results are indices along the operand's last axis
     """
 
     name: str
@@ -110,6 +114,8 @@ class Op:
     view: Callable[[TensorType, Sequence[TensorType], Attrs], IndexMap | None] | None = None
     regions: Callable[[TensorType, Sequence[TensorType], Attrs], list[IndexMap]] | None = None
     lower: Callable[..., Any] | None = None
+    core: tuple[int, ...] | None = None
+    scratch: Callable[[Sequence[TensorType], Attrs], Size] | None = None
     checks: Callable[[Sequence[TensorType], Attrs], list[SizeCheck]] | None = None
     attrs: tuple[str, ...] = ()
     taken: tuple[Callable[..., tuple[Any, bool]] | None, ...] = ()
@@ -146,7 +152,7 @@ class Op:
             yield from self._misread("finish", {"acc"}, all_of_them=True)
         elif self.kind is Kind.SCATTER:
             yield from self._misread("combine", {"acc", "a"}, all_of_them=True)
-        elif self.arity is not None:
+        elif self.arity is not None and self.kind is not Kind.ROUTINE:
             yield from self._misread("code", set(LETTERS[: self.arity]))
 
     def _misread(self, part: str, values: set[str], all_of_them: bool = False) -> Iterator[str]:

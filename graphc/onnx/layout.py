@@ -11,7 +11,7 @@ import numpy as np
 from graphc.errors import ExportError
 from graphc.ir import dims
 from graphc.ir.dims import Size
-from graphc.ir.types import BOOL, INT64, DType, Shape, TensorType, broadcast_shapes, dtype_of, is_float, limits
+from graphc.ir.types import BOOL, INT64, UINT8, DType, Shape, TensorType, broadcast_shapes, dtype_of, is_float, limits
 from graphc.onnx.elementwise import INT32, Rule, Site, widened
 from graphc.onnx.model import FARTHEST, Value
 
@@ -216,6 +216,33 @@ def _back(axes: Sequence[int], ndim: int) -> list[int]:
     return [_fronted(axes, ndim).index(a) for a in range(ndim)]
 
 
+# ---- along the last axis
+
+
+def cumsum(at: Site, x: Value) -> Value:
+    return x.op("CumSum", at.model.constant(np.array(-1, np.int32)), reverse=int(at.attrs["reverse"]))
+
+
+def argsort(at: Site, x: Value) -> Value:
+    """By the elements, then by whether they are NaN; each time equal ones stay in order."""
+    order = _order(at, x.cast(INT32) if x.dtype == UINT8 else x, at.attrs["descending"])
+    if not is_float(x.dtype):
+        return order
+    known = x.is_nan().select(math.inf if not at.attrs["descending"] else -math.inf, x)
+    order = _order(at, known, at.attrs["descending"])
+    last = _order(at, x.is_nan().cast(INT32).op("GatherElements", order, axis=-1), False)
+    return order.op("GatherElements", last, axis=-1)
+
+
+def _order(at: Site, x: Value, descending: bool) -> Value:
+    every = at.model.vector([at.types[0].shape[-1]])
+    return x.model.node("TopK", [x, every], INT64, output=1, axis=-1, largest=int(descending), sorted=1)
+
+
+def sort(at: Site, x: Value) -> Value:
+    return x.op("GatherElements", argsort(at, x), axis=-1)
+
+
 # ---- sizes
 
 
@@ -237,6 +264,7 @@ LAYOUT: dict[str, Rule] = {
     "scatter_max": scatter("max", lambda dtype: limits(dtype)[0]),
     "scatter_min": scatter("min", lambda dtype: limits(dtype)[1]), "scatter_multiply": scatter("mul", lambda dtype: 1),
     "take_points": take_points, "scatter_points": scatter_points,
+    "cumsum": cumsum, "argsort": argsort, "sort": sort,
     "iota": iota, "size": size,
 }  # fmt: skip
 

@@ -130,14 +130,20 @@ class Model:
         self._taken.add(name)
         return name
 
-    def node(self, type: str, operands: Sequence[Value | None], dtype: DType, **attributes: Any) -> Value:
-        """One node; None stands for an operand that is left out. ExportError where the opset is too old for it."""
+    def node(
+        self, type: str, operands: Sequence[Value | None], dtype: DType, output: int = 0, **attributes: Any
+    ) -> Value:
+        """One of a node's outputs; None stands for an operand that is left out.
+
+        ExportError where the opset is too old for the operator.
+        """
         if self.opset < SINCE.get(type, 0):
             raise ExportError(f"ONNX has {type} as it is needed since opset {SINCE[type]}, not in {self.opset}")
         self._count += 1
         name = self.fresh(f"{type}_{self._count}")
         names = ["" if o is None else o.name for o in operands]
-        self.nodes.append(self.onnx.helper.make_node(type, names, [name], name=name, **attributes))
+        outputs = [*(self.fresh(f"{name}_{k}") for k in range(output)), name]
+        self.nodes.append(self.onnx.helper.make_node(type, names, outputs, name=name, **attributes))
         return Value(self, name, dtype)
 
     def named(self, value: Value, name: str, since: int) -> Value:

@@ -24,6 +24,23 @@ REFUSED = {
     "digamma": "ONNX has no derivative of the gamma function",
     "log_ndtr": "ONNX has no scaled error function, which its lower tail needs",
     "polygamma": "ONNX has no derivative of the gamma function",
+    "linear_recurrence": "ONNX has no recurrence but a Scan, which is not written yet",
+    "fourier": "the transform of ONNX (DFT) is not written yet",
+    **dict.fromkeys(
+        (
+            "cholesky",
+            "triangular_system",
+            "system",
+            "sign_and_logdet",
+            "determinant",
+            "qr_factors",
+            "eigen_pairs",
+            "singular_triplets",
+            "pseudoinverse",
+        ),
+        "ONNX has no linear algebra but products of matrices",
+    ),
+    "arg_extreme_so_far": "ONNX has no running maximum or minimum",
 }
 
 MISSING = frozenset(

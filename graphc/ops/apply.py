@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set, ValuesView
 from functools import wraps
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from graphc.ops.signature import bound, found, misused
 
 Operand = Any  # Tensor, array, list or number
 P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def apply(name: str, *operands: Tensor, **attrs: Any) -> Tensor:
@@ -27,7 +28,7 @@ def apply(name: str, *operands: Tensor, **attrs: Any) -> Tensor:
     return operands[0].graph.append(lookup(name), operands, attrs)
 
 
-def public(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
+def public(function: Callable[P, R]) -> Callable[P, R]:
     """A function of the DSL: Tensor's operators find it by name, and its errors name it and the user's line.
 
     The nodes that it makes share one `Call`; functions that it calls in turn are part of it.
@@ -35,14 +36,14 @@ def public(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
     return _public(function, function.__name__)
 
 
-def public_in(space: str) -> Callable[[Callable[P, Tensor]], Callable[P, Tensor]]:
+def public_in(space: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """`public` for functions of ``gx.SPACE``."""
     return lambda function: _public(function, f"{space}.{function.__name__}")
 
 
-def _public(function: Callable[P, Tensor], name: str) -> Callable[P, Tensor]:
+def _public(function: Callable[P, R], name: str) -> Callable[P, R]:
     @wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
         if OPEN.call is not None:
             return function(*args, **kwargs)
         made = OPEN.call = Call(name)

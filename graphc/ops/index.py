@@ -201,6 +201,21 @@ def take(x: Tensor, indices: Operand, axis: int = 0) -> Tensor:
     return apply("take", x, in_range(index, x.shape[a], "index"), axis=a)
 
 
+def _each_row(x: Tensor) -> list[Tensor]:
+    """Indices of the axes before the last."""
+    return [reshape(iota(x.graph, s), (s, *(1,) * (x.ndim - 1 - a))) for a, s in enumerate(x.shape[:-1])]
+
+
+def take_along_last(x: Tensor, index: Tensor) -> Tensor:
+    """For each row of ``x`` the elements at that row's indices, which are known to lie in range."""
+    return apply("take_points", x, *_each_row(x), index, axes=tuple(range(x.ndim)))
+
+
+def put_along_last(x: Tensor, index: Tensor, shape: Shape) -> Tensor:
+    """For each row of ``x`` its elements added to zeros of a shape, at that row's indices."""
+    return apply("scatter_points", *_each_row(x), index, x, axes=tuple(range(x.ndim)), sizes=shape)
+
+
 @public
 def embedding(indices: Tensor, weight: Tensor) -> Tensor:
     """Rows of ``weight`` at ``indices``."""

@@ -178,6 +178,9 @@ def _apart(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | Non
 def _copies(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:
     if is_alias_of_view(new, node, operands):
         return new.append(node.op, [_copy(operands[0])], node.attrs, type=node.type)
+    if node.op.kind is Kind.ROUTINE:
+        parts = [_copy(t) if not _in_memory(t) else t for t in operands]
+        return new.append(node.op, parts, node.attrs, type=node.type)
     if node.op.kind is Kind.CONTRACTION:
         made = new.append(node.op, operands, node.attrs, type=node.type, name=None if node.name in new else node.name)
         product = product_of(new, made.node)
@@ -195,8 +198,13 @@ def is_alias_of_view(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> bo
     assert node.op.view is not None
     if node.op.view(node.type, [t.type for t in operands], node.attrs) is not None:
         return False
-    source = operands[0].node
-    return is_formula(source) or is_check(source) or movement(new, source) is not None
+    return not _in_memory(operands[0])
+
+
+def _in_memory(tensor: Tensor) -> bool:
+    """True for elements that lie in memory in order."""
+    node = tensor.node
+    return not (is_formula(node) or is_check(node) or movement(tensor.graph, node) is not None)
 
 
 def _copy(tensor: Tensor) -> Tensor:

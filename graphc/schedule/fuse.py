@@ -70,6 +70,16 @@ def statements_of(graph: Graph, node: Node) -> list[Statement]:
         sizes, index = levels_of(shape)
         at, source = _at_indices(graph, node, node.inputs[1:], index, types[0].ndim, 1)
         return [Statement(node, Form.MAP, sizes, (resolve(graph, node.inputs[0], source), *at), index)]
+    if kind is Kind.ROUTINE:
+        assert node.op.core is not None
+        sizes, index = levels_of(types[0].shape[: types[0].ndim - node.op.core[0]])
+
+        def first(ndim: int) -> tuple[Index, ...]:
+            """Where the row or matrix at hand begins in a tensor."""
+            return (*index, *(ZERO,) * (ndim - len(index)))
+
+        whole = tuple(resolve(graph, i, first(t.ndim)) for i, t in zip(node.inputs, types, strict=True))
+        return [Statement(node, Form.CALL, sizes, whole, first(node.type.ndim))]
     assert kind is Kind.SCATTER, node
     sizes, index = levels_of(types[-1].shape)
     at, target = _at_indices(graph, node, node.inputs[:-1], index, node.type.ndim, 0)
@@ -199,7 +209,7 @@ class _Placer:
             body.append(first)  # type: ignore[arg-type]
         statement.path += fresh
         depth = statement.start_depth
-        if statement.form not in (Form.MAP, Form.CHECK) and depth < len(statement.path):
+        if statement.form not in (Form.MAP, Form.CHECK, Form.CALL) and depth < len(statement.path):
             statement.path[depth].folds.append(statement)
         item = statement.path[0] if statement.path else statement
         self.weight[id(item)] += 1
@@ -246,7 +256,7 @@ class _Placer:
     ) -> Loop | None:
         """The loop of ``body`` that the statement may join at ``depth``; None where it needs its own."""
         top = body is self.items
-        if statement.form is Form.CHECK:
+        if statement.form in (Form.CHECK, Form.CALL):
             return None
         first = after + 1 if top else 0
         for _, producer in inside:

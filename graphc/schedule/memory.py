@@ -15,6 +15,7 @@ from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
 from graphc.ir.op import Kind
+from graphc.ir.tensor import Node
 from graphc.schedule.access import Access, is_alias, is_check, is_formula, padded
 from graphc.schedule.fuse import fuse
 from graphc.schedule.plan import (
@@ -26,6 +27,7 @@ from graphc.schedule.plan import (
     Item,
     Loop,
     Product,
+    Room,
     Schedule,
     Slot,
     Stage,
@@ -140,14 +142,16 @@ def _keep(plan: Schedule) -> None:
     nodes = plan.graph.nodes
     part = plan.scopes
     shallow: dict[int, int] = {}  # node -> how many loops its most distant reader shares with it
+    whole = {plan.aliases[i] for i in plan.aliases} | set(plan.outputs) | set(plan.updates.values())
     for statement in _all_statements(plan):
+        if statement.form is Form.CALL:
+            whole |= {access.root for access in statement.operands}
         for access in statement.operands:
             producer = _producer(plan, access.root)
             if producer is not None:
                 together = part[id(producer.item)] == part[id(statement.item)]
                 shared = _common(producer.complete_in, statement.path) if together else -1
                 shallow[access.root] = min(shallow.get(access.root, len(producer.path)), shared)
-    whole = {plan.aliases[i] for i in plan.aliases} | set(plan.outputs) | set(plan.updates.values())
     products = set()
     for _, items in plan.sections():
         for item in items:
@@ -163,6 +167,9 @@ def _keep(plan: Schedule) -> None:
             plan.stages.append(Stage())
         plan.stages[-1].alone += commits
     sharded = {id(item) for group, items in plan.sections() if group is not None for item in items}
+    for statement in _all_statements(plan):
+        if statement.form is Form.CALL and (bytes := _scratch_bytes(plan.graph, statement.node)) is not None:
+            plan.rooms[statement.node.id] = Room(bytes, id(statement.item) in sharded)
     for node in nodes:
         if node.id in plan.buffers or node.id in plan.aliases or node.op.kind is Kind.LEAF:
             continue
@@ -172,7 +179,7 @@ def _keep(plan: Schedule) -> None:
         if is_check(node):
             continue
         axes: tuple[int, ...] | None
-        if node.id in whole or not parts or parts[0].form in (Form.PLACE, Form.SCATTER):
+        if node.id in whole or not parts or parts[0].form in (Form.PLACE, Form.SCATTER, Form.CALL):
             axes = tuple(range(node.type.ndim))
         else:
             axes = _axes(parts[0], shallow.get(node.id))
@@ -196,6 +203,13 @@ def _keep(plan: Schedule) -> None:
                 held = plan.buffers[node.id]
                 step = padded(dims.product(held.shape), node.type.dtype.itemsize)
                 plan.partials[node.id] = Buffer(("work", -1), held.axes, held.shape, step)
+
+
+def _scratch_bytes(graph: Graph, node: Node) -> Size | None:
+    """Memory that a routine works in."""
+    if node.op.scratch is None:
+        return None
+    return padded(node.op.scratch([graph.nodes[i].type for i in node.inputs], node.attrs), 1)
 
 
 def _scratch(statement: Statement, axes: tuple[int, ...]) -> bool:

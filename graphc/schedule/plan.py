@@ -20,6 +20,7 @@ class Form(enum.Enum):
     PLACE = "place"  # stores it into a region of the result (one statement for each operand)
     SCATTER = "scatter"  # adds it to the result at an index that is data
     CHECK = "check"  # tests that it lies in range
+    CALL = "call"  # a function makes a whole row or matrix of the result
 
 
 @dataclass(eq=False, slots=True)
@@ -52,7 +53,7 @@ class Statement:
     @property
     def open_depth(self) -> int:
         """How many outer loops may hold both this statement and a reader of its result."""
-        if self.form in (Form.PLACE, Form.SCATTER, Form.CHECK):
+        if self.form in (Form.PLACE, Form.SCATTER, Form.CHECK, Form.CALL):
             return 0
         kept = self.kept
         depth = 0

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
+from graphc.ir.tensor import Node
 from graphc.schedule.access import Access
 from graphc.schedule.fuse import WIDEST, statements_of
 from graphc.schedule.plan import Combine, Commit, Form, Group, Item, Loop, Product, Stage, Statement, memory_of
@@ -54,8 +55,17 @@ def cost(graph: Graph, item: Item) -> Size:
         return dims.total(cost(graph, part) for part in item.body)
     if isinstance(item, (Combine, Commit)):
         return 0
+    if item.form is Form.CALL:
+        return _cost_of_call(graph, item.node)
     weight = FUNCTION if is_function(item) else STATEMENT
     return dims.multiply(dims.product(item.sizes), weight)
+
+
+def _cost_of_call(graph: Graph, node: Node) -> Size:
+    """Of a routine: as if it went once over each row, or over each matrix for every column."""
+    first = graph.nodes[node.inputs[0]].type
+    steps = first.shape[-1] if node.op.core is not None and node.op.core[0] > 1 else 1
+    return dims.product((*first.shape, steps, FUNCTION))
 
 
 def is_function(statement: Statement) -> bool:

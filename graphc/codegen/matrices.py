@@ -1,0 +1,554 @@
+"""Routines on matrices: triangular systems, factorisations, eigenvalues and singular values.
+
+As `routines`; matrices lie row by row. What cannot be computed (a matrix that is singular, or not positive definite)
+gives NaN. Eigenvalues and singular values are found in float64 whatever the dtype.
+"""
+
+# Numba reads this code, which has no types of its own.
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+
+from __future__ import annotations
+
+from numba.extending import register_jitable
+
+from graphc.codegen.buffer import buffer, f64, nan
+from graphc.codegen.routines import routine
+from graphc.codegen.vecmath import fabs, log, sqrt
+
+EPSILON, COARSE = 2.0**-52, 2.0**-23  # of float64 and of float32
+SWEEPS = 60  # of rotations, where ten are usual
+
+
+@register_jitable(error_model="numpy", fastmath=False)
+def fill(real, y, count):
+    """NaN everywhere."""
+    for k in range(count):
+        y[k] = real(nan)
+
+
+@routine
+def cholesky_matrix(real, a_at, y_at, n, columns):
+    """The lower triangle L of A = L L', four rows of L' at a time (Golub and Van Loan, 4.2); A's lower part is read."""
+    a, y = buffer(a_at, real, 0, 1), buffer(y_at, real, 0, 1)
+    for i in range(n):
+        for j in range(i, n):
+            y[i * n + j] = a[j * n + i]
+    whole = True
+    for start in range(0, n, 4):
+        stop = min(start + 4, n)
+        for k in range(start, stop):
+            row = k * n
+            pivot = y[row + k]
+            if not pivot > 0:
+                whole = False
+            root = sqrt(pivot)
+            for j in range(k, n):
+                y[row + j] = y[row + j] / root
+            for i in range(k + 1, stop):
+                factor = y[row + i]
+                below = i * n
+                for j in range(i, n):
+                    y[below + j] = y[below + j] - factor * y[row + j]
+        if stop - start == 4:
+            first = start * n
+            for i in range(stop, n):
+                row = i * n
+                f0, f1, f2, f3 = y[first + i], y[first + n + i], y[first + 2 * n + i], y[first + 3 * n + i]
+                for j in range(i, n):
+                    taken = (f0 * y[first + j] + f1 * y[first + n + j]) + (
+                        f2 * y[first + 2 * n + j] + f3 * y[first + 3 * n + j]
+                    )
+                    y[row + j] = y[row + j] - taken
+    for i in range(n):
+        for j in range(i + 1, n):
+            y[j * n + i] = y[i * n + j]
+            y[i * n + j] = real(0)
+    if not whole:
+        fill(real, y, n * n)
+
+
+@routine
+def triangular_system(real, a_at, b_at, y_at, n, columns, rows, m, lower, transposed, unit):
+    """X of A X = B, or of A' X = B, by substitution; of A one triangle is read, or its diagonal taken as 1."""
+    a, b, y = buffer(a_at, real, 0, 1), buffer(b_at, real, 0, 1), buffer(y_at, real, 0, 1)
+    down = lower != transposed
+    whole = True
+    for step in range(n):
+        i = step if down else n - 1 - step
+        for j in range(m):
+            y[i * m + j] = b[i * m + j]
+        first, last = (0 if down else i + 1), (i if down else n)
+        for k in range(first, last):
+            factor = a[k * n + i] if transposed else a[i * n + k]
+            for j in range(m):
+                y[i * m + j] = y[i * m + j] - factor * y[k * m + j]
+        if not unit:
+            pivot = a[i * n + i]
+            if pivot == 0:
+                whole = False
+            for j in range(m):
+                y[i * m + j] = y[i * m + j] / pivot
+    if not whole:
+        fill(real, y, n * m)
+
+
+@register_jitable(error_model="numpy", fastmath=False)
+def eliminate(real, s, y, n, m):
+    """Gaussian elimination with partial pivoting on the rows of S and Y (Golub and Van Loan, 3.4).
+
+    The sign of the permutation; 0 where a pivot is 0.
+    """
+    sign = 1
+    for k in range(n):
+        at = k
+        most = fabs(s[k * n + k])
+        for i in range(k + 1, n):
+            if fabs(s[i * n + k]) > most:
+                most = fabs(s[i * n + k])
+                at = i
+        if at != k:
+            sign = -sign
+            for j in range(k, n):
+                held = s[k * n + j]
+                s[k * n + j] = s[at * n + j]
+                s[at * n + j] = held
+            for j in range(m):
+                moved = y[k * m + j]
+                y[k * m + j] = y[at * m + j]
+                y[at * m + j] = moved
+        pivot = s[k * n + k]
+        if pivot == 0:
+            sign = 0
+        for i in range(k + 1, n):
+            factor = s[i * n + k] / pivot
+            if factor != 0:
+                for j in range(k + 1, n):
+                    s[i * n + j] = s[i * n + j] - factor * s[k * n + j]
+                for j in range(m):
+                    y[i * m + j] = y[i * m + j] - factor * y[k * m + j]
+    return sign
+
+
+@routine
+def system(real, a_at, b_at, y_at, spare_at, n, columns, rows, m):
+    """X of A X = B by elimination."""
+    a, b, y, s = (
+        buffer(a_at, real, 0, 1),
+        buffer(b_at, real, 0, 1),
+        buffer(y_at, real, 0, 1),
+        buffer(spare_at, real, 0, 1),
+    )
+    for k in range(n * n):
+        s[k] = a[k]
+    for k in range(n * m):
+        y[k] = b[k]
+    if eliminate(real, s, y, n, m) == 0:
+        fill(real, y, n * m)
+    else:
+        for step in range(n):
+            i = n - 1 - step
+            for k in range(i + 1, n):
+                factor = s[i * n + k]
+                for j in range(m):
+                    y[i * m + j] = y[i * m + j] - factor * y[k * m + j]
+            pivot = s[i * n + i]
+            for j in range(m):
+                y[i * m + j] = y[i * m + j] / pivot
+
+
+@routine
+def sign_and_log_of_determinant(real, a_at, y_at, spare_at, n, columns):
+    """-1, 0 or 1, and the logarithm of the absolute value: -inf with 0."""
+    a, y, s = buffer(a_at, real, 0, 1), buffer(y_at, real, 0, 1), buffer(spare_at, real, 0, 1)
+    for k in range(n * n):
+        s[k] = a[k]
+    sign = real(eliminate(real, s, s, n, 0))
+    total = real(0)
+    for k in range(n):
+        pivot = s[k * n + k]
+        if pivot < 0:
+            sign = -sign
+        total = total + log(fabs(pivot)) if sign != 0 else total
+        if pivot != pivot:
+            sign = pivot
+    y[0] = sign
+    y[1] = log(real(0)) if sign == 0 else total
+
+
+@routine
+def determinant(real, a_at, y_at, spare_at, n, columns):
+    """The product of the pivots."""
+    a, y, s = buffer(a_at, real, 0, 1), buffer(y_at, real, 0, 1), buffer(spare_at, real, 0, 1)
+    for k in range(n * n):
+        s[k] = a[k]
+    value = real(eliminate(real, s, s, n, 0))
+    if value != 0:
+        for k in range(n):
+            value = value * s[k * n + k]
+    y[0] = value
+
+
+@routine
+def orthogonal_and_triangle(real, a_at, y_at, spare_at, m, n):
+    """Q and below it R' of A = Q R, each with min(m, n) columns: Householder (Golub and Van Loan, 5.2)."""
+    a, y, w = buffer(a_at, real, 0, 1), buffer(y_at, real, 0, 1), buffer(spare_at, real, 0, 1)
+    count = min(m, n)
+    for i in range(m):
+        for j in range(n):
+            w[j * m + i] = a[i * n + j]
+    for k in range((m + n) * count):
+        y[k] = real(0)
+    for j in range(count):
+        row = j * m
+        scale = real(0)
+        for i in range(j, m):
+            scale = max_of(scale, fabs(w[row + i]))
+        total = real(0)
+        for i in range(j, m):
+            part = w[row + i] / scale if scale > 0 else scale
+            total = total + part * part
+        length = scale * sqrt(total)
+        alpha = -length if w[row + j] >= 0 else length
+        if j == m - 1:  # a single number is its own triangle
+            alpha = w[row + j]
+        y[(m + j) * count + j] = alpha
+        w[row + j] = w[row + j] - alpha
+        half = real(0)
+        if scale > 0 and j < m - 1:
+            half = -alpha * w[row + j]
+        for c in range(j + 1, n):
+            other = c * m
+            dot = real(0)
+            for i in range(j, m):
+                dot = dot + w[row + i] * w[other + i]
+            factor = dot / half if half != 0 else half
+            for i in range(j, m):
+                w[other + i] = w[other + i] - factor * w[row + i]
+            y[(m + c) * count + j] = w[other + j]
+        y[j * count + j] = half  # for now
+    for step in range(count):
+        c = count - 1 - step
+        half = y[c * count + c]
+        row = c * m
+        for j in range(c, count):
+            # column j of Q, so far that of the reflections behind this one
+            if j == c:
+                for i in range(m):
+                    y[i * count + j] = real(1) if i == c else real(0)
+            dot = real(0)
+            for i in range(c, m):
+                dot = dot + w[row + i] * y[i * count + j]
+            factor = dot / half if half != 0 else half
+            for i in range(c, m):
+                y[i * count + j] = y[i * count + j] - factor * w[row + i]
+
+
+@register_jitable(error_model="numpy", fastmath=False)
+def max_of(a, b):
+    """The larger number; NaN where one is."""
+    if a != a:
+        return a
+    return a if a > b else b
+
+
+@routine
+def eigenvalues_and_vectors(real, a_at, y_at, spare_at, n, columns):
+    """Eigenvalues in order and below them a matrix whose columns are the vectors, of a symmetric matrix.
+
+    By a tridiagonal matrix and the QL method with implicit shifts (Bowdler, Martin, Reinsch and Wilkinson, Numerische
+    Mathematik 11, 1968: tred2 and tql2).
+    """
+    a, y, v = buffer(a_at, real, 0, 1), buffer(y_at, real, 0, 1), buffer(spare_at, f64, 0, 1)
+    d, e = n * n, n * n + n  # where the diagonals lie behind the matrix; v[j * n + k] is row k of vector j
+    for i in range(n):
+        for j in range(n):
+            v[j * n + i] = f64(a[i * n + j])
+    for j in range(n):
+        v[d + j] = v[j * n + n - 1]
+    for step in range(n - 1):
+        i = n - 1 - step
+        scale = 0.0
+        for k in range(i):
+            scale = scale + fabs(v[d + k])
+        h = 0.0
+        if scale == 0.0:
+            v[e + i] = v[d + i - 1]
+            for j in range(i):
+                v[d + j] = v[j * n + i - 1]
+                v[j * n + i] = 0.0
+                v[i * n + j] = 0.0
+        else:
+            for k in range(i):
+                v[d + k] = v[d + k] / scale
+                h = h + v[d + k] * v[d + k]
+            f = v[d + i - 1]
+            g = -sqrt(h) if f > 0 else sqrt(h)
+            v[e + i] = scale * g
+            h = h - f * g
+            v[d + i - 1] = f - g
+            for j in range(i):
+                v[e + j] = 0.0
+            for j in range(i):
+                f = v[d + j]
+                v[i * n + j] = f
+                g = v[e + j] + v[j * n + j] * f
+                for k in range(j + 1, i):
+                    g = g + v[j * n + k] * v[d + k]
+                    v[e + k] = v[e + k] + v[j * n + k] * f
+                v[e + j] = g
+            f = 0.0
+            for j in range(i):
+                v[e + j] = v[e + j] / h
+                f = f + v[e + j] * v[d + j]
+            half = f / (h + h)
+            for j in range(i):
+                v[e + j] = v[e + j] - half * v[d + j]
+            for j in range(i):
+                f = v[d + j]
+                g = v[e + j]
+                for k in range(j, i):
+                    v[j * n + k] = v[j * n + k] - (f * v[e + k] + g * v[d + k])
+                v[d + j] = v[j * n + i - 1]
+                v[j * n + i] = 0.0
+        v[d + i] = h
+    for i in range(n - 1):
+        v[i * n + n - 1] = v[i * n + i]
+        v[i * n + i] = 1.0
+        h = v[d + i + 1]
+        if h != 0.0:
+            for k in range(i + 1):
+                v[d + k] = v[(i + 1) * n + k] / h
+            for j in range(i + 1):
+                g = 0.0
+                for k in range(i + 1):
+                    g = g + v[(i + 1) * n + k] * v[j * n + k]
+                for k in range(i + 1):
+                    v[j * n + k] = v[j * n + k] - g * v[d + k]
+        for k in range(i + 1):
+            v[(i + 1) * n + k] = 0.0
+    for j in range(n):
+        v[d + j] = v[j * n + n - 1]
+        v[j * n + n - 1] = 0.0
+    if n > 0:
+        v[n * n - 1] = 1.0
+    for i in range(1, n):
+        v[e + i - 1] = v[e + i]
+    if n > 0:
+        v[e + n - 1] = 0.0
+    shift = 0.0
+    largest = 0.0
+    whole = True
+    for low in range(n):
+        largest = max_of(largest, fabs(v[d + low]) + fabs(v[e + low]))
+        m = low
+        while m < n - 1 and fabs(v[e + m]) > EPSILON * largest:
+            m = m + 1
+        tries = 0
+        going = m > low
+        while going:
+            g = v[d + low]
+            p = (v[d + low + 1] - g) / (2.0 * v[e + low])
+            r = length_of(p, 1.0)
+            r = -r if p < 0 else r
+            v[d + low] = v[e + low] / (p + r)
+            v[d + low + 1] = v[e + low] * (p + r)
+            second = v[d + low + 1]
+            h = g - v[d + low]
+            for i in range(low + 2, n):
+                v[d + i] = v[d + i] - h
+            shift = shift + h
+            p = v[d + m]
+            c, c2, c3, s, s2 = 1.0, 1.0, 1.0, 0.0, 0.0
+            after = v[e + low + 1]
+            for step in range(m - low):
+                i = m - 1 - step
+                c3 = c2
+                c2 = c
+                s2 = s
+                g = c * v[e + i]
+                h = c * p
+                r = length_of(p, v[e + i])
+                v[e + i + 1] = s * r
+                s = v[e + i] / r
+                c = p / r
+                p = c * v[d + i] - s * g
+                v[d + i + 1] = h + s * (c * g + s * v[d + i])
+                for k in range(n):
+                    upper = v[(i + 1) * n + k]
+                    v[(i + 1) * n + k] = s * v[i * n + k] + c * upper
+                    v[i * n + k] = c * v[i * n + k] - s * upper
+            p = -s * s2 * c3 * after * v[e + low] / second
+            v[e + low] = s * p
+            v[d + low] = c * p
+            tries = tries + 1
+            going = fabs(v[e + low]) > EPSILON * largest
+            if tries == SWEEPS:
+                going = False
+                whole = False
+        v[d + low] = v[d + low] + shift
+        v[e + low] = 0.0
+    for j in range(n):  # in order
+        at = 0
+        for k in range(n):
+            if v[d + k] < v[d + j] or (v[d + k] == v[d + j] and k < j):
+                at = at + 1
+        y[at] = real(v[d + j])
+        for k in range(n):
+            y[(k + 1) * n + at] = real(v[j * n + k])
+    if not whole or largest - largest != 0:
+        fill(real, y, (n + 1) * n)
+
+
+@register_jitable(error_model="numpy", fastmath=False)
+def length_of(a, b):
+    """The square root of a a + b b, of numbers of any size."""
+    large = max_of(fabs(a), fabs(b))
+    small = fabs(b) if fabs(a) > fabs(b) else fabs(a)
+    return large * sqrt(1.0 + (small / large) * (small / large)) if large > 0 else large
+
+
+@register_jitable(error_model="numpy", fastmath=False)
+def rotate(real, a, u, v, s, m, n, wide):
+    """One-sided Jacobi of an m by n matrix, m >= n (Hestenes, J. SIAM 6, 1958); ``wide`` where its transpose is given.
+
+    ``u`` and ``v`` get the singular vectors as rows, ``s`` the values, the largest first. Whether it came to an end.
+    """
+    scale = 0.0
+    for i in range(m):
+        for j in range(n):
+            u[j * m + i] = f64(a[j * m + i] if wide else a[i * n + j])
+            scale = max_of(scale, fabs(u[j * m + i]))
+    for k in range(n * n):
+        v[k] = 1.0 if k % (n + 1) == 0 else 0.0
+    if scale - scale != 0:
+        return False
+    for k in range(m * n):
+        u[k] = u[k] / scale if scale > 0 else 0.0
+    turned = True
+    sweep = 0
+    while turned and sweep < SWEEPS:
+        turned = False
+        for p in range(n - 1):
+            for q in range(p + 1, n):
+                alpha, beta, gamma = 0.0, 0.0, 0.0
+                for k in range(m):
+                    alpha = alpha + u[p * m + k] * u[p * m + k]
+                    beta = beta + u[q * m + k] * u[q * m + k]
+                    gamma = gamma + u[p * m + k] * u[q * m + k]
+                if fabs(gamma) > EPSILON * sqrt(alpha) * sqrt(beta):
+                    turned = True
+                    zeta = (beta - alpha) / (2.0 * gamma)
+                    t = 1.0 / (fabs(zeta) + length_of(zeta, 1.0))
+                    t = -t if zeta < 0 else t
+                    c = 1.0 / sqrt(1.0 + t * t)
+                    w = c * t
+                    for k in range(m):
+                        left = u[p * m + k]
+                        u[p * m + k] = c * left - w * u[q * m + k]
+                        u[q * m + k] = w * left + c * u[q * m + k]
+                    for k in range(n):
+                        kept = v[p * n + k]
+                        v[p * n + k] = c * kept - w * v[q * n + k]
+                        v[q * n + k] = w * kept + c * v[q * n + k]
+        sweep = sweep + 1
+    for j in range(n):
+        total = 0.0
+        for k in range(m):
+            total = total + u[j * m + k] * u[j * m + k]
+        s[j] = sqrt(total)
+    for j in range(n):  # the largest first
+        at = j
+        for k in range(j + 1, n):
+            if s[k] > s[at]:
+                at = k
+        if at != j:
+            value = s[j]
+            s[j] = s[at]
+            s[at] = value
+            for k in range(m):
+                first = u[j * m + k]
+                u[j * m + k] = u[at * m + k]
+                u[at * m + k] = first
+            for k in range(n):
+                second = v[j * n + k]
+                v[j * n + k] = v[at * n + k]
+                v[at * n + k] = second
+    for j in range(n):
+        value = s[j]
+        if value > 0 and value > EPSILON * EPSILON * s[0]:
+            for k in range(m):
+                u[j * m + k] = u[j * m + k] / value
+        else:
+            s[j] = 0.0
+            complete(u, j, m)
+        s[j] = s[j] * scale
+    return not turned
+
+
+@register_jitable(error_model="numpy", fastmath=False)
+def complete(u, j, m):
+    """Row j becomes a unit vector that is orthogonal to those before it: the axis that they cover least, made so."""
+    axis = 0
+    least = 2.0
+    for k in range(m):
+        covered = 0.0
+        for i in range(j):
+            covered = covered + u[i * m + k] * u[i * m + k]
+        if covered < least:
+            least = covered
+            axis = k
+    for k in range(m):
+        u[j * m + k] = 1.0 if k == axis else 0.0
+    for _ in range(2):
+        for i in range(j):
+            dot = 0.0
+            for k in range(m):
+                dot = dot + u[i * m + k] * u[j * m + k]
+            for k in range(m):
+                u[j * m + k] = u[j * m + k] - dot * u[i * m + k]
+    total = 0.0
+    for k in range(m):
+        total = total + u[j * m + k] * u[j * m + k]
+    for k in range(m):
+        u[j * m + k] = u[j * m + k] / sqrt(total)
+
+
+@routine
+def singular_values_and_vectors(real, a_at, y_at, spare_at, m, n):
+    """U, below it the values, below them V, each with min(m, n) columns."""
+    wide = m < n
+    count, long = min(m, n), m + n - min(m, n)
+    a, y, u = buffer(a_at, real, 0, 1), buffer(y_at, real, 0, 1), buffer(spare_at, f64, 0, 1)
+    v, s = buffer(spare_at + 8 * m * n, f64, 0, 1), buffer(spare_at + 8 * (m * n + count * count), f64, 0, 1)
+    if rotate(real, a, u, v, s, long, count, wide):
+        first, second = (m + 1 if wide else 0), (0 if wide else m + 1)
+        for j in range(count):
+            for k in range(long):
+                y[(first + k) * count + j] = real(u[j * long + k])
+            y[m * count + j] = real(s[j])
+            for k in range(count):
+                y[(second + k) * count + j] = real(v[j * count + k])
+    else:
+        fill(real, y, (m + 1 + n) * count)
+
+
+@routine
+def pseudoinverse(real, a_at, y_at, spare_at, m, n):
+    """V S^+ U'; values below max(m, n) roundings of the largest count as 0."""
+    wide = m < n
+    count, long = min(m, n), m + n - min(m, n)
+    a, y, u = buffer(a_at, real, 0, 1), buffer(y_at, real, 0, 1), buffer(spare_at, f64, 0, 1)
+    v, s = buffer(spare_at + 8 * m * n, f64, 0, 1), buffer(spare_at + 8 * (m * n + count * count), f64, 0, 1)
+    if rotate(real, a, u, v, s, long, count, wide):
+        rounding = EPSILON if real(1) + real(1e-9) != real(1) else COARSE
+        for i in range(n):
+            for k in range(m):
+                total = 0.0
+                for j in range(count):
+                    if s[j] > rounding * long * s[0]:
+                        left = u[j * long + i] if wide else v[j * count + i]
+                        right = v[j * count + k] if wide else u[j * long + k]
+                        total = total + left * right / s[j]
+                y[i * m + k] = real(total)
+    else:
+        fill(real, y, m * n)
