@@ -83,7 +83,6 @@ from graphc.ops.aliases import (
 from graphc.ops.assembly import concat, flip, hstack, pad, repeat, roll, split, stack, tile, vstack
 from graphc.ops.convolution import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from graphc.ops.creation import arange, eye, full, full_like, linspace, ones, ones_like, tri, zeros, zeros_like
-from graphc.ops.einsum import einsum
 from graphc.ops.cumulative import cummax, cummin, cumprod, cumsum, logcumsumexp
 from graphc.ops.decompositions import (
     cholesky,
@@ -101,6 +100,7 @@ from graphc.ops.decompositions import (
     solve_triangular,
     svd,
 )
+from graphc.ops.einsum import einsum
 from graphc.ops.elementwise import (
     abs,
     add,

@@ -51,6 +51,8 @@ def _conv_transpose(x: Any, w: Any, stride: int, pad: int) -> Any:
         )
         whole[at] += np.einsum("nc,cmkl->nmkl", x[:, :, i, j], w)
     return whole[:, :, pad : whole.shape[2] - pad, pad : whole.shape[3] - pad]
+
+
 def _definite(x: Any) -> Any:
     return x @ gx.matrix_transpose(x) + x.graph.constant(np.eye(3), x.dtype)
 

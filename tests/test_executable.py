@@ -318,7 +318,7 @@ def test_the_c_function_keeps_its_executable() -> None:
 def test_profilers_and_debuggers_read_the_generated_code() -> None:
     x = gx.Graph("listed").input("x", ("n",))
     exe = gx.compile([x], x + x)
-    file = exe.bound.compiled.function.py_func.__code__.co_filename
+    file = exe.bound.compiled.made_of.filename
     assert "".join(linecache.getlines(file)) == exe.source
 
 

@@ -14,7 +14,8 @@ from graphc.ir.tensor import Tensor
 from graphc.ir.types import TensorType, is_float, normalize_axis
 from graphc.ops.apply import apply, cast, promoted, public_in, size_node
 from graphc.ops.assembly import concat, flip
-from graphc.ops.shape import moveaxis, zeros_like
+from graphc.ops.creation import zeros_like
+from graphc.ops.shape import moveaxis
 
 Pair = tuple[Tensor, Tensor]
 
