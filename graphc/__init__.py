@@ -192,6 +192,7 @@ from graphc.ops.loss import (
     absolute_error,
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
+    cosine_embedding,
     cross_entropy,
     gaussian_nll,
     hinge,
@@ -200,9 +201,11 @@ from graphc.ops.loss import (
     nll,
     poisson_nll,
     squared_error,
+    triplet,
 )
 from graphc.ops.matrices import cross, diag, diff, kron, tril, triu
 from graphc.ops.normal import beta_ln, erfcx, log_ndtr, ndtr, ndtri, sinc
+from graphc.ops.normalisation import batch_norm, group_norm, instance_norm, spectral_norm, weight_norm
 from graphc.ops.pooling import (
     avg_pool1d,
     avg_pool2d,
@@ -238,6 +241,7 @@ from graphc.ops.scatter import (
     segment_min,
     segment_sum,
 )
+from graphc.ops.sequence import gru_cell, lstm_cell, rnn_cell, rotary_embedding, scaled_dot_product_attention
 from graphc.ops.shape import (
     broadcast_to,
     expand_dims,
@@ -250,7 +254,7 @@ from graphc.ops.shape import (
     swapaxes,
     transpose,
 )
-from graphc.ops.softmax import batch_norm, layer_norm, log_softmax, logsumexp, rms_norm, softmax
+from graphc.ops.softmax import layer_norm, log_softmax, logsumexp, rms_norm, softmax
 from graphc.ops.sorting import argsort, median, quantile, sort, topk
 from graphc.ops.window import dynamic_slice, dynamic_update_slice, take_along_axis
 from graphc.ops.windows import fold, unfold
@@ -331,6 +335,7 @@ __all__ = [
     "copysign",
     "cos",
     "cosh",
+    "cosine_embedding",
     "count_nonzero",
     "cross",
     "cross_entropy",
@@ -385,6 +390,8 @@ __all__ = [
     "grad",
     "greater",
     "greater_equal",
+    "group_norm",
+    "gru_cell",
     "hard_sigmoid",
     "hard_swish",
     "hard_tanh",
@@ -396,6 +403,7 @@ __all__ = [
     "inference",
     "init",
     "inspect",
+    "instance_norm",
     "inv",
     "isfinite",
     "isinf",
@@ -428,6 +436,7 @@ __all__ = [
     "logical_or",
     "logical_xor",
     "logsumexp",
+    "lstm_cell",
     "lstsq",
     "matmul",
     "matrix_power",
@@ -478,10 +487,13 @@ __all__ = [
     "resize",
     "rint",
     "rms_norm",
+    "rnn_cell",
     "roll",
+    "rotary_embedding",
     "round",
     "rsqrt",
     "save",
+    "scaled_dot_product_attention",
     "scatter_add",
     "scatter_set",
     "segment_max",
@@ -502,6 +514,7 @@ __all__ = [
     "solve",
     "solve_triangular",
     "sort",
+    "spectral_norm",
     "split",
     "sqrt",
     "square",
@@ -526,6 +539,7 @@ __all__ = [
     "transpose",
     "tri",
     "tril",
+    "triplet",
     "triu",
     "true_divide",
     "trunc",
@@ -533,6 +547,7 @@ __all__ = [
     "var",
     "vecdot",
     "vstack",
+    "weight_norm",
     "where",
     "xlog1py",
     "xlogy",

@@ -25,6 +25,28 @@ def _changed(x: np.ndarray, index: Any, values: Any, how: str) -> np.ndarray:
     return out
 
 
+def _normal(x: np.ndarray, axes: Any) -> np.ndarray:
+    return (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + 1e-5)
+
+
+def _attended(q: np.ndarray, k: np.ndarray, v: np.ndarray, allowed: Any) -> np.ndarray:
+    scores = np.where(allowed, q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1]), -np.inf)
+    return sp.softmax(scores, -1) @ v
+
+
+def _turned(x: np.ndarray, first: Any, second: Any) -> np.ndarray:
+    """Pairs of 4 features as complex numbers, turned."""
+    angle = np.arange(x.shape[-2])[:, None] * np.array([1.0, 0.01])
+    z = (x[first] + 1j * x[second]) * np.exp(1j * angle)
+    out = np.empty_like(x)
+    out[first], out[second] = z.real, z.imag
+    return out
+
+
+def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
+
+
 FUNCTION_CASES: list[Case] = [
     # made from nothing
     Case("full", lambda x: gx.full((2, 3, 4), x[0]) * x, lambda x: np.full((2, 3, 4), x[0]) * x),
@@ -73,4 +95,17 @@ FUNCTION_CASES: list[Case] = [
     unary("ndtri", sp.ndtri, (0.05, 0.95), special=False),
     unary("sinc", np.sinc),
     binary("beta_ln", sp.betaln, POSITIVE, POSITIVE, special=False, tolerance=1e-12),
+    # network
+    Case("batch_norm", lambda x, m, v: gx.batch_norm(x, m, v, axis=1), lambda x, m, v: (x - m[:, None]) / np.sqrt(v[:, None] + 1e-5), (REAL, REAL, POSITIVE), ((2, 3, 4), (3,), (3,)), tolerance=1e-12),
+    Case("batch_norm_training", lambda x: gx.batch_norm(x, 0.0, 1.0, training=True)[0], lambda x: (x - x.mean((0, 1))) / np.sqrt(x.var((0, 1)) + 1e-5), shapes=((2, 3, 4),), tolerance=1e-12),
+    Case("group_norm", lambda x, w: gx.group_norm(x, 2, w), lambda x, w: _normal(x.reshape(2, 2, 2, 3), (2, 3)).reshape(2, 4, 3) * w[:, None], (REAL, REAL), ((2, 4, 3), (4,)), tolerance=1e-12),
+    Case("instance_norm", gx.instance_norm, lambda x: _normal(x, 2), shapes=((2, 3, 4),), tolerance=1e-12),
+    Case("weight_norm", gx.weight_norm, lambda v, g: v * (g / np.linalg.norm(v, axis=1))[:, None], (REAL, POSITIVE), ((3, 4), (3,)), tolerance=1e-12),
+    Case("rnn_cell", gx.rnn_cell, lambda x, h, w, u: np.tanh(x @ w.T + h @ u.T), (REAL,) * 4, ((2, 3), (2, 4), (4, 3), (4, 4)), tolerance=1e-12),
+    Case("attention", gx.scaled_dot_product_attention, lambda q, k, v: _attended(q, k, v, True), (REAL,) * 3, ((2, 3, 4), (2, 5, 4), (2, 5, 2)), tolerance=1e-12),
+    Case("attention_causal", lambda q, k: gx.scaled_dot_product_attention(q, k, k, is_causal=True), lambda q, k: _attended(q, k, k, np.tri(3, 3, dtype=bool)), (REAL,) * 2, ((3, 4), (3, 4)), tolerance=1e-12, special=False),
+    Case("rotary_embedding", gx.rotary_embedding, lambda x: _turned(x, np.s_[..., :2], np.s_[..., 2:]), shapes=((2, 3, 4),), tolerance=1e-12),
+    Case("rotary_interleaved", lambda x: gx.rotary_embedding(x, interleaved=True), lambda x: _turned(x, np.s_[..., ::2], np.s_[..., 1::2]), shapes=((2, 3, 4),), tolerance=1e-12),
+    Case("triplet", gx.triplet, lambda a, p, n: np.maximum(np.linalg.norm(a - p + 1e-6, axis=-1) - np.linalg.norm(a - n + 1e-6, axis=-1) + 1, 0), (REAL,) * 3, ((3, 4),) * 3, tolerance=1e-12),
+    Case("cosine_embedding", lambda a, b: gx.cosine_embedding(a, b, [1, -1, 1]), lambda a, b: np.where([1, 0, 1], 1 - _cosine(a, b), np.maximum(_cosine(a, b), 0)), (REAL, REAL), ((3, 4), (3, 4)), tolerance=1e-12),
 ]  # fmt: skip

@@ -15,7 +15,7 @@ IDS = [c.name for c in CASES]
 GROUPS = [CASES[k : k + 12] for k in range(0, len(CASES), 12)]  # several ops in one kernel, to save compile time
 
 
-KNOWN = ("reshape", "split", "tensordot", "conv", "fold")  # ops that need some of their sizes
+KNOWN = ("reshape", "split", "tensordot", "rotary", "conv", "fold")  # ops that need some of their sizes
 
 
 def _inputs(g: gx.Graph, case: Case, dtype: str, symbolic: bool = False) -> list[gx.Tensor]:

@@ -62,6 +62,8 @@ class Function:
         """Why a node cannot name it; empty where it can."""
         if any("Callable" in p.annotation for p in self.parameters):
             return "takes functions of Python"
+        if any("tuple[Tensor" in p.annotation for p in self.parameters):
+            return "takes tensors in pairs"
         return "" if self.operands else "takes no tensors"
 
     @property

@@ -10,10 +10,10 @@ import numpy as np
 from graphc.errors import DTypeError, ShapeError
 from graphc.ir.tensor import Tensor
 from graphc.ir.types import is_float, is_integer
-from graphc.ops.apply import Operand, apply, cast, promoted, public, size_node
+from graphc.ops.apply import Operand, apply, cast, promoted, public, size_node, tensor
 from graphc.ops.elementwise import abs, checked_index, equal, less, logical_or, maximum, where
 from graphc.ops.functions import exp, log, softplus, sqrt, weigh, xlog1py, xlogy
-from graphc.ops.reduce import sum
+from graphc.ops.reduce import norm, sum
 from graphc.ops.shape import broadcast_to, expand_dims, iota, squeeze
 from graphc.ops.softmax import shifted
 
@@ -162,3 +162,25 @@ def gaussian_nll(average: Tensor, target: Operand, variance: Operand) -> Tensor:
     m, t, v = promoted(average, target, variance, floating=True)
     d = (m - t) / sqrt(v)  # whose square, and derivative, are in range where the result is
     return 0.5 * (log(v) + d * d + math.log(2 * math.pi))
+
+
+@public
+def triplet(anchor: Tensor, positive: Operand, negative: Operand, margin: float = 1.0, eps: float = 1e-6) -> Tensor:
+    """``max(0, |a - p| - |a - n| + margin)`` for each row, 2-norms over the last axis (Schroff et al. 2015).
+
+    ``eps`` is added to each difference, as in torch, so that rows that are equal have a direction.
+    """
+    a, p, n = promoted(anchor, positive, negative, floating=True)
+    return maximum(norm(a - p + eps, 2, -1) - norm(a - n + eps, 2, -1) + margin, 0)
+
+
+@public
+def cosine_embedding(a: Tensor, b: Operand, target: Operand, margin: float = 0.0) -> Tensor:
+    """``1 - cos`` of the angle of each pair of rows where the target is 1, ``max(0, cos - margin)`` where it is -1.
+
+    As torch's, which adds 1e-12 to squared lengths.
+    """
+    x, y = promoted(a, b, floating=True)
+    length = sqrt((sum(x * x, -1) + 1e-12) * (sum(y * y, -1) + 1e-12))
+    cosine = sum(x * y, -1) / length
+    return where(equal(tensor(target, x.graph), 1), 1 - cosine, maximum(cosine - margin, 0))

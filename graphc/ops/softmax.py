@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graphc.ir.tensor import Tensor
 from graphc.ir.types import is_float, normalize_axes
-from graphc.ops.apply import Operand, apply, cast, public, tensor
+from graphc.ops.apply import apply, cast, public
 from graphc.ops.elementwise import equal, isfinite, stop_gradient, where
 from graphc.ops.functions import exp, log, rsqrt
 from graphc.ops.reduce import Axis, mean, sum
@@ -65,19 +65,6 @@ def layer_norm(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = No
 def rms_norm(x: Tensor, weight: Tensor | None = None, eps: float = 1e-6) -> Tensor:
     """Rows divided by their root mean square (Zhang and Sennrich 2019)."""
     return _affine(x * rsqrt(mean(x * x, -1, keepdims=True) + eps), weight, None)
-
-
-@public
-def batch_norm(
-    x: Tensor,
-    average: Operand,
-    variance: Operand,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    eps: float = 1e-5,
-) -> Tensor:
-    """``x`` brought to mean 0 and variance 1 with the given statistics of its last axis (Ioffe and Szegedy 2015)."""
-    return _affine((x - average) * rsqrt(tensor(variance, x.graph) + eps), weight, bias)
 
 
 def _affine(y: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
