@@ -36,3 +36,11 @@ def test_loops_that_go_on_in_memory_are_one(known: bool) -> None:
         found = len(re.findall(r"for i\d in range", exe.source))
         np.testing.assert_allclose(exe(a, b), peer(a, b), 1e-12, err_msg=name)
         assert found == loops, name
+
+
+def test_few_long_rows_are_not_reduced_in_parts() -> None:
+    """A part for each shard costs as much as the rows themselves, so each has many rows."""
+    g = gx.Graph("few")
+    x = g.input("x", ("m", "n"))
+    source = gx.compile([x], gx.max(x, 0)).source
+    assert "shards(16*n0*n1, (n0) // (16))" in source or "shards(16*n0*n1, ((n0) // (16)))" in source, source

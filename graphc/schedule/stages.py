@@ -21,6 +21,7 @@ from graphc.schedule.plan import Combine, Commit, Form, Group, Item, Loop, Produ
 # Costs are counted in multiply-adds of a matrix product, about a hundredth of a nanosecond each.
 STATEMENT, FUNCTION = 16, 48  # an operation of one instruction or so, and one that is a function
 ROWS = 128  # of a shard, where each packs an operand that all of them read
+REDUCED = 16  # of a shard, where it leaves a row of its own behind
 TINY = 1 << 16  # less is not worth a shard
 
 
@@ -39,12 +40,19 @@ def stages(graph: Graph, items: list[Item], aliases: Mapping[int, int], in_order
 
 
 def _most(group: Group) -> Size:
-    """Each shard of a product packs the operand that all of them read, and should have many rows to use it on."""
+    """Each shard of a product packs the operand that all of them read, and should have many rows to use it on.
+
+    So should one that reduces rows, whose length is not known, to one of its own.
+    """
+    most = group.size
     for item in group.items:
         if isinstance(item, Product) and shared_operand(item):
             rows = dims.product((item.rows, *item.batch[1:])) if item.batch else 1  # for each step
             return dims.floor_divide(dims.multiply(group.size, rows), ROWS)
-    return group.size
+        folds = item.folds if isinstance(item, Loop) else []
+        if any(f.form is Form.REDUCE and not isinstance(f.node.type.size, int) for f in folds):
+            most = dims.floor_divide(group.size, REDUCED)
+    return most
 
 
 def cost(graph: Graph, item: Item) -> Size:
