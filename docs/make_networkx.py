@@ -19,7 +19,7 @@ SHAPES = [(6, 4), (4, 3), (4,), (6,), (), (1, 3, 8, 8), (3, 3, 3, 3), (4, 4), (2
 SHAPES += [(1, 3, 4, 8, 8), (3, 3, 2, 3, 3), (1, 3, 4)]
 DTYPES = ["float32", "int64", "bool"]
 ATTRIBUTES = [2, 1, 0.5, 0, (3, 8), (2, 6, 4), (1, 0), (2, 2), ((1, 1), (2, 2)), (0,), "int64", "ij,jk->ik"]
-MOST = 5000  # calls that are tried for one function
+MOST = 20000  # calls that are tried for one function
 
 
 def example(f):

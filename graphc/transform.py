@@ -29,9 +29,7 @@ def substitute(outputs: Any, replacements: Mapping[Tensor, Tensor]) -> Any:
 
 
 def inference(outputs: Any) -> Any:
-    """Copies of ``outputs`` (a tensor, list or dict), in the same graph: without dropout, and where layers of
-    `graphc.nn` normalise a batch, with the statistics that their variables hold.
-    """
+    """Copies of ``outputs`` (a tensor, list or dict) without dropout, in the same graph."""
     with located("inference", caller()):
         graph = graph_of(_flat(outputs))
         made: dict[int, Tensor] = {}
@@ -43,7 +41,7 @@ def inference(outputs: Any) -> Any:
 
 
 def dropped(graph: Graph, id: int) -> Tensor | None:
-    """What stands in inference for the node of that number, where only training has it."""
+    """The tensor that a dropout's result was made of, where the node of that number is one."""
     found = graph.dropouts.get(id)
     return None if found is None else graph.tensors[found]
 

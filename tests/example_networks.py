@@ -28,11 +28,12 @@ EXAMPLES: dict[str, list[str]] = {
     "xor": ["--steps", "20"],
     "softmax_classifier": [],
     "fashion_mnist": ["--epochs", "1", "--small"],
+    "lenet": ["--epochs", "1", "--small"],
     "house_prices": ["HERE", "--epochs", "2"],
     "optimizers": ["--steps", "5"],
     "overfitting": ["--epochs", "2"],
 }
-LONG = ("house_prices", "overfitting")
+LONG = ("house_prices", "lenet", "overfitting")
 PARAMETERS = [pytest.param(n, marks=[pytest.mark.slow] * (n in LONG)) for n in EXAMPLES]
 
 
@@ -41,7 +42,7 @@ def executables_of(
 ) -> dict[gx.Graph, dict[str, gx.Executable]]:
     """Everything that an example compiles, graph by graph."""
     monkeypatch.setenv("GRAPHC_FASHION_MNIST", str(tmp_path))
-    test_cli.write_images(tmp_path)
+    test_cli.write_images(tmp_path, 28 if name == "lenet" else 6)
     test_examples.made_up_houses(tmp_path / "AmesHousing.csv")
     made: dict[gx.Graph, dict[str, gx.Executable]] = {}
 

@@ -295,3 +295,20 @@ def test_a_batch_is_shared_by_threads() -> None:
     one, two = (gx.compile([x, w], outputs, threads=k)(*arrays) for k in (1, 2))
     for a, b in zip(one, two, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_products_of_windows_in_pieces() -> None:
+    """With inner sizes above that of a piece, of the value (channels and kernel) and of a gradient (places)."""
+    g = gx.Graph("pieces", float_dtype="float64")
+    rng = np.random.default_rng(0)
+    shapes = [(1, 460, 5, 4), (5, 460, 3, 3), (2, 2, 70, 70), (7, 2, 3, 3)]
+    x, w, image, filters = (g.input(f"x{k}", s) for k, s in enumerate(shapes))
+    wide = gx.conv2d(image, filters)
+    outputs = [gx.conv2d(x, w), gx.grad(gx.sum(wide * wide), filters)]
+    arrays = [rng.normal(size=s) for s in shapes]
+    compiled = gx.compile([x, w, image, filters], outputs)
+    assert compiled.source.count("set_word(scratch") >= 24, "read where they lie"
+    for found, expected in zip(
+        compiled(*arrays), gx.compile([x, w, image, filters], outputs, backend="numpy")(*arrays), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-9)

@@ -118,6 +118,14 @@ def test_fashion_mnist_on_small_files(
     learned(history)
 
 
+def test_lenet_on_small_files(tmp_path: Path) -> None:
+    from test_cli import write_images
+
+    write_images(tmp_path, 28)
+    epochs = example("lenet").main([str(tmp_path), "--epochs", "8", "--small"])["epochs"]
+    assert epochs[-1]["train_loss"] < 0.5 < epochs[0]["train_loss"] and epochs[-1]["test_accuracy"] > 0.9
+
+
 def learned(found: dict[str, Any]) -> None:
     """The figures of 50 epochs on `write_images`."""
     epochs = found["epochs"]

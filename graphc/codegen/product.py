@@ -5,14 +5,31 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from graphc.codegen import tiles
 from graphc.config import settings
-from graphc.schedule.access import Index
+from graphc.ir.dims import Size
+from graphc.schedule.access import Index, steps_of
 from graphc.schedule.expand import blas_operand, merges_inner, merges_rows
+from graphc.schedule.nested import MOST, NEST
 from graphc.schedule.plan import Product
 from graphc.schedule.sums import DEPTH, STEPS, is_long
 
 if TYPE_CHECKING:
     from graphc.codegen.nest import Nest
+
+
+def descriptor(nest: Nest, product: Product) -> list[str]:
+    """How a nested right operand lies, in `tiles.WORDS`: sizes and steps of its inner axes and of its columns'."""
+    assert product.nest is not None
+    steps = steps_of(product.right.index, nest.graph.nodes[product.right.root].type.shape)
+    words, level = [], NEST
+    for sizes in product.nest:
+        many: list[Size] = [*(1,) * (MOST - len(sizes)), *sizes]
+        along = [0] * (MOST - len(sizes)) + [steps.get(level + k, 0) for k in range(len(sizes))]
+        words += [f"max(1, {nest.size(s)})" if not isinstance(s, int) else str(max(1, s)) for s in many[1:]]
+        words += [nest.size(s) for s in along]
+        level += len(sizes)
+    return [*words, "0", "0"]
 
 
 def write(nest: Nest, product: Product, depth: int) -> None:
@@ -25,6 +42,8 @@ def write(nest: Nest, product: Product, depth: int) -> None:
     if fold is not None and adds:
         nest.start(fold, depth)
     outside = depth
+    for k, word in enumerate(descriptor(nest, product) if product.nest is not None else []):
+        nest.put(depth, f"set_word(scratch + {tiles.DESCRIPTOR}, {k}, {word})", node.id)
     for level in range(loops):
         whole = level > 0 or nest.group is None
         nest.put(depth, f"for i{level} in range({nest.size(product.batch[level]) if whole else 'lo, hi'}):", node.id)
@@ -40,6 +59,10 @@ def write(nest: Nest, product: Product, depth: int) -> None:
 
     flags, places = [], []
     for side, access in enumerate((product.left, product.right)):
+        if side == 1 and product.nest is not None:
+            flags.append((tiles.NESTED, f"scratch + {tiles.DESCRIPTOR}"))
+            places.append(nest.element(access, held, dtype))
+            continue
         found = blas_operand(nest.graph, product, side)
         assert found is not None, "a product's operands are made readable before scheduling"
         transposed, leading = found

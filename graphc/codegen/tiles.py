@@ -30,7 +30,13 @@ STEPS = 64  # of them whose products are added up one after the other
 BLOCK = 1 << 19  # bytes of a block
 SPILL = 1 << 13  # bytes that may be written behind a block or a panel
 PANEL = DEPTH * 8 * 8  # bytes of a panel of the left operand
-SCRATCH = BLOCK + PANEL + 2 * SPILL  # bytes of memory that a product needs, 64-byte aligned
+TABLE = BLOCK + PANEL + 2 * SPILL  # where the places of a block's rows lie in a nested operand
+DESCRIPTOR = TABLE + DEPTH * 8  # where it is said how that lies
+SCRATCH = DESCRIPTOR + 128  # bytes of memory that a product needs, 64-byte aligned
+NESTED = 2  # the flag of a right operand whose inner size and columns are each up to three axes
+# Words of its descriptor: the sizes of the last two inner axes and the steps of all three in elements, the same of the
+# columns, then the inner step and the column that the product begins with.
+AXES, FIRST_INNER, FIRST_COLUMN = 5, 10, 11
 WIDTH = 2  # vectors of a tile's row at most; with three it is no faster and compiles longer
 TURN = 16  # bytes of a row of a square that is transposed in registers
 STRIP = 8  # vectors of a result of a single row that are summed side by side
@@ -241,6 +247,72 @@ class _Product(Vectors):
         builder.ret_void()
         return function
 
+    def digits(self, builder: Any, words: Any, axes: int, number: Any) -> tuple[list[Any], list[Any], list[Any]]:
+        """The indices along nested axes of what has that number, the sizes of the last two axes, and all steps."""
+        low, inner, *steps = (builder.load(builder.gep(words, [WORD(axes + k)])) for k in range(AXES))
+        rest = builder.udiv(number, inner)
+        index = [builder.udiv(rest, low), builder.urem(rest, low), builder.urem(number, inner)]
+        return index, [low, inner], steps
+
+    def places(self) -> Any:
+        """``f(count, table, words, first)``: where ``count`` inner steps from ``first`` on lie, in elements."""
+        integers = WORD(0).type.as_pointer()
+        function, builder = self.function("product_places", [WORD, integers, integers, WORD])
+        if builder is None:
+            return function
+        count, table, words, first = function.args
+        with loop(builder, count) as k:
+            index, _, steps = self.digits(builder, words, 0, builder.add(first, k))
+            builder.store(_dot(builder, index, steps), builder.gep(table, [k]))
+        builder.ret_void()
+        return function
+
+    def gathered(self) -> Any:
+        """``f(count, source, table, words, column, target, target step, columns)``: `copied` of a nested source.
+
+        The rows begin at the places in the table. Columns that lie side by side are read as a vector.
+        """
+        pointer, integers = self.real.as_pointer(), WORD(0).type.as_pointer()
+        arguments = [WORD, pointer, integers, integers, WORD, pointer, WORD, WORD]
+        function, builder = self.function("product_gathered", arguments)
+        if builder is None:
+            return function
+        count, source, table, words, column, target, target_step, columns = function.args
+        index, sizes, steps = self.digits(builder, words, AXES, column)
+        at = [_dot(builder, index, steps)]
+        run = ir.IntType(1)(1)
+        for x in range(1, self.lanes):
+            last = builder.add(index[2], ONE)
+            over = builder.icmp_signed("==", last, sizes[1])
+            middle = builder.select(over, builder.add(index[1], ONE), index[1])
+            round = builder.icmp_signed("==", middle, sizes[0])
+            index = [
+                builder.select(round, builder.add(index[0], ONE), index[0]),
+                builder.select(round, ZERO, middle),
+                builder.select(over, ZERO, last),
+            ]
+            there = builder.icmp_signed("<", WORD(x), columns)
+            place = builder.select(there, _dot(builder, index, steps), at[-1])
+            side = builder.icmp_signed("==", place, builder.add(at[-1], ONE))
+            run = builder.and_(run, builder.or_(side, builder.not_(there)))
+            at.append(place)
+        with builder.if_else(run) as (together, apart):
+            with together:
+                mask = self.mask(builder, columns)
+                with loop(builder, count) as k:
+                    row = builder.add(builder.load(builder.gep(table, [k])), at[0])
+                    value = self.load(builder, builder.gep(source, [row]), mask)
+                    self.store(builder, value, builder.gep(target, [builder.mul(k, target_step)]))
+            with apart, loop(builder, count) as k:
+                start = builder.gep(source, [builder.load(builder.gep(table, [k]))])
+                value = ir.Constant(self.vector, ir.Undefined)
+                for x, place in enumerate(at):
+                    one = builder.load(builder.gep(start, [place]))
+                    value = builder.insert_element(value, one, ir.IntType(32)(x))
+                self.store(builder, value, builder.gep(target, [builder.mul(k, target_step)]))
+        builder.ret_void()
+        return function
+
     def product(self) -> Any:
         """The function behind ``tile_f32`` and ``tile_f64``, with the same arguments."""
         function, builder = self.function("product_product", [WORD] * 13)
@@ -251,13 +323,20 @@ class _Product(Vectors):
         lanes, columns = WORD(self.lanes), WORD(BLOCK // (DEPTH * self.bytes))
         tall = WORD(self.rows)
         flags = ta, tb
+        nested = builder.icmp_signed("==", tb, WORD(NESTED))
+        words = builder.inttoptr(ldb, WORD(0).type.as_pointer())
+        first_inner, first_column = (builder.gep(words, [WORD(k)]) for k in (FIRST_INNER, FIRST_COLUMN))
         ta, tb, beta = (builder.icmp_signed("!=", x, ZERO) for x in (ta, tb, beta))
         left_row, left_inner = builder.select(ta, ONE, lda), builder.select(ta, lda, ONE)
         right_inner, right_column = builder.select(tb, ONE, ldb), builder.select(tb, ldb, ONE)
 
         def piece(row: Any, column: Any, inner: Any, sizes: Any, target: Any, ld: Any) -> None:
             left = add(a, mul(add(mul(row, left_row), mul(inner, left_inner)), WORD(self.bytes)))
-            right = add(b, mul(add(mul(inner, right_inner), mul(column, right_column)), WORD(self.bytes)))
+            ahead = mul(add(mul(inner, right_inner), mul(column, right_column)), WORD(self.bytes))
+            right = add(b, builder.select(nested, ZERO, ahead))
+            with builder.if_then(nested):
+                builder.store(inner, first_inner)
+                builder.store(column, first_column)
             builder.call(function, [*flags, *sizes, left, lda, right, ldb, ZERO, target, ld, scratch])
 
         with builder.if_then(builder.icmp_signed(">", k, WORD(PIECE))):
@@ -267,11 +346,12 @@ class _Product(Vectors):
             builder.ret_void()
         a, b, c, block = (builder.inttoptr(x, pointer) for x in (a, b, c, scratch))
         small = builder.inttoptr(add(scratch, WORD(BLOCK + SPILL)), pointer)
+        table = builder.inttoptr(add(scratch, WORD(TABLE)), WORD(0).type.as_pointer())
         pack = builder.select(tb, self.turned(), self.copied())
         narrow, wide = self.tile(self.rows, 1), self.tile(self.rows, WIDTH)
         short = builder.and_(tb, builder.icmp_signed("<", k, WORD(self.side)))
         single = builder.icmp_signed("==", m, ONE)  # it reads the right operand once: that is not packed
-        single = builder.and_(single, builder.not_(short))
+        single = builder.and_(single, builder.not_(builder.or_(short, nested)))
         alone = builder.select(tb, self.turned_row(), self.tile(1, STRIP, packed=False))
         few = builder.select(tb, WORD(SQUARES * self.lanes), WORD(STRIP * self.lanes))
         panel = builder.select(single, few, WORD(WIDTH * self.lanes))
@@ -292,14 +372,22 @@ class _Product(Vectors):
                 inner = mul(layer_at, WORD(DEPTH))
                 depth = least(builder, WORD(DEPTH), sub(k, inner))
                 adds = builder.or_(beta, builder.icmp_signed(">", inner, ZERO))
+                with builder.if_then(nested):
+                    builder.call(self.places(), [depth, table, words, add(builder.load(first_inner), inner)])
                 with builder.if_then(builder.not_(single)), pieces(builder, across, panel) as panel_at:
                     first, valid, width = cut(panel_at)
                     target = at(block, [mul(sub(first, begin), depth)])
                     with pieces(builder, valid, lanes) as unit_at:
                         ahead = mul(unit_at, lanes)
-                        start = add(mul(inner, right_inner), mul(add(first, ahead), right_column))
+                        column, into = add(first, ahead), at(target, [ahead])
                         there = least(builder, lanes, sub(valid, ahead))
-                        builder.call(pack, [depth, at(b, [start]), ldb, at(target, [ahead]), width, there])
+                        with builder.if_else(nested) as (apart, whole):
+                            with apart:
+                                place = add(builder.load(first_column), column)
+                                builder.call(self.gathered(), [depth, b, table, words, place, into, width, there])
+                            with whole:
+                                start = add(mul(inner, right_inner), mul(column, right_column))
+                                builder.call(pack, [depth, at(b, [start]), ldb, into, width, there])
                 with pieces(builder, m, tall) as row_at:
                     row = mul(row_at, tall)
                     there = least(builder, tall, sub(m, row))
@@ -320,6 +408,13 @@ class _Product(Vectors):
                         builder.call(tile, given)
         builder.ret_void()
         return function
+
+
+def _dot(builder: Any, index: list[Any], steps: list[Any]) -> Any:
+    first, *others = (builder.mul(*pair) for pair in zip(index, steps, strict=True))
+    for other in others:
+        first = builder.add(first, other)
+    return first
 
 
 def _merge(builder: Any, *values: tuple[Any, Any]) -> Any:
@@ -362,7 +457,8 @@ def _product(letter: str, body: bool) -> Any:
 
     typer.__doc__ = """Row-major ``C[m,n] = op(A) op(B) + beta C`` on addresses, ``beta`` 0 or 1.
 
-    ``op(X)`` is X, or its transpose where the flag is not 0; ``ld*`` count elements between rows. With k = 0 the
+    ``op(X)`` is X, or its transpose where the flag is 1; ``ld*`` count elements between rows. With the flag NESTED
+    ``ldb`` is the address of B's descriptor. With k = 0 the
     result is ``beta C``; with beta = 0 what C held before does not matter. ``scratch`` is the address of SCRATCH
     bytes, 64-byte aligned, and `schedule.sums.room` more where k is above PIECE.
     """

@@ -25,6 +25,7 @@ from graphc.ops.assembly import flip
 from graphc.ops.linalg import matmul
 from graphc.ops.shape import expand_dims, permute_dims, reshape, swapaxes
 from graphc.ops.windows import (
+    add_windows,
     count,
     each,
     extent,
@@ -186,8 +187,10 @@ def _matrices(x: Tensor, kernel: Shape, size: Shape, attrs: Attrs) -> Tensor:
     shape = (x.shape[0], groups, inner, dims.product(size))
     if _pointwise(x, kernel, size, attrs):
         return reshape(x, shape)
-    u = _windows(x, kernel, size, attrs)
-    return reshape(permute_dims(u, [0, 1, *range(2 + rank, 2 + 2 * rank), *range(2, 2 + rank)]), shape)
+    grouped = reshape(x, (x.shape[0], groups, _whole(x.shape[1], groups, "conv"), *x.shape[2:])) if groups > 1 else x
+    u, lead = _windows(grouped, kernel, size, attrs), grouped.ndim - rank
+    inside, places = range(lead + rank, lead + 2 * rank), range(lead, lead + rank)
+    return reshape(permute_dims(u, [*range(lead), *inside, *places]), shape)
 
 
 def _is_depthwise(channels: Size, groups: int) -> bool:
@@ -211,8 +214,14 @@ def _lower_conv(attrs: Attrs, x: Tensor, w: Tensor) -> Tensor:
 
 
 def _lower_input(attrs: Attrs, g: Tensor, w: Tensor) -> Tensor:
-    """A convolution of ``g``, its elements ``stride`` apart, with filters turned around and channels exchanged."""
+    """A convolution of ``g``, its elements ``stride`` apart, with filters turned around and channels exchanged.
+
+    Where there are few channels, or most of those elements would be zeros, it is the sum of the windows that a product
+    makes of each element of ``g``.
+    """
     kernel, groups, rank = w.shape[2:], attrs["groups"], len(attrs["stride"])
+    if _by_windows(g, w, attrs):
+        return _windows_of_products(attrs, g, w)
     around = [dims.multiply(k - 1, d) for k, d in zip(kernel, attrs["dilation"], strict=True)]
     start = [a - low for a, low in zip(around, attrs["before"], strict=True)]
     apart = laid(g, start, attrs["stride"], [s + a for s, a in zip(attrs["sizes"], around, strict=True)])
@@ -222,6 +231,31 @@ def _lower_input(attrs: Attrs, g: Tensor, w: Tensor) -> Tensor:
     turned = reshape(turned, (dims.multiply(inputs, groups), many, *kernel))
     ones = (1,) * rank
     return _lower_conv({**attrs, "stride": ones, "before": (0,) * rank}, apart, turned)
+
+
+FEW = 32  # channels
+MOST = 1 << 18  # elements of all windows of an image
+
+
+def _by_windows(g: Tensor, w: Tensor, attrs: Attrs) -> bool:
+    elements = dims.product((*w.shape[1:], *g.shape[2:]))
+    many = not isinstance(w.shape[1], int) or w.shape[1] > FEW
+    small = isinstance(elements, int) and elements <= MOST
+    alone = set(w.shape[2:]) == {1} or _is_depthwise(dims.multiply(w.shape[1], attrs["groups"]), attrs["groups"])
+    return small and not alone and not (many and set(attrs["stride"]) == {1})
+
+
+def _windows_of_products(attrs: Attrs, g: Tensor, w: Tensor) -> Tensor:
+    kernel, groups, rank = w.shape[2:], attrs["groups"], len(attrs["stride"])
+    many, inner, found = _whole(w.shape[0], groups, "conv_input"), w.shape[1], g.shape[2:]
+    filters = reshape(w, (groups, many, dims.product(w.shape[1:])))
+    parts = reshape(g, (g.shape[0], groups, many, dims.product(found)))
+    if groups == 1:
+        filters, parts = reshape(filters, filters.shape[1:]), reshape(parts, (g.shape[0], *parts.shape[2:]))
+    made = matmul(swapaxes(filters, -1, -2), parts)
+    u = reshape(made, (g.shape[0], dims.multiply(inner, groups), *kernel, *found))
+    u = permute_dims(u, [0, 1, *range(2 + rank, 2 + 2 * rank), *range(2, 2 + rank)])
+    return add_windows(u, attrs["sizes"], {**attrs, "kernel": kernel, "sizes": found})
 
 
 def _lower_filter(attrs: Attrs, x: Tensor, g: Tensor) -> Tensor:

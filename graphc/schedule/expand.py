@@ -15,8 +15,19 @@ from graphc.ir.op import Kind, Op, lookup
 from graphc.ir.tensor import Node, Tensor
 from graphc.ir.types import is_float
 from graphc.ops.shape import expand_dims, permute_dims, reshape
-from graphc.schedule.access import is_check, is_formula, levels_of, movement, resolve, row_major, steps_of, strides
+from graphc.schedule.access import (
+    ZERO,
+    is_check,
+    is_formula,
+    levels_of,
+    movement,
+    resolve,
+    row_major,
+    steps_of,
+    strides,
+)
 from graphc.schedule.fuse import batch_sums, fits_shards, product_of
+from graphc.schedule.nested import nested, reshaped
 from graphc.schedule.plan import Product
 
 SMALL = 8  # a product with two known sides up to this is faster as loops that fuse than as tiles
@@ -33,8 +44,8 @@ def expand(graph: Graph) -> Graph:
     inner axes, then one over the outer ones, so that each counts its own additions. One over neighbouring axes of a
     leaf that nothing else reads goes through memory in one loop.
     """
-    for step in (_joined(graph), _loops, _finished, _flat(graph), _apart, _copies):
-        graph = rebuild(graph, step)
+    for step in (lambda g: _joined(g), lambda g: _loops, lambda g: _finished, _flat, lambda g: _apart, _copies):
+        graph = rebuild(graph, step(graph))
     return rebuild(graph)  # leaves out what was replaced
 
 
@@ -175,20 +186,52 @@ def _apart(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | Non
     return new.append(op, [x], attrs, type=node.type) if inner else None
 
 
-def _copies(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:
-    if is_alias_of_view(new, node, operands):
-        return new.append(node.op, [_copy(operands[0])], node.attrs, type=node.type)
-    if node.op.kind is Kind.ROUTINE:
-        parts = [_copy(t) if not _in_memory(t) else t for t in operands]
-        return new.append(node.op, parts, node.attrs, type=node.type)
-    if node.op.kind is Kind.CONTRACTION:
-        made = new.append(node.op, operands, node.attrs, type=node.type, name=None if node.name in new else node.name)
-        product = product_of(new, made.node)
-        if None not in (blas_operand(new, product, 0), blas_operand(new, product, 1)):
-            return made
-        fixed = [t if blas_operand(new, product, side) is not None else _copy(t) for side, t in enumerate(operands)]
-        return new.append(node.op, fixed, node.attrs, type=node.type)
-    return None
+def _copies(graph: Graph) -> Callable[[Graph, Node, tuple[Tensor, ...]], Tensor | None]:
+    """The visitor that copies what a reshape or a product cannot read where it lies."""
+    in_place = _nested(graph)
+
+    def visit(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:
+        if is_alias_of_view(new, node, operands) and node.id not in in_place:
+            return new.append(node.op, [_copy(operands[0])], node.attrs, type=node.type)
+        if node.op.kind is Kind.ROUTINE:
+            parts = [_copy(t) if not _in_memory(t) else t for t in operands]
+            return new.append(node.op, parts, node.attrs, type=node.type)
+        if node.op.kind is Kind.CONTRACTION:
+            name = None if node.name in new else node.name
+            made = new.append(node.op, operands, node.attrs, type=node.type, name=name)
+            product = product_of(new, made.node)
+            fixed = [t if readable(new, product, side) else _copy(t) for side, t in enumerate(operands)]
+            same = all(a is b for a, b in zip(fixed, operands, strict=True))
+            return made if same else new.append(node.op, fixed, node.attrs, type=node.type)
+        return None
+
+    return visit
+
+
+def _nested(graph: Graph) -> set[int]:
+    """Reshaped views that nothing but products reads, as right operands, through nested axes."""
+    readers: dict[int, list[Node]] = {}
+    for node in graph.nodes:
+        for i in node.inputs:
+            readers.setdefault(i, []).append(node)
+    roots = {t.id for t in graph.outputs}
+
+    def by_products(id: int) -> bool:
+        """Whether a matrix is read by products alone, on their right."""
+        kinds = [n.op.kind is Kind.CONTRACTION and n.inputs[1] == id != n.inputs[0] for n in readers.get(id, [])]
+        return id not in roots and bool(kinds) and all(kinds)
+
+    found = set()
+    for node in graph.nodes:
+        matrix, turned = reshaped(graph, node) if node.type.ndim > 1 else (node, False)
+        if not turned and node.op.name == "reshape" and nested(graph, node, (ZERO,) * (node.type.ndim - 2)):
+            users = readers.get(matrix.id, [])
+            views = [n.id for n in users if n.op.kind is not Kind.CONTRACTION]
+            direct = [n for n in users if n.op.kind is Kind.CONTRACTION]
+            fits = all(n.inputs[1] == node.id != n.inputs[0] for n in direct) and node.id not in roots
+            if users and fits and all(reshaped(graph, graph.nodes[v])[1] and by_products(v) for v in views):
+                found.add(node.id)
+    return found
 
 
 def is_alias_of_view(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> bool:
@@ -225,6 +268,11 @@ def outputs_apart(graph: Graph) -> Graph:
         out.append(tensor)
     new.outputs = out
     return new
+
+
+def readable(graph: Graph, product: Product, side: int) -> bool:
+    """True for an operand that a product reads as it lies in memory."""
+    return (side == 1 and product.nest is not None) or blas_operand(graph, product, side) is not None
 
 
 def blas_operand(graph: Graph, product: Product, side: int) -> tuple[bool, Size] | None:

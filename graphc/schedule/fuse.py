@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
 from graphc.ir.op import Kind, indexed
 from graphc.ir.tensor import Node
@@ -27,8 +28,10 @@ from graphc.schedule.access import (
     levels_of,
     movement,
     resolve,
+    strides,
     through,
 )
+from graphc.schedule.nested import nested
 from graphc.schedule.plan import Form, Item, Loop, Product, Statement
 
 WINDOW = 8  # how many items back a statement looks for loops to share
@@ -64,6 +67,8 @@ def statements_of(graph: Graph, node: Node) -> list[Statement]:
         out = []
         for i, t, region in zip(node.inputs, types, node.op.regions(node.type, types, node.attrs), strict=True):
             sizes, index = levels_of(t.shape)
+            if "overlapping" in node.op.facts:
+                sizes, index = _as_in_memory(graph, i, sizes, index)
             out.append(Statement(node, Form.PLACE, sizes, (resolve(graph, i, index),), through(region, index)))
         return out
     if kind is Kind.GATHER:
@@ -84,6 +89,20 @@ def statements_of(graph: Graph, node: Node) -> list[Statement]:
     sizes, index = levels_of(types[-1].shape)
     at, target = _at_indices(graph, node, node.inputs[:-1], index, node.type.ndim, 0)
     return [Statement(node, Form.SCATTER, sizes, (*at, resolve(graph, node.inputs[-1], index)), target)]
+
+
+def _as_in_memory(
+    graph: Graph, tensor: int, sizes: tuple[Size, ...], index: tuple[Index, ...]
+) -> tuple[tuple[Size, ...], tuple[Index, ...]]:
+    """Loops over a tensor in the order in which its elements lie, where that is known."""
+    steps = strides(graph, resolve(graph, tensor, index)) or {}
+    known = {level: steps.get(level, 0) for level in range(len(sizes))}
+    numbers = {level: step for level, step in known.items() if isinstance(step, int)}
+    if len(numbers) < len(sizes):
+        return sizes, index
+    order = sorted(numbers, key=lambda level: -numbers[level])
+    levels = tuple(ix if ix.level is None else replace(ix, level=order.index(ix.level)) for ix in index)
+    return tuple(sizes[level] for level in order), levels
 
 
 def _at_indices(
@@ -115,8 +134,10 @@ def product_of(graph: Graph, node: Node) -> Product:
     over = tuple(Index(level, 0, 1) for level in range(len(batch)))
     row, column, inner = (Index(len(batch) + k, 0, 1) for k in range(3))
     at_left = (*broadcast_index(left[:-2], batch, over), row, inner)
-    at_right = (*broadcast_index(right[:-2], batch, over), inner, column)
-    a, b = resolve(graph, node.inputs[0], at_left), resolve(graph, node.inputs[1], at_right)
+    lead, a = broadcast_index(right[:-2], batch, over), resolve(graph, node.inputs[0], at_left)
+    if (found := nested(graph, graph.nodes[node.inputs[1]], lead)) is not None:
+        return Product(node, a, found[0], batch, shape[-2], shape[-1], left[-1], nest=found[1])
+    b = resolve(graph, node.inputs[1], (*lead, inner, column))
     return Product(node, a, b, batch, shape[-2], shape[-1], left[-1])
 
 

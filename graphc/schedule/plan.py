@@ -10,6 +10,7 @@ from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
 from graphc.ir.tensor import Node
 from graphc.schedule.access import Access, Index
+from graphc.schedule.nested import Nest
 
 
 class Form(enum.Enum):
@@ -101,7 +102,9 @@ class Loop:
 class Product:
     """A whole (batched) matrix product. Indices run over (batch ..., row, column), inner index last of all.
 
-    With a ``fold`` its result is the sum over the batch, which that statement stands for.
+    With a ``fold`` its result is the sum over the batch, which that statement stands for. Where the inner size and the
+    columns of the right operand are each several axes of a tensor, as those of windows are, ``nest`` has the sizes of
+    both, and its levels from `nested.NEST` on are theirs.
     """
 
     node: Node
@@ -112,6 +115,7 @@ class Product:
     columns: Size
     inner: Size
     fold: Statement | None = None
+    nest: Nest | None = None
 
 
 @dataclass(eq=False, slots=True)

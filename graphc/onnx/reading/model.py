@@ -25,6 +25,7 @@ from graphc.onnx.extra import need
 from graphc.onnx.reading.definitions import Key, define, key, versions
 from graphc.onnx.reading.elementwise import ELEMENTWISE, Reader
 from graphc.onnx.reading.held import LONGEST, Held, Reading, free, terms
+from graphc.onnx.reading.images import IMAGES
 from graphc.onnx.reading.indexing import INDEXING
 from graphc.onnx.reading.layout import LAYOUT
 from graphc.onnx.reading.network import LEARNED, NETWORK
@@ -34,7 +35,7 @@ from graphc.reference import evaluate
 
 OLDEST, NEWEST = 7, 28  # opsets: the readers know all versions of their operators between these
 READERS: Mapping[str, Mapping[str, Reader]] = {
-    "": {**ELEMENTWISE, **LAYOUT, **INDEXING, **NETWORK},
+    "": {**ELEMENTWISE, **LAYOUT, **INDEXING, **NETWORK, **IMAGES},
     "ai.onnx.ml": LEARNED,
 }
 HINTS = {"ZipMap": 'export with options={"zipmap": False}'}

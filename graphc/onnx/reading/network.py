@@ -134,11 +134,6 @@ def dropout(at: Reading) -> list[Tensor]:
     return [e.identity(x), *mask[: len(at.node.output) - 1]]
 
 
-def pooled(function: Callable[..., Tensor]) -> Reader:
-    """A pool over all axes behind the channels."""
-    return lambda at: function(at.tensor(), tuple(range(2, at.tensor().ndim)), keepdims=True)
-
-
 # ---- ai.onnx.ml
 
 
@@ -206,7 +201,6 @@ NETWORK: dict[str, Reader] = {
     "LayerNormalization": layer_normalization, "RMSNormalization": rms_normalization,
     "BatchNormalization": batch_normalization, "InstanceNormalization": instance_normalization,
     "LpNormalization": lp_normalization, "Dropout": dropout,
-    "GlobalAveragePool": pooled(reduce.mean), "GlobalMaxPool": pooled(reduce.max),
 }  # fmt: skip
 LEARNED: dict[str, Reader] = {
     "LinearRegressor": linear_regressor, "LinearClassifier": linear_classifier,
