@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from graphc import ctrl_c, dependencies  # noqa: F401 - about the imports that follow
 
 # isort: split
-from graphc import dag, fft, init, linalg, optim
+from graphc import dag, fft, init, linalg, nn, optim
 from graphc.compile import compile
 from graphc.config import __version__
 from graphc.dag.reading import from_networkx
@@ -459,6 +459,7 @@ __all__ = [
     "neg",
     "negative",
     "nll",
+    "nn",
     "norm",
     "not_equal",
     "one_hot",

@@ -17,7 +17,7 @@ import numpy as np
 from graphc.errors import GraphError, caller
 from graphc.grad import grad
 from graphc.ir.call import Call
-from graphc.ir.graph import Graph, located
+from graphc.ir.graph import Graph, located, topological
 from graphc.ir.tensor import Tensor
 from graphc.ops.apply import tensor_list
 from graphc.ops.elementwise import minimum, multiply, where
@@ -78,6 +78,7 @@ class Optimizer(ABC):
                 with part(name):
                     decayed = g + self.weight_decay * p if self.weight_decay and not self._decoupled else g
                     out.update(self._step(p, decayed, slot, common))
+            out.update(_noted(loss))
             return out
 
     _decoupled = False
@@ -188,6 +189,13 @@ class AdamW(Adam):
 
     weight_decay: float = 0.01
     _decoupled = True
+
+
+def _noted(loss: Tensor) -> Updates:
+    """Next values of state that layers on the way to the loss have noted, such as the statistics of batches."""
+    graph = loss.graph
+    pairs = [pair for node in topological(graph, [loss.id]) for pair in graph.noted.get(node.id, [])]
+    return {graph.tensors[state]: graph.tensors[value] for state, value in pairs}
 
 
 def clip_by_global_norm(gradients: Sequence[Tensor], limit: float) -> list[Tensor]:

@@ -29,7 +29,9 @@ def substitute(outputs: Any, replacements: Mapping[Tensor, Tensor]) -> Any:
 
 
 def inference(outputs: Any) -> Any:
-    """Copies of ``outputs`` (a tensor, list or dict) without dropout, in the same graph."""
+    """Copies of ``outputs`` (a tensor, list or dict), in the same graph: without dropout, and where layers of
+    `graphc.nn` normalise a batch, with the statistics that their variables hold.
+    """
     with located("inference", caller()):
         graph = graph_of(_flat(outputs))
         made: dict[int, Tensor] = {}
@@ -41,7 +43,7 @@ def inference(outputs: Any) -> Any:
 
 
 def dropped(graph: Graph, id: int) -> Tensor | None:
-    """The tensor that a dropout's result was made of, where the node of that number is one."""
+    """What stands in inference for the node of that number, where only training has it."""
     found = graph.dropouts.get(id)
     return None if found is None else graph.tensors[found]
 

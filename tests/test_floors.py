@@ -37,7 +37,7 @@ FLOORS = [
         "compile",
         "transform",
     ],
-    ["init", "optim", "file", "onnx", "dag"],
+    ["init", "nn", "optim", "file", "onnx", "dag"],
     ["look"],
     [""],  # the front door
     ["demo", "bench", "commands", "cli", "__main__", "examples"],

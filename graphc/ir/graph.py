@@ -62,7 +62,8 @@ class Graph(Creation, Uncopied):
         self._fresh_symbols = 0
         self._streams: dict[int, int] = {}
         self.random_keys: set[int] = set()
-        self.dropouts: dict[int, int] = {}  # result of a dropout -> what it was made of
+        self.dropouts: dict[int, int] = {}  # what only training has -> what stands for it in inference
+        self.noted: dict[int, list[tuple[int, int]]] = {}  # a result -> state, and its next value where that is trained
         self._places: list[tuple[Origin, str | None, Call | None]] = []
 
     def __repr__(self) -> str:
