@@ -20,10 +20,10 @@ from graphc.ir.call import Call
 from graphc.ir.graph import Graph, located, topological
 from graphc.ir.tensor import Tensor
 from graphc.ops.apply import tensor_list
-from graphc.ops.elementwise import minimum, multiply, where
+from graphc.ops.elementwise import equal, greater, logical_and, maximum, minimum, multiply, sign, where
 from graphc.ops.functions import cos, expm1, floor, pow, sqrt
 from graphc.ops.functions import exp as _exp
-from graphc.ops.reduce import range_scale, sum
+from graphc.ops.reduce import norm, range_scale, sum
 from graphc.ops.signature import found
 
 Rate = Any  # a float or a scalar Tensor
@@ -85,13 +85,7 @@ class Optimizer(ABC):
 
     def _prefix(self, graph: Graph) -> str:
         """The name of this optimiser in the graph, numbered from the second on."""
-        base = type(self).__name__.lower()
-        taken = {name.split("/")[0] for name in graph.variables}
-        name, k = base, 1
-        while name in taken:
-            k += 1
-            name = f"{base}_{k}"
-        return name
+        return free_prefix(graph, type(self).__name__.lower())
 
     def _common(self, graph: Graph, prefix: str, out: Updates) -> Any:
         """What all parameters share, such as a step counter; adds its update."""
@@ -100,6 +94,16 @@ class Optimizer(ABC):
     @abstractmethod
     def _step(self, p: Tensor, g: Tensor, slot: Any, common: Any) -> Updates:
         """Next values for one parameter, given its gradient; ``slot(key)`` makes a variable in its shape."""
+
+
+def free_prefix(graph: Graph, base: str) -> str:
+    """The name, or with the first number that no variables are under."""
+    taken = {name.split("/")[0] for name in graph.variables}
+    name, k = base, 1
+    while name in taken:
+        k += 1
+        name = f"{base}_{k}"
+    return name
 
 
 @dataclass(frozen=True)
@@ -189,6 +193,198 @@ class AdamW(Adam):
 
     weight_decay: float = 0.01
     _decoupled = True
+
+
+@dataclass(frozen=True)
+class Adadelta(Optimizer):
+    """Steps in proportion to the root mean square of those before (Zeiler 2012).
+
+    ``s = rho * s + (1 - rho) * g*g``, ``d = g * sqrt(a + eps) / sqrt(s + eps)``, ``a = rho * a + (1 - rho) * d*d``,
+    ``p - lr * d``.
+    """
+
+    lr: Rate = 1.0
+    rho: float = 0.9
+    eps: float = 1e-6
+
+    def _step(self, p: Tensor, g: Tensor, slot: Any, common: Any) -> Updates:
+        s, a = slot("s"), slot("a")
+        new_s = self.rho * s + (1 - self.rho) * (g * g)
+        d = g * (sqrt(a + self.eps) / sqrt(new_s + self.eps))
+        return {s: new_s, a: self.rho * a + (1 - self.rho) * (d * d), p: p - self.lr * d}
+
+
+@dataclass(frozen=True)
+class NAdam(Adam):
+    """Adam with Nesterov's momentum, which grows with the steps (Dozat 2016), as torch's."""
+
+    lr: Rate = 0.002
+    momentum_decay: float = 0.004
+
+    def _common(self, graph: Graph, prefix: str, out: Updates) -> Any:
+        count, update = step_counter(graph, f"{prefix}/step")
+        product = graph.variable(f"{prefix}/product", 1.0)
+        now, after = (self.beta1 * (1 - 0.5 * pow(0.96, (count + k) * self.momentum_decay)) for k in (1.0, 2.0))
+        out.update({**update, product: product * now})
+        second = sqrt(-expm1((count + 1.0) * float(np.log(self.beta2))))
+        return (1 - now) / (1 - product * now), after / (1 - product * now * after), second
+
+    def _step(self, p: Tensor, g: Tensor, slot: Any, common: Any) -> Updates:
+        m, v = slot("m"), slot("v")
+        of_gradient, of_momentum, second = (c.astype(p.dtype) for c in common)
+        new_m = self.beta1 * m + (1 - self.beta1) * g
+        new_v = self.beta2 * v + (1 - self.beta2) * (g * g)
+        step = (of_gradient * g + of_momentum * new_m) / (sqrt(new_v) / second + self.eps)
+        return {m: new_m, v: new_v, p: p - self.lr * step}
+
+
+@dataclass(frozen=True)
+class Lion(Optimizer):
+    """``p - lr * (sign(beta1 * m + (1 - beta1) * g) + weight_decay * p)``, ``m = beta2 * m + (1 - beta2) * g``.
+
+    Chen et al. 2023, with the paper's defaults.
+    """
+
+    lr: Rate = 1e-4
+    beta1: float = 0.9
+    beta2: float = 0.99
+    _decoupled = True
+
+    def _step(self, p: Tensor, g: Tensor, slot: Any, common: Any) -> Updates:
+        m = slot("m")
+        step = sign(self.beta1 * m + (1 - self.beta1) * g)
+        step = step + self.weight_decay * p if self.weight_decay else step
+        return {m: self.beta2 * m + (1 - self.beta2) * g, p: p - self.lr * step}
+
+
+@dataclass(frozen=True)
+class LAMB(Adam):
+    """Adam's steps with decoupled weight decay, each parameter's as long as the parameter is (You et al. 2020).
+
+    ``p - lr * (|p| / |u|) * u``, where ``u`` is Adam's step and ``weight_decay * p``; the quotient is 1 where either
+    length is 0.
+    """
+
+    eps: float = 1e-6
+    _decoupled = True
+
+    def _step(self, p: Tensor, g: Tensor, slot: Any, common: Any) -> Updates:
+        m, v = slot("m"), slot("v")
+        first, second = (c.astype(p.dtype) for c in common)
+        new_m = self.beta1 * m + (1 - self.beta1) * g
+        new_v = self.beta2 * v + (1 - self.beta2) * (g * g)
+        step = new_m / first / (sqrt(new_v) / second + self.eps)
+        step = step + self.weight_decay * p if self.weight_decay else step
+        length, width = norm(p), norm(step)
+        trust = where(logical_and(greater(length, 0), greater(width, 0)), length / width, 1)
+        return {m: new_m, v: new_v, p: p - self.lr * (trust * step)}
+
+
+@dataclass(frozen=True)
+class Muon(Optimizer):
+    """Momentum whose singular values are brought near 1 by Newton and Schulz's iteration (Jordan et al. 2024).
+
+    For matrices (inputs, outputs) alone, GraphError for others, which another optimiser takes:
+    ``Muon().updates(loss, matrices) | AdamW().updates(loss, others)``. Steps are ``sqrt(max(1, outputs / inputs))`` as
+    large as ``lr``; weight decay is decoupled. Defaults of torch.optim.Muon.
+    """
+
+    lr: Rate = 1e-3
+    weight_decay: float = 0.1
+    momentum: float = 0.95
+    nesterov: bool = True
+    iterations: int = 5
+    eps: float = 1e-7
+    _decoupled = True
+
+    def _step(self, p: Tensor, g: Tensor, slot: Any, common: Any) -> Updates:
+        if p.ndim != 2:
+            raise GraphError(f"Muon is for matrices, found {p.name}: {p.type}; pass others to another optimiser")
+        m = slot("m")
+        new = self.momentum * m + (1 - self.momentum) * g
+        step = orthogonalised(self.momentum * new + (1 - self.momentum) * g if self.nesterov else new, self)
+        inputs, outputs = np.shape(p.graph.state.storage[p.name])
+        scale = float(np.sqrt(max(1.0, outputs / inputs)))
+        return {m: new, p: p - self.lr * self.weight_decay * p - self.lr * (scale * step)}
+
+
+def orthogonalised(x: Tensor, by: Muon) -> Tensor:
+    """A matrix with its singular values brought near 1: five steps of an odd polynomial with steep slope at 0."""
+    a, b, c = 3.4445, -4.7750, 2.0315
+    rows, columns = x.shape
+    x = x / maximum(norm(x), by.eps)
+    wide = isinstance(rows, int) and isinstance(columns, int) and rows <= columns
+    for _ in range(by.iterations):
+        square = x @ x.T if wide else x.T @ x
+        inner = b * square + c * (square @ square)
+        x = a * x + (inner @ x if wide else x @ inner)
+    return x
+
+
+@dataclass(frozen=True)
+class Lookahead:
+    """Another optimiser's parameters, drawn every ``k`` steps towards where they were, by ``alpha`` of the way.
+
+    ``slow + alpha * (fast - slow)`` becomes both, the slow ones variables ``lookahead/W1/slow`` (Zhang et al. 2019).
+
+    >>> Lookahead(SGD(0.1), k=6).inner.lr
+    0.1
+    """
+
+    inner: Optimizer
+    k: int = 5
+    alpha: float = 0.5
+
+    def updates(self, loss: Tensor, params: Sequence[Tensor] | None = None) -> Updates:
+        """Those of the inner optimiser, with the slow parameters' own."""
+        out = self.inner.updates(loss, params)
+        with located("Lookahead", caller()):
+            graph = loss.graph
+            prefix = free_prefix(graph, "lookahead")
+            with graph.calling(Call("Lookahead", f"{prefix}/step", "update")):
+                count, update = step_counter(graph, f"{prefix}/step")
+                now = equal((count + 1.0) % float(self.k), 0)
+            for p in [t for t in out if t.op.name == "parameter"]:
+                slow = graph.variable(f"{prefix}/{p.name}/slow", graph.state[p.name].copy())
+                with graph.calling(Call("Lookahead", f"{prefix}/{p.name}", "update")):
+                    drawn = slow + self.alpha * (out[p] - slow)
+                    out[p], out[slow] = where(now, drawn, out[p]), where(now, drawn, slow)
+            return {**out, **update}
+
+
+def averaged(updates: Updates, decay: float | None = None) -> tuple[Updates, dict[Tensor, Tensor]]:
+    """Updates that keep an average of each parameter besides, and these averages: parameter -> variable.
+
+    The average is of the values after all steps (Izmailov et al. 2018). With ``decay`` it starts from the first value
+    and moves by ``1 - decay`` towards each new one (Polyak and Juditsky 1992). ``gx.substitute(outputs, averages)``
+    gives the outputs of the averages.
+
+    >>> import numpy as np
+    >>> g = Graph("g")
+    >>> w = g.parameter("w", np.ones(3, np.float32))
+    >>> updates, averages = averaged(SGD().updates((w * w).sum()), decay=0.99)
+    >>> averages[w].name
+    'average/w'
+    """
+    params = [t for t in updates if t.op.name == "parameter"]
+    if not params:
+        raise GraphError("averaged: there are no parameters among the updates", origin=caller())
+    graph = params[0].graph
+    with located("averaged", caller()):
+        prefix = free_prefix(graph, "average")
+        out, averages = dict(updates), dict[Tensor, Tensor]()
+        share: Tensor | float = 0.0 if decay is None else 1 - decay
+        if decay is None:
+            with graph.calling(Call("averaged", f"{prefix}/step", "update")):
+                count, update = step_counter(graph, f"{prefix}/step")
+                share = 1 / (count + 1.0)
+            out.update(update)
+        for p in params:
+            held = averages[p] = graph.variable(f"{prefix}/{p.name}", graph.state[p.name].copy())
+            with graph.calling(Call("averaged", f"{prefix}/{p.name}/step", "update")):
+                part = share.astype(p.dtype) if isinstance(share, Tensor) else share
+                out[held] = held + part * (updates[p] - held)
+        return out, averages
 
 
 def _noted(loss: Tensor) -> Updates:

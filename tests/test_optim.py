@@ -54,6 +54,35 @@ def _adam(p: np.ndarray, g: np.ndarray, m: dict, t: int, decay: float = 0.0) -> 
     return p - 0.001 * (m["m"] / (1 - 0.9**t)) / (np.sqrt(m["v"] / (1 - 0.999**t)) + 1e-8)
 
 
+def _adadelta(p: np.ndarray, g: np.ndarray, m: dict, t: int) -> np.ndarray:
+    m["s"] = 0.9 * m.get("s", 0) + 0.1 * g * g
+    d = g * np.sqrt(m.get("a", 0) + 1e-6) / np.sqrt(m["s"] + 1e-6)
+    m["a"] = 0.9 * m.get("a", 0) + 0.1 * d * d
+    return p - d
+
+
+def _nadam(p: np.ndarray, g: np.ndarray, m: dict, t: int) -> np.ndarray:
+    now, after = (0.9 * (1 - 0.5 * 0.96 ** (k * 0.004)) for k in (t, t + 1))
+    m["product"] = m.get("product", 1.0) * now
+    m["m"] = 0.9 * m.get("m", 0) + 0.1 * g
+    m["v"] = 0.999 * m.get("v", 0) + 0.001 * g * g
+    below = np.sqrt(m["v"] / (1 - 0.999**t)) + 1e-8
+    return p - 0.002 * ((1 - now) / (1 - m["product"]) * g + after / (1 - m["product"] * after) * m["m"]) / below
+
+
+def _lion(p: np.ndarray, g: np.ndarray, m: dict, t: int) -> np.ndarray:
+    step = np.sign(0.9 * m.get("m", 0) + 0.1 * g) + 0.1 * p
+    m["m"] = 0.99 * m.get("m", 0) + 0.01 * g
+    return p - 1e-4 * step
+
+
+def _lamb(p: np.ndarray, g: np.ndarray, m: dict, t: int) -> np.ndarray:
+    m["m"] = 0.9 * m.get("m", 0) + 0.1 * g
+    m["v"] = 0.999 * m.get("v", 0) + 0.001 * g * g
+    u = m["m"] / (1 - 0.9**t) / (np.sqrt(m["v"] / (1 - 0.999**t)) + 1e-6) + 0.1 * p
+    return p - 0.001 * np.linalg.norm(p) / np.linalg.norm(u) * u
+
+
 @pytest.mark.parametrize(
     ("optimizer", "rule", "decay"),
     [
@@ -66,6 +95,11 @@ def _adam(p: np.ndarray, g: np.ndarray, m: dict, t: int, decay: float = 0.0) -> 
         (gx.optim.Adam(), _adam, 0.0),
         (gx.optim.Adam(weight_decay=0.1), _adam, 0.1),
         (gx.optim.AdamW(weight_decay=0.3), lambda *a: _adam(*a, decay=0.3), 0.0),
+        (gx.optim.Adadelta(), _adadelta, 0.0),
+        (gx.optim.NAdam(), _nadam, 0.0),
+        (gx.optim.NAdam(weight_decay=0.1), _nadam, 0.1),
+        (gx.optim.Lion(weight_decay=0.1), _lion, 0.0),
+        (gx.optim.LAMB(weight_decay=0.1), _lamb, 0.0),
         (gx.optim.SGD(clip_norm=0.5), lambda p, g, m, t: p - 0.01 * g * min(1, 0.5 / (np.linalg.norm(g) + 1e-6)), 0.0),
     ],
     ids=lambda v: repr(v) if isinstance(v, gx.optim.Optimizer) else "-",
@@ -75,7 +109,7 @@ def test_formula(optimizer: gx.optim.Optimizer, rule: Callable[..., np.ndarray],
 
 
 @pytest.mark.oracle
-@pytest.mark.parametrize("name", ["SGD", "Momentum", "NAG", "Adagrad", "RMSProp", "Adam", "AdamW"])
+@pytest.mark.parametrize("name", ["SGD", "Momentum", "NAG", "Adagrad", "RMSProp", "Adam", "AdamW", "Adadelta", "NAdam"])
 def test_against_torch(name: str) -> None:
     torch = pytest.importorskip("torch")
     p = torch.tensor(START, requires_grad=True)
@@ -87,12 +121,106 @@ def test_against_torch(name: str) -> None:
         "RMSProp": lambda: torch.optim.RMSprop([p]),
         "Adam": lambda: torch.optim.Adam([p]),
         "AdamW": lambda: torch.optim.AdamW([p]),
+        "Adadelta": lambda: torch.optim.Adadelta([p]),
+        "NAdam": lambda: torch.optim.NAdam([p]),
     }[name]()
     for _ in range(20):
         other.zero_grad()
         (p * p * torch.tensor(SCALE) + torch.sin(p)).sum().backward()
         other.step()
     np.testing.assert_allclose(train(getattr(gx.optim, name)()), p.detach().numpy(), rtol=1e-9)
+
+
+def matrix_after(optimizer: gx.optim.Optimizer, first: np.ndarray, target: np.ndarray, steps: int) -> np.ndarray:
+    """The matrix after some steps on half its squared distance from another."""
+    g = gx.Graph("matrix", float_dtype="float64")
+    w = g.parameter("w", first.copy())
+    loss = gx.sum((w - target) ** 2) / 2
+    step = gx.compile([], loss, updates=optimizer.updates(loss))
+    for _ in range(steps):
+        step()
+    return g.state["w"]
+
+
+def muon_by_hand(first: np.ndarray, target: np.ndarray, steps: int) -> np.ndarray:
+    p, m = first.copy(), np.zeros_like(first)
+    for _ in range(steps):
+        g = p - target
+        m = 0.95 * m + 0.05 * g
+        x = 0.95 * m + 0.05 * g
+        x = x / np.linalg.norm(x)
+        for _ in range(5):
+            s = x @ x.T
+            x = 3.4445 * x + (-4.7750 * s + 2.0315 * s @ s) @ x
+        p = p * (1 - 0.001 * 0.1) - 0.001 * np.sqrt(max(1, p.shape[1] / p.shape[0])) * x
+    return p
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (3, 8), (8, 3)])
+def test_muon(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    first, target = rng.normal(size=(2, *shape))
+    np.testing.assert_allclose(
+        matrix_after(gx.optim.Muon(), first, target, 5), muon_by_hand(first, target, 5), rtol=1e-9
+    )
+    with pytest.raises(gx.GraphError, match="Muon is for matrices, found p") as error:
+        train(gx.optim.Muon())
+    assert "test_optim.py" in str(error.value)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("shape", [(4, 4), (3, 8), (8, 3)])
+def test_muon_is_torchs_of_the_transposed(shape: tuple[int, int]) -> None:
+    """Which iterates in bfloat16."""
+    torch = pytest.importorskip("torch", minversion="2.9")
+    rng = np.random.default_rng(0)
+    first, target = rng.normal(size=(2, *shape))
+    p = torch.tensor(first.T.copy(), requires_grad=True)
+    other = torch.optim.Muon([p], lr=0.1)
+    for _ in range(3):
+        other.zero_grad()
+        (((p - torch.tensor(target.T)) ** 2).sum() / 2).backward()
+        other.step()
+    found = matrix_after(gx.optim.Muon(lr=0.1), first, target, 3)
+    np.testing.assert_allclose(found, p.detach().numpy().T, atol=0.02)
+
+
+def test_lookahead() -> None:
+    g = gx.Graph("slow", float_dtype="float64")
+    p = g.parameter("p", START.copy())
+    loss = gx.sum(p * p * SCALE)
+    step = gx.compile([], loss, updates=gx.optim.Lookahead(gx.optim.SGD(lr=0.1), k=3, alpha=0.4).updates(loss))
+    fast, slow = START.copy(), START.copy()
+    for t in range(1, 8):
+        step()
+        fast = fast - 0.1 * 2 * fast * SCALE
+        if t % 3 == 0:
+            slow = slow + 0.4 * (fast - slow)
+            fast = slow.copy()
+        np.testing.assert_allclose(g.state["p"], fast, rtol=1e-13)
+    np.testing.assert_allclose(g.state["lookahead/p/slow"], slow, rtol=1e-13)
+
+
+@pytest.mark.parametrize("decay", [None, 0.9])
+def test_averages(decay: float | None) -> None:
+    g = gx.Graph("average", float_dtype="float64")
+    p, x = g.parameter("p", START.copy()), g.input("x", (3,))
+    y = gx.sum(p * x)
+    loss = gx.sum(p * p * SCALE)
+    updates, averages = gx.optim.averaged(gx.optim.SGD(lr=0.1).updates(loss), decay)
+    step, evaluate = gx.compile([], loss, updates=updates), gx.compile([x], gx.substitute(y, averages))
+    value, values = START.copy(), []
+    moving = START.copy()
+    for _ in range(6):
+        step()
+        value = value - 0.1 * 2 * value * SCALE
+        values.append(value)
+        moving = 0.9 * moving + 0.1 * value
+    expected = np.mean(values, 0) if decay is None else moving
+    np.testing.assert_allclose(g.state["average/p"], expected, rtol=1e-12)
+    np.testing.assert_allclose(evaluate(np.arange(3.0)), expected @ np.arange(3.0), rtol=1e-12)
+    with pytest.raises(gx.GraphError, match="no parameters among the updates"):
+        gx.optim.averaged({})
 
 
 def test_names_are_numbered_and_rates_may_be_tensors() -> None:
