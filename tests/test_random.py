@@ -233,3 +233,87 @@ def test_a_tensor_says_how_likely(backend: str) -> None:
         exe = gx.compile([p], gx.random.bernoulli(g.random_key(2), (20_000, 3), p), backend=backend)
     rate = exe(np.array([0.0, 0.25, 1.0], np.float32)).mean(0)
     assert rate[0] == 0 and rate[2] == 1 and met(int(rate[1] * 20_000), 20_000, 0.25)
+
+
+DISTRIBUTIONS: dict[str, tuple[Any, Any]] = {
+    "laplace": (lambda k, n: gx.random.laplace(k, n, 1.0, 2.0), scipy.stats.laplace(1, 2)),
+    "gumbel": (lambda k, n: gx.random.gumbel(k, n, -1.0, 0.5), scipy.stats.gumbel_r(-1, 0.5)),
+    "student_t": (lambda k, n: gx.random.student_t(k, n, 3.5, 1.0, 2.0), scipy.stats.t(3.5, 1, 2)),
+    "cauchy": (lambda k, n: gx.random.student_t(k, n, 1.0), scipy.stats.cauchy()),
+    "truncated": (gx.random.truncated_normal, scipy.stats.truncnorm(-2, 2)),
+    "in the upper tail": (lambda k, n: gx.random.truncated_normal(k, n, 4.0, np.inf), scipy.stats.truncnorm(4, np.inf)),
+    "in the lower tail": (lambda k, n: gx.random.truncated_normal(k, n, -6.0, -5.5), scipy.stats.truncnorm(-6, -5.5)),
+    "hardly truncated": (lambda k, n: gx.random.truncated_normal(k, n, -9.0, 5.0, 1.0, 3.0), scipy.stats.truncnorm(-9, 5, 1, 3)),
+}  # fmt: skip
+
+
+@COUNT
+@DTYPE
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_distributions(name: str, dtype: str, count: int) -> None:
+    build, law = DISTRIBUTIONS[name]
+    cells, edges = np.zeros(1000, np.int64), law.ppf(np.arange(1, 1000) / 1000)
+    low, high = law.support()
+    tail = law.isf(1e-5)
+    beyond = 0
+    for z in draws(build, count, dtype):
+        assert z.dtype == dtype and not np.isnan(z).any()
+        assert z.min() >= np.dtype(dtype).type(low) and z.max() <= np.dtype(dtype).type(high)
+        cells += np.bincount(np.searchsorted(edges, z.astype("float64")), minlength=1000)
+        beyond += int((z > tail).sum())
+    if dtype == "float64" or name != "in the lower tail":  # where float32 has few numbers to a cell
+        assert fits(cells, np.full(1000, 1e-3))
+    assert met(beyond, count, 1e-5) or dtype == "float32"
+
+
+@COUNT
+def test_categorical(count: int) -> None:
+    logits = np.array([0.0, 1.0, -np.inf, 2.5, -3.0])
+    cells = np.zeros(5, np.int64)
+    for c in draws(lambda k, n: gx.random.categorical(k, k.graph.constant(logits), n), count, "float64"):
+        assert c.dtype == np.int64
+        cells += np.bincount(c, minlength=5)
+    assert cells[2] == 0
+    kept = [0, 1, 3, 4]
+    assert fits(cells[kept], sp.softmax(logits[kept]))
+
+
+def test_draws_are_differentiated_by_their_parameters() -> None:
+    """Against central differences, with the same numbers drawn: a key moves on only where it is updated."""
+    g = gx.Graph("slopes", float_dtype="float64")
+    p = g.input("p", (3,))
+    key = g.random_key(5)
+    n = (400, 3)
+    made = [
+        gx.random.laplace(key, n, p, p * p), gx.random.gumbel(key, n, p, p + 1), gx.random.student_t(key, n, p + 1, p, p),
+        gx.random.truncated_normal(key, n, -p, p * 2, p, p), gx.random.truncated_normal(key, n, p + 3, p + 5),
+    ]  # fmt: skip
+    weights = np.random.default_rng(0).normal(size=n)
+    totals = [gx.sum(gx.tanh(m) * weights) for m in made]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of numbers that stay the same
+        run = gx.compile([p], [*totals, *(gx.grad(t, p) for t in totals)])
+    at, h = np.array([0.5, 1.0, 1.7]), 1e-6
+    slopes = run(at)[len(made) :]
+    for axis in range(3):
+        step = h * np.eye(3)[axis]
+        up, down = run(at + step), run(at - step)
+        for k, slope in enumerate(slopes):
+            difference = (up[k] - down[k]) / (2 * h)
+            assert abs(slope[axis] - difference) < 1e-6 * max(1, abs(difference)), (k, axis)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda key: gx.random.student_t(key, (2,), 0.0),
+        lambda key: gx.random.truncated_normal(key, (2,), 1.0, 1.0),
+        lambda key: gx.random.categorical(key, key),
+        lambda key: gx.random.categorical(key, key.graph.zeros((3, 4)), (2,)),
+        lambda key: gx.random.gumbel(key, (2,), key.graph.zeros(3)),
+    ],
+)
+def test_new_draws_refuse(act: Any) -> None:
+    with pytest.raises(gx.ShapeError) as error:
+        act(gx.Graph("g").random_key())
+    assert "test_random.py" in str(error.value)

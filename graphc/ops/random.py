@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,8 +14,10 @@ from graphc.ir.tensor import Tensor
 from graphc.ir.types import FLOAT64, INT32, INT64, DType, TensorType, dtype_of, is_float, shape_text
 from graphc.ops import counter_rng
 from graphc.ops.apply import Operand, apply, cast, common_dtype, graph_of, is_scalar, public, public_in, tensor
-from graphc.ops.elementwise import abs, copysign, greater_equal, less, where
-from graphc.ops.functions import erfcinv, floor, log
+from graphc.ops.elementwise import abs, clip, copysign, equal, greater, greater_equal, less, where
+from graphc.ops.functions import cos, erfcinv, expm1, floor, log, log1p, sqrt
+from graphc.ops.normal import ndtr, ndtri
+from graphc.ops.reduce import argmax
 
 
 def _generator(name: str, single: Any, double: Any) -> None:
@@ -161,6 +164,96 @@ def exponential(key: Tensor, shape: Sequence[Any], scale: Operand = 1.0, dtype: 
     kind = _dtype(key, dtype, scale)
     size = 0 - log(abs(_draw("signed_uniform", key, shape, kind)))  # not -0.0
     return _of_shape(size if is_scalar(scale) and scale == 1 else size * _parameter(scale, key, kind), shape)
+
+
+def _moved(z: Tensor, loc: Operand, scale: Operand, key: Tensor, kind: DType, shape: Sequence[Any]) -> Tensor:
+    """``loc + scale * z`` in the shape that was asked for."""
+    z = z if is_scalar(scale) and scale == 1 else z * _parameter(scale, key, kind)
+    return _of_shape(z if is_scalar(loc) and loc == 0 else z + _parameter(loc, key, kind), shape)
+
+
+@public_in("random")
+def laplace(key: Tensor, shape: Sequence[Any], loc: Operand = 0.0, scale: Operand = 1.0, dtype: Any = None) -> Tensor:
+    """Laplace's numbers: exponential ones on either side of ``loc``. ``loc`` and ``scale`` get gradients."""
+    kind = _dtype(key, dtype, loc, scale)
+    q = _draw("signed_uniform", key, shape, kind)
+    return _moved(copysign(log(abs(q)), q), loc, scale, key, kind, shape)
+
+
+@public_in("random")
+def gumbel(key: Tensor, shape: Sequence[Any], loc: Operand = 0.0, scale: Operand = 1.0, dtype: Any = None) -> Tensor:
+    """Gumbel's numbers, ``loc - scale * log(-log(u))`` by the probability of each tail; parameters get gradients."""
+    kind = _dtype(key, dtype, loc, scale)
+    q = _draw("signed_uniform", key, shape, kind)
+    tail = 0.5 * abs(q)
+    size = where(less(q, 0), 0 - log1p(-tail), 0 - log(tail))  # exponential
+    return _moved(0 - log(size), loc, scale, key, kind, shape)
+
+
+@public_in("random")
+def student_t(
+    key: Tensor, shape: Sequence[Any], df: Operand, loc: Operand = 0.0, scale: Operand = 1.0, dtype: Any = None
+) -> Tensor:
+    """Student's t with ``df`` degrees of freedom, any above 0; all parameters get gradients.
+
+    ``sqrt(df * (u**(-2 / df) - 1)) * cos(2 pi v)`` of two uniform numbers (Bailey 1994, Mathematics of Computation).
+    """
+    if is_scalar(df) and not df > 0:
+        raise ShapeError(f"expected df > 0, found {df}")
+    kind = _dtype(key, dtype, df, loc, scale)
+    u, v = abs(_draw("signed_uniform", key, shape, kind)), _draw("uniform", key, shape, kind)
+    free = _parameter(df, key, kind)
+    square = free * expm1(log(u) * (-2 / free))
+    length = where(equal(square, 0), 0, sqrt(square))
+    return _moved(length * cos(v * (2 * math.pi)), loc, scale, key, kind, shape)
+
+
+@public_in("random")
+def truncated_normal(
+    key: Tensor,
+    shape: Sequence[Any],
+    low: Operand = -2.0,
+    high: Operand = 2.0,
+    mean: Operand = 0.0,
+    std: Operand = 1.0,
+    dtype: Any = None,
+) -> Tensor:
+    """Standard normal numbers kept to ``[low, high]``, times ``std`` plus ``mean``; all parameters get gradients.
+
+    By the inverse of the distribution function, from the nearer bound, so that tails are right: to 37 standard
+    deviations, 13 in float32; beyond, a bound is the result. Raises ShapeError where ``low`` is not below ``high``.
+    """
+    if is_scalar(low) and is_scalar(high) and not low < high:
+        raise ShapeError(f"expected low < high, found {low} and {high}")
+    kind = _dtype(key, dtype, low, high, mean, std)
+    q = _draw("signed_uniform", key, shape, kind)
+    a, b = _parameter(low, key, kind), _parameter(high, key, kind)
+    turned = greater(a + b, 0)  # so that the interval lies towards the lower tail
+    a, b = where(turned, -b, a), where(turned, -a, b)
+    below, above = ndtr(a), ndtr(b)
+    part = 0.5 * abs(q) * (above - below)
+    upper = where(less(b, 0), ndtri(above - part), 0 - ndtri(ndtr(-b) + part))
+    z = clip(where(less(q, 0), ndtri(below + part), upper), a, b)
+    return _moved(where(turned, -z, z), mean, std, key, kind, shape)
+
+
+@public_in("random")
+def categorical(key: Tensor, logits: Tensor, shape: Sequence[Any] | None = None) -> Tensor:
+    """Classes with the probabilities ``softmax(logits)`` along the last axis, int64.
+
+    ``shape`` is that of the result, to which the other axes of ``logits`` broadcast; by default these. The largest of
+    ``logits`` plus Gumbel's noise (Gumbel 1954), so nothing is normalised and a logit of -inf never comes.
+
+    >>> from graphc.ir.graph import Graph
+    >>> g = Graph("g")
+    >>> categorical(g.random_key(), g.input("logits", ("n", 10))).shape
+    (n,)
+    """
+    if logits.ndim == 0 or not is_float(logits.dtype):
+        raise ShapeError(f"expected float logits with an axis of classes, found {logits.type}")
+    wanted = logits.shape[:-1] if shape is None else tuple(shape)
+    noise = gumbel(key, (*wanted, logits.shape[-1]), dtype=logits.dtype)
+    return _of_shape(argmax(logits + noise, -1), wanted)
 
 
 @public
