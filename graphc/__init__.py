@@ -241,6 +241,7 @@ from graphc.ops.scatter import (
     segment_min,
     segment_sum,
 )
+from graphc.ops.search import searchsorted
 from graphc.ops.sequence import gru_cell, lstm_cell, rnn_cell, rotary_embedding, scaled_dot_product_attention
 from graphc.ops.shape import (
     broadcast_to,
@@ -497,6 +498,7 @@ __all__ = [
     "scaled_dot_product_attention",
     "scatter_add",
     "scatter_set",
+    "searchsorted",
     "segment_max",
     "segment_mean",
     "segment_min",

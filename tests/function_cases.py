@@ -47,6 +47,17 @@ def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
 
 
+def _gru(x: np.ndarray, h: np.ndarray, w: np.ndarray, u: np.ndarray) -> np.ndarray:
+    (r, z, n), (hr, hz, hn) = np.split(x @ w.T, 3, -1), np.split(h @ u.T, 3, -1)
+    new = np.tanh(n + sp.expit(r + hr) * hn)
+    return (1 - sp.expit(z + hz)) * new + sp.expit(z + hz) * h
+
+
+def _lstm(x: np.ndarray, h: np.ndarray, c: np.ndarray, w: np.ndarray, u: np.ndarray) -> np.ndarray:
+    i, f, g, o = np.split(x @ w.T + h @ u.T, 4, -1)
+    return sp.expit(o) * np.tanh(sp.expit(f) * c + sp.expit(i) * np.tanh(g))
+
+
 FUNCTION_CASES: list[Case] = [
     # made from nothing
     Case("full", lambda x: gx.full((2, 3, 4), x[0]) * x, lambda x: np.full((2, 3, 4), x[0]) * x),
@@ -108,4 +119,8 @@ FUNCTION_CASES: list[Case] = [
     Case("rotary_interleaved", lambda x: gx.rotary_embedding(x, interleaved=True), lambda x: _turned(x, np.s_[..., ::2], np.s_[..., 1::2]), shapes=((2, 3, 4),), tolerance=1e-12),
     Case("triplet", gx.triplet, lambda a, p, n: np.maximum(np.linalg.norm(a - p + 1e-6, axis=-1) - np.linalg.norm(a - n + 1e-6, axis=-1) + 1, 0), (REAL,) * 3, ((3, 4),) * 3, tolerance=1e-12),
     Case("cosine_embedding", lambda a, b: gx.cosine_embedding(a, b, [1, -1, 1]), lambda a, b: np.where([1, 0, 1], 1 - _cosine(a, b), np.maximum(_cosine(a, b), 0)), (REAL, REAL), ((3, 4), (3, 4)), tolerance=1e-12),
+    Case("searchsorted", lambda x, v: gx.searchsorted(gx.sort(x), v), lambda x, v: np.searchsorted(np.sort(x), v), (REAL, REAL), ((13,), (3, 4)), smooth=False),
+    Case("searchsorted_right", lambda v: gx.searchsorted([-2.0, -1.0, 0.0, 1.0], v, "right"), lambda v: np.searchsorted(np.arange(-2.0, 2.0), v, "right"), smooth=False),
+    Case("gru_cell", gx.gru_cell, lambda x, h, w, u: _gru(x, h, w, u), (REAL,) * 4, ((2, 3), (2, 2), (6, 3), (6, 2)), tolerance=1e-12, special=False),
+    Case("lstm_cell", lambda x, h, c, w, u: gx.lstm_cell(x, (h, c), w, u)[0], lambda x, h, c, w, u: _lstm(x, h, c, w, u), (REAL,) * 5, ((2, 3), (2, 2), (2, 2), (8, 3), (8, 2)), tolerance=1e-12, special=False),
 ]  # fmt: skip

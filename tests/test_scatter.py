@@ -150,6 +150,24 @@ def test_windows_are_moved_inside() -> None:
         np.testing.assert_array_equal(updated, changed(a, np.s_[top : top + 2, left : left + 3], u, "set"))
 
 
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 8, 13, None])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_searchsorted(side: Any, size: int | None) -> None:
+    """With equal elements, infinities and NaN, which is above all numbers."""
+    rng = np.random.default_rng(5)
+    for dtype in ("float64", "int64"):
+        a = rng.integers(-4, 5, 13 if size is None else size).astype(dtype)
+        v = np.arange(-6, 7).astype(dtype)
+        if dtype == "float64":
+            a[-2:] = np.nan if size != 8 else np.inf
+            v = np.concatenate([v, [np.nan, np.inf, -np.inf, 0.5]])
+        a = np.sort(a)
+        g = gx.Graph("g", float_dtype="float64")
+        x, y = g.input("x", ("n",) if size is None else (size,), dtype), g.input("y", ("m",), dtype)
+        f = gx.compile([x, y], gx.searchsorted(x, y, side), backend="numpy", unused="ignore")
+        np.testing.assert_array_equal(f(a, v), np.searchsorted(a, v, side))
+
+
 WRONG: list[Any] = [
     ("float into integers", lambda x, i: i.at[0].set(0.5), gx.DTypeError, "cannot hold"),
     ("values too many", lambda x, i: x.at[0].add(np.ones(3, "f")), gx.ShapeError, "broadcast"),
@@ -160,6 +178,8 @@ WRONG: list[Any] = [
     ("indices of lower rank", lambda x, i: gx.take_along_axis(x, [0], 1), gx.ShapeError, "with the axes of"),
     ("window too large", lambda x, i: gx.dynamic_slice(x, [0, 0], (4, 1)), gx.ShapeError, "does not fit"),
     ("starts too few", lambda x, i: gx.dynamic_slice(x, [0], (1, 1)), gx.ShapeError, "for each axis"),
+    ("side", lambda x, i: gx.searchsorted(i, i, "middle"), gx.ShapeError, "side must be"),
+    ("a sorted matrix", lambda x, i: gx.searchsorted(x, x), gx.ShapeError, "sorted vector"),
     ("start a float", lambda x, i: gx.dynamic_update_slice(x, x[:1], [0.5, 0]), gx.DTypeError, "integer scalar"),
 ]  # fmt: skip
 

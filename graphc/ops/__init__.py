@@ -23,6 +23,7 @@ from graphc.ops import (  # noqa: F401
     reduce,
     resize,
     scatter,
+    search,
     sequence,
     shape,
     softmax,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from graphc.errors import DTypeError, ShapeError
+from graphc.ir import dims
 from graphc.ir.tensor import Tensor
 from graphc.ir.types import BOOL
 from graphc.ops.apply import Operand, cast, promoted, public, size_node, tensor
-from graphc.ops.assembly import concat, split, stack
+from graphc.ops.assembly import concat, stack
 from graphc.ops.creation import band
 from graphc.ops.elementwise import greater_equal, where
 from graphc.ops.functions import cos, exp, rsqrt, sigmoid, sin, tanh
@@ -25,8 +25,9 @@ def _gates(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _parts(x: Tensor, count: int) -> list[Tensor]:
-    parts: Any = split(x, count, -1)
-    return list(parts)
+    """Equal parts of the last axis, whose size need not be known."""
+    wide = reshape(x, (*x.shape[:-1], count, dims.floor_divide(x.shape[-1], count)))
+    return [wide[..., k, :] for k in range(count)]
 
 
 @public
