@@ -415,7 +415,8 @@ class Nest:
         sizes = [self.size(n) for t, core in zip(types, op.core, strict=True) for n in t.shape[t.ndim - core :]]
         given = [str(v) if isinstance(v := node.attrs[name], bool) else self.size(v) for name in op.attrs]
         code = op.code(node.type, types, node.attrs) if callable(op.code) else op.code
-        self.put(depth, f"{code}({', '.join([SHORT[types[0].dtype.name], *places, *sizes, *given])})", node.id)
+        element = "bool_" if types[0].dtype.kind == "b" else SHORT[types[0].dtype.name]
+        self.put(depth, f"{code}({', '.join([element, *places, *sizes, *given])})", node.id)
 
     def reduce(self, s: Statement, value: str, buffer: Buffer | None, depth: int) -> None:
         node = s.node

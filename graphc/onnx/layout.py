@@ -223,6 +223,27 @@ def cumsum(at: Site, x: Value) -> Value:
     return x.op("CumSum", at.model.constant(np.array(-1, np.int32)), reverse=int(at.attrs["reverse"]))
 
 
+def linear_recurrence(at: Site, a: Value, b: Value) -> Value:
+    """A Scan along the last axis from 0 on; at the first step, where ``a`` is not read, it is 0."""
+    m, reverse, last = at.model, int(at.attrs["reverse"]), at.type.ndim - 1
+    size = at.type.shape[-1]
+    first = m.scalar(0).op("Range", m.scalar(size), m.scalar(1)).equals(m.scalar(size - 1 if reverse else 0))
+    zero = m.onnx.numpy_helper.from_array(np.zeros(1, b.dtype))
+    start = m.node("ConstantOfShape", [m.vector(at.type.shape[:-1])], b.dtype, value=zero)
+    step = m.onnx.helper
+    nodes = [step.make_node("Mul", ["a", "before"], ["moved"]), step.make_node("Add", ["moved", "b"], ["after"])]
+    nodes.append(step.make_node("Identity", ["after"], ["y"]))
+    kind = step.np_dtype_to_tensor_dtype(b.dtype)
+    values = {n: step.make_tensor_value_info(n, kind, [None] * last) for n in ("before", "a", "b", "after", "y")}
+    body = step.make_graph(nodes, "step", [values[n] for n in ("before", "a", "b")], [values["after"], values["y"]])
+    operands = [start, first.select(b.like(0), a), b]
+    return m.node(
+        "Scan", operands, b.dtype, output=1, body=body, num_scan_inputs=2,
+        scan_input_axes=[last] * 2, scan_input_directions=[reverse] * 2,
+        scan_output_axes=[last], scan_output_directions=[reverse],
+    )  # fmt: skip
+
+
 def argsort(at: Site, x: Value) -> Value:
     """By the elements, then by whether they are NaN; each time equal ones stay in order."""
     order = _order(at, x.cast(INT32) if x.dtype == UINT8 else x, at.attrs["descending"])
@@ -264,7 +285,7 @@ LAYOUT: dict[str, Rule] = {
     "scatter_max": scatter("max", lambda dtype: limits(dtype)[0]),
     "scatter_min": scatter("min", lambda dtype: limits(dtype)[1]), "scatter_multiply": scatter("mul", lambda dtype: 1),
     "take_points": take_points, "scatter_points": scatter_points,
-    "cumsum": cumsum, "argsort": argsort, "sort": sort,
+    "cumsum": cumsum, "linear_recurrence": linear_recurrence, "argsort": argsort, "sort": sort,
     "iota": iota, "size": size,
 }  # fmt: skip
 

@@ -24,7 +24,6 @@ REFUSED = {
     "digamma": "ONNX has no derivative of the gamma function",
     "log_ndtr": "ONNX has no scaled error function, which its lower tail needs",
     "polygamma": "ONNX has no derivative of the gamma function",
-    "linear_recurrence": "ONNX has no recurrence but a Scan, which is not written yet",
     "fourier": "the transform of ONNX (DFT) is not written yet",
     **dict.fromkeys(
         (

@@ -19,8 +19,7 @@ from graphc.ops.shape import broadcast_to, expand_dims, iota, permute_dims, resh
 
 Axis = int | Sequence[int] | None
 
-# In the gradient of a product: factors of a block, how many are better not cut, cuts where their number is not known
-BLOCK, DIRECT, LEVELS = 8, 32, 3
+DIRECT = 32  # factors whose products without one of them are taken one by one
 
 
 def _reduced(x: TensorType, attrs: Attrs, dtype: DType) -> TensorType:
@@ -76,30 +75,21 @@ def _prod_gradient(g: Tensor, y: Tensor, x: Tensor) -> Tensor:
     order = (*keep, *axes)
     count = dims.product(x.shape[a] for a in axes)
     flat = reshape(permute_dims(x, order), (*(x.shape[a] for a in keep), count))
-    back = reshape(_others(flat, LEVELS), tuple(x.shape[a] for a in order))
+    back = reshape(_others(flat), tuple(x.shape[a] for a in order))
     return spread(g, y, x) * permute_dims(back, tuple(int(a) for a in np.argsort(order)))
 
 
-def _others(x: Tensor, levels: int) -> Tensor:
-    """For each element along the last axis the product of all others.
-
-    Those in its block, times all other blocks, whose products are found in the same way: linear in the number of
-    elements. A number that is not known is cut ``levels`` times, so the square of its 512th part remains.
-    """
+def _others(x: Tensor) -> Tensor:
+    """For each element along the last axis the product of all others: those before it times those behind it."""
+    from graphc.ops.cumulative import cumprod
     from graphc.ops.elementwise import equal, where
 
-    *outer, count = x.shape
-    if count <= DIRECT if isinstance(count, int) else levels == 0:
+    count = x.shape[-1]
+    if isinstance(count, int) and count <= DIRECT:
         i = iota(x.graph, count)
         itself = equal(expand_dims(i, 1), expand_dims(i, 0))
         return apply("prod", where(itself, 1, expand_dims(x, -2)), axes=(x.ndim,), keepdims=False)
-    blocks = dims.floor_divide(count + (BLOCK - 1), BLOCK)
-    whole, start, step = (*outer, dims.multiply(blocks, BLOCK)), (0,) * x.ndim, (1,) * x.ndim
-    filled = x if whole == x.shape else apply("place", x, shape=whole, start=start, step=step, fill=1.0)
-    cut = reshape(filled, (*outer, blocks, BLOCK))
-    others = _others(apply("prod", cut, axes=(x.ndim,), keepdims=False), levels - 1)
-    found = reshape(_others(cut, levels) * expand_dims(others, -1), whole)
-    return found if whole == x.shape else apply("slice", found, start=start, step=step, size=x.shape)
+    return cumprod(x, exclusive=True) * cumprod(x, reverse=True, exclusive=True)
 
 
 def _infer_extreme(types: Sequence[TensorType], attrs: Attrs) -> TensorType:

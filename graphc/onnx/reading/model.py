@@ -29,13 +29,14 @@ from graphc.onnx.reading.images import IMAGES
 from graphc.onnx.reading.indexing import INDEXING
 from graphc.onnx.reading.layout import LAYOUT
 from graphc.onnx.reading.network import LEARNED, NETWORK
+from graphc.onnx.reading.order import ORDER
 from graphc.onnx.reading.sizes import SIZES, Known
 from graphc.ops.elementwise import identity
 from graphc.reference import evaluate
 
 OLDEST, NEWEST = 7, 28  # opsets: the readers know all versions of their operators between these
 READERS: Mapping[str, Mapping[str, Reader]] = {
-    "": {**ELEMENTWISE, **LAYOUT, **INDEXING, **NETWORK, **IMAGES},
+    "": {**ELEMENTWISE, **LAYOUT, **INDEXING, **NETWORK, **IMAGES, **ORDER},
     "ai.onnx.ml": LEARNED,
 }
 HINTS = {"ZipMap": 'export with options={"zipmap": False}'}
