@@ -33,7 +33,11 @@ def beta_ln_f64(a, b):  # type: ignore[no-untyped-def]
     if a != a or b != b:
         return a + b
     p, q = (a, b) if a < b else (b, a)
-    if p <= 0.0 or q < 10.0:
+    if p <= 0.0 and p == math.floor(p):  # a pole, but where it cancels with that of p + q
+        if q != math.floor(q) or p + q >= 1.0 or p == -inf:
+            return inf
+        return math.lgamma(1.0 - p - q) + math.lgamma(q) - math.lgamma(1.0 - p)
+    if q < 10.0 or p + q < 10.0:
         return math.lgamma(p) + math.lgamma(q) - math.lgamma(p + q)
     if q == inf:
         return -inf
