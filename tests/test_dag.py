@@ -352,7 +352,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "needed": (lambda: dag_of(INPUT, ("y", {"op": "one_hot"}, ["x"])), gx.GraphError, "one_hot needs the attribute n"),
     "operand of a leaf": (lambda: dag_of(INPUT, ("y", {"op": "input", "shape": ()}, ["x"])), gx.GraphError, "input takes no operands"),
     "no such output": (lambda: _output(3), gx.GraphError, "asks for output 3, but it has 1"),
-    "take without a test": (lambda: dag_of(INPUT, ("i", {"op": "input", "shape": ("n",), "dtype": "int64"}, []), ("y", {"op": "scatter_add", "axis": 0, "size": 2}, ["i", "i"])), gx.GraphError, "nothing keeps the index"),
+    "take without a test": (lambda: dag_of(INPUT, ("i", {"op": "input", "shape": ("n",), "dtype": "int64"}, []), ("y", {"op": "scatter_points", "attrs": {"axes": (0,), "sizes": (2,)}}, ["i", "i"])), gx.GraphError, "nothing keeps the index"),
     "forward a number": (lambda: dag_of(INPUT, ("y", {"op": "exp", "forward": 3, "attrs": {}, "dtype": "float32", "shape": ("n", 3)}, ["x"])), gx.GraphError, "forward must be"),
     "call a text": (lambda: dag_of(INPUT, ("y", {"op": "exp", "call": "[]", "attrs": {}, "dtype": "float32", "shape": ("n", 3)}, ["x"])), gx.GraphError, "call must be"),
     "takes no tensors": (lambda: dag_of(("y", {"op": "no_tensors_at_all"}, [])), gx.UnsupportedOpError, "no operation"),
