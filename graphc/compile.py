@@ -23,7 +23,7 @@ from graphc.program import MOST_BYTES, Program, Structure
 
 def compile(
     inputs: Sequence[Tensor],
-    outputs: Tensor | Sequence[Tensor] | Mapping[str, Tensor] | None,
+    outputs: Tensor | Sequence[Any] | Mapping[str, Any] | None,
     updates: Mapping[Tensor, Tensor] | None = None,
     *,
     threads: int | None = None,
@@ -38,7 +38,8 @@ def compile(
     """An executable that computes ``outputs`` from ``inputs``, and then stores ``updates``.
 
     inputs    tensors whose values each call passes: inputs, or any other leaf or inner tensor
-    outputs   a tensor, a list or a dict; a call returns the same structure. None where only updates matter
+    outputs   a tensor, or lists and dicts of them, in one another too; a call returns the same structure. Exports have
+              one dict for what is in one another, with keys such as ``"grads/W"``. None where only updates matter
     updates   parameter or variable -> its next value, of the same shape and dtype. All next values are computed from
               the old ones, then stored
     threads   how many processors may be used, None for those of this process. Results never depend on it

@@ -75,6 +75,7 @@ class Executable(Uncopied):
         self._arguments = tuple(program.arguments)
         self._results = program.results
         self._structure = program.structure
+        self._plain = self._structure.nest is None  # outputs are not lists or dicts in one another
         self._entries: dict[tuple[tuple[int, ...], ...], Entry] = {}
         self._desks: list[Desk] = []
         self._layouts: dict[tuple[Any, ...], Layout] = {}
@@ -200,7 +201,7 @@ class Executable(Uncopied):
             except Busy:
                 packed = NotImplemented
             if packed is not NotImplemented:
-                return packed if out is None else out
+                return out if out is not None else packed if self._plain else self._structure.nested(packed)
         return self._call(args, kwargs, out)
 
     def _call(self, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> Any:
@@ -222,7 +223,7 @@ class Executable(Uncopied):
             packed = self._run(plan, key, arrays, results) if plan.kernel else self._interpret(plan, arrays, results)
         except MemoryError as error:
             raise self._program.too_large(plan.sizes) from error
-        return packed if out is None else out
+        return out if out is not None else packed if self._plain else self._structure.nested(packed)
 
     def _run(self, plan: Plan, key: tuple[tuple[int, ...], ...], arrays: list[Array], results: list[Array]) -> Any:
         gather(plan.threads)
@@ -269,7 +270,7 @@ class Executable(Uncopied):
             state.lock.writing(self._step, plan, arrays, results)
         else:
             self._evaluate(plan, arrays, state.copies(self._reads), results)
-        return self._structure.pack([r[()] for r in results])
+        return self._structure.flat.pack([r[()] for r in results])
 
     def _evaluate(
         self, plan: Plan, arrays: list[Array], state: Mapping[str, Array], results: list[Array]

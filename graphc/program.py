@@ -19,12 +19,20 @@ from graphc.rewrite.passes import run
 MOST_BYTES = 1 << 60  # of a tensor: more than any processor addresses, and sums of some are 64-bit numbers
 
 
+Nest = Any  # a number of an output, a list of nests, or a dict of them
+
+
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """How outputs are given and returned: one, a list, a dict, or none."""
+    """How outputs are given and returned: one, a list, a dict, or none.
+
+    Lists and dicts in one another are compiled as one dict, whose keys are paths such as ``grads/0``; ``nest`` says
+    how that is returned.
+    """
 
     kind: str
     keys: tuple[str, ...] = ()
+    nest: Nest = None
 
     @staticmethod
     def of(outputs: Any) -> tuple[Structure, list[Tensor]]:
@@ -33,32 +41,88 @@ class Structure:
             return Structure("none"), []
         if isinstance(outputs, Tensor):
             return Structure("one"), [outputs]
-        if isinstance(outputs, Mapping):
-            for key in outputs:
-                if not isinstance(key, str):
-                    raise CompileError(f"the keys of outputs must be str, found {key!r}")
-            return Structure("dict", tuple(outputs)), list(outputs.values())
-        if isinstance(outputs, (list, tuple)):
-            return Structure("list"), list(outputs)
-        raise CompileError(f"outputs must be a tensor, list or dict, found {type(outputs).__name__}")
+        found: dict[str, Tensor] = {}
+        nest = _nest(outputs, "", found)
+        tensors = list(found.values())
+        if any(isinstance(part, (dict, list)) for part in (nest.values() if isinstance(nest, dict) else nest)):
+            return Structure("dict", tuple(found), nest), tensors
+        return (Structure("dict", tuple(found)) if isinstance(nest, dict) else Structure("list")), tensors
 
     def pack(self, values: Sequence[Any]) -> Any:
         """Values in this structure."""
+        if self.nest is not None:
+            return _packed(self.nest, values)
         if self.kind == "one":
             return values[0]
         if self.kind == "dict":
             return dict(zip(self.keys, values, strict=True))
         return list(values) if self.kind == "list" else None
 
+    @property
+    def flat(self) -> Structure:
+        """The structure that the compiled program returns."""
+        return self if self.nest is None else Structure(self.kind, self.keys)
+
+    def nested(self, flat: Any) -> Any:
+        """What the compiled program returns, in this structure."""
+        return flat if self.nest is None else _packed(self.nest, list(flat.values()))
+
     def unpack(self, packed: Any) -> list[Any]:
         """Values out of this structure; InputError where it is another."""
         if self.kind == "one":
             return [packed]
-        if self.kind == "dict" and isinstance(packed, Mapping) and set(packed) == set(self.keys):
-            return [packed[k] for k in self.keys]
-        if self.kind == "list" and isinstance(packed, (list, tuple)):
-            return list(packed)
+        if self.nest is not None and _fits(self.nest, packed):
+            return _unpacked(self.nest, packed)
+        if self.nest is None:
+            if self.kind == "dict" and isinstance(packed, Mapping) and set(packed) == set(self.keys):
+                return [packed[k] for k in self.keys]
+            if self.kind == "list" and isinstance(packed, (list, tuple)):
+                return list(packed)
         raise InputError(f"out must have the structure of the outputs: {self.kind} {', '.join(self.keys)}".rstrip())
+
+
+def _nest(outputs: Any, path: str, found: dict[str, Tensor]) -> Nest:
+    """Outputs with numbers for tensors, which ``found`` gets by their paths."""
+    if isinstance(outputs, Mapping):
+        for key in outputs:
+            if not isinstance(key, str):
+                raise CompileError(f"the keys of outputs must be str, found {key!r}")
+        return {key: _nest(value, f"{path}{key}/", found) for key, value in outputs.items()}
+    if isinstance(outputs, (list, tuple)):
+        return [_nest(value, f"{path}{k}/", found) for k, value in enumerate(outputs)]
+    if not path:
+        raise CompileError(f"outputs must be a tensor, list or dict, found {type(outputs).__name__}")
+    if path[:-1] in found:
+        raise CompileError(f"two outputs have the path {path[:-1]!r}")
+    found[path[:-1]] = outputs
+    return len(found) - 1
+
+
+def _packed(nest: Nest, values: Sequence[Any]) -> Any:
+    if isinstance(nest, dict):
+        return {key: _packed(part, values) for key, part in nest.items()}
+    return [_packed(part, values) for part in nest] if isinstance(nest, list) else values[nest]
+
+
+def _unpacked(nest: Nest, packed: Any) -> list[Any]:
+    if isinstance(nest, dict):
+        return [value for key, part in nest.items() for value in _unpacked(part, packed[key])]
+    if isinstance(nest, list):
+        return [value for part, inner in zip(nest, packed, strict=True) for value in _unpacked(part, inner)]
+    return [packed]
+
+
+def _fits(nest: Nest, packed: Any) -> bool:
+    """Whether values have a structure."""
+    if isinstance(nest, dict):
+        return (
+            isinstance(packed, Mapping)
+            and set(packed) == set(nest)
+            and all(_fits(part, packed[key]) for key, part in nest.items())
+        )
+    if isinstance(nest, list):
+        return isinstance(packed, (list, tuple)) and len(packed) == len(nest) and all(map(_fits, nest, packed))
+    return True
 
 
 @dataclass

@@ -11,6 +11,7 @@ import sys
 import threading
 import tracemalloc
 import weakref
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -470,3 +471,43 @@ def test_broadcast_sizes_that_turn_out_to_be_one() -> None:
         np.testing.assert_allclose(dy, whole.sum(0, keepdims=True) if k == 1 < n else whole)
     with pytest.raises(gx.InputShapeError, match="sizes do not fit"):
         exe(np.ones((3, 2)), np.ones((4, 2)))
+
+
+@pytest.mark.parametrize("backend", ["numba", "numpy"])
+def test_outputs_in_one_another(backend: str, tmp_path: Path) -> None:
+    g = gx.Graph("g", float_dtype="float64")
+    x, w = g.input("x", ("n",)), g.parameter("w", np.float64(2.0))
+    loss = gx.sum(w * x * x)
+    outputs = {"loss": loss, "grads": gx.grad(loss, {"w": w, "x": x}), "more": [x + 1, (x * 2, {"last": w + 0.0})]}
+    exe = gx.compile([x], outputs, backend=backend)
+    a = np.array([1.0, 3.0])
+    gx.save(tmp_path / "g.graphc", f=exe)
+    for run in (exe, gx.load(tmp_path / "g.graphc")["f"]):
+        for _ in range(2):
+            found = run(a)
+            assert list(found) == ["loss", "grads", "more"] and found["loss"] == 20
+            assert found["grads"]["w"] == 10 and found["grads"]["x"].tolist() == [4, 12]
+            first, (second, last) = found["more"]
+            assert first.tolist() == [2, 4] and second.tolist() == [2, 6] and last == {"last": 2.0}
+        kept = run(a + 1)
+        for array in (kept["grads"]["x"], kept["more"][0], kept["more"][1][0]):
+            array[...] = 0
+        empty = np.empty(())
+        out = {
+            "loss": empty, "grads": {"w": empty.copy(), "x": kept["grads"]["x"]},
+            "more": [kept["more"][0], (kept["more"][1][0], {"last": empty.copy()})],
+        }  # fmt: skip
+        assert run(a, out=out) is out and out["grads"]["x"].tolist() == [4, 12] and out["loss"] == 20
+        with pytest.raises(gx.InputError, match="structure of the outputs"):
+            run(a, out={**out, "more": []})
+    with pytest.raises(gx.CompileError, match="two outputs have the path 'a/b'"):
+        gx.compile([x], {"a": {"b": x}, "a/b": x})
+
+
+def test_batches_of_outputs_in_one_another() -> None:
+    g = gx.Graph("g", float_dtype="float64")
+    x = g.input("x", ("n",))
+    for backend in ("numba", "numpy"):
+        exe = gx.compile([x], [gx.sum(x), {"twice": [2 * x]}], backend=backend)
+        totals, rest = exe.run_batches([np.arange(6.0)], 3)
+        assert totals.tolist() == [3, 12] and rest["twice"][0].tolist() == [0, 2, 4, 6, 8, 10]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from graphc.compile import assemble, check_updates, one_graph
@@ -14,6 +14,7 @@ from graphc.ir.tensor import Tensor
 from graphc.program import Program, Structure
 
 PROGRAM = {"inputs": list, "outputs": dict, "updates": list}
+DEEPEST = 50  # levels of outputs in one another
 OUTPUTS = {"kind": str, "keys": list, "nodes": list}
 
 
@@ -28,16 +29,18 @@ def describe(program: Program, place: Mapping[int, int]) -> dict[str, Any]:
     roots = [place[i] for i in program.roots]
     state = [place[program.graph[name].id] for name in program.updates]
     n, structure = program.n_outputs, program.structure
+    nested = {} if structure.nest is None else {"nest": _written(structure.nest)}
     return {
         "inputs": [place[i] for i in program.arguments_at],
-        "outputs": {"kind": structure.kind, "keys": list(structure.keys), "nodes": roots[:n]},
+        "outputs": {"kind": structure.kind, "keys": list(structure.keys), "nodes": roots[:n], **nested},
         "updates": [list(pair) for pair in zip(state, roots[n:], strict=True)],
     }
 
 
 def program(graph: Graph, held: dict[str, Any], place: str) -> Program:
     """The program of a description, whole and checked. Raises GraphFileError, or what `compile` would."""
-    outputs = strict.record(held["outputs"], f"{place}: outputs", OUTPUTS)
+    nested = isinstance(held["outputs"], dict) and "nest" in held["outputs"]
+    outputs = strict.record(held["outputs"], f"{place}: outputs", {**OUTPUTS, **({"nest": list} if nested else {})})
 
     def named(numbers: list[Any], field: str) -> list[Tensor]:
         return [graph.tensors[k] for k in strict.numbers(numbers, f"{place}: {field}", len(graph))]
@@ -58,9 +61,34 @@ def program(graph: Graph, held: dict[str, Any], place: str) -> Program:
         raise GraphFileError(f"{place}: outputs: {len(results)} nodes do not make up {show(kind)}")
     if any(type(key) is not str for key in keys) or len(set(keys)) != len(keys):
         raise GraphFileError(f"{place}: outputs: keys: expected different texts")
+    structure = Structure(kind, tuple(keys))
+    if nested:
+        structure, _ = Structure.of(_read(outputs["nest"], iter(results), f"{place}: outputs: nest"))
+        if structure.keys != tuple(keys) or structure.nest is None:
+            raise GraphFileError(f"{place}: outputs: nest: expected the structure of the keys")
     one_graph(arguments, results, nexts)
     check_updates(graph, arguments, nexts)
-    return assemble(graph, Structure(kind, tuple(keys)), arguments, results, nexts, "ignore")
+    return assemble(graph, structure, arguments, results, nexts, "ignore")
+
+
+def _written(nest: Any) -> Any:
+    """Outputs in one another as JSON: a list begins with "list" or "dict", a tensor is null."""
+    if isinstance(nest, dict):
+        return ["dict", *([key, _written(part)] for key, part in nest.items())]
+    return ["list", *map(_written, nest)] if isinstance(nest, list) else None
+
+
+def _read(held: Any, results: Iterator[Tensor], place: str, depth: int = 0) -> Any:
+    """Outputs in one another, with tensors in order."""
+    if held is None and (tensor := next(results, None)) is not None:
+        return tensor
+    if type(held) is list and held and depth < DEEPEST:
+        if held[0] == "list":
+            return [_read(part, results, place, depth + 1) for part in held[1:]]
+        pairs = held[1:]
+        if held[0] == "dict" and all(type(p) is list and len(p) == 2 and type(p[0]) is str for p in pairs):
+            return {key: _read(part, results, place, depth + 1) for key, part in pairs}
+    raise GraphFileError(f"{place}: expected lists and dicts of {DEEPEST} levels at most, found {show(held)}")
 
 
 __all__ = ["PROGRAM", "describe", "needed", "program"]
