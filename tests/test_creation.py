@@ -132,10 +132,11 @@ def test_methods_are_numpys() -> None:
         "argmin": ((), {}), "any": ((), {"axis": 0}), "all": ((), {}), "ravel": ((), {}), "flatten": ((), {}),
         "squeeze": ((), {}), "clip": ((-0.5, 0.5), {}), "swapaxes": ((0, 2), {}), "transpose": ((), {}),
         "round": ((), {}), "repeat": ((2,), {}), "take": (([3, -1],), {}), "trace": ((), {}), "dot": ((np.ones((4, 2)),), {}),
-        "min": ((), {"axis": 1, "keepdims": True}), "mean": ((), {}), "sum": ((), {"axis": (0, 2)}), "max": ((), {}),
+        "min": ((), {"axis": 1, "keepdims": True}), "mean": ((), {}), "cumsum": ((), {}), "cumprod": ((2,), {}), "argsort": ((), {}), "sum": ((), {"axis": (0, 2)}), "max": ((), {}),
     }  # fmt: skip
     made = {name: getattr(x, name)(*args, **kwargs) for name, (args, kwargs) in calls.items() if name != "squeeze"}
     made["squeeze"] = x.squeeze(1)
+    made["sorted"] = x.sort(0)
     made |= {
         "axes": x.transpose(1, 0, 2),
         "listed": x.transpose((2, 1, 0)),
@@ -145,6 +146,7 @@ def test_methods_are_numpys() -> None:
     found = gx.compile([x], made, backend="numpy")(a)
     expected = {name: getattr(a, name)(*args, **kwargs) for name, (args, kwargs) in calls.items()}
     expected |= {"axes": a.transpose(1, 0, 2), "listed": a.T, "repeat 2": a.repeat(3, 2), "take 2": a.take([1], 2)}
+    expected["sorted"] = np.sort(a, 0)
     expected["trace"] = np.trace(a, axis1=-2, axis2=-1)  # of the last two axes here
     for name, array in expected.items():
         np.testing.assert_allclose(found[name], array, rtol=1e-13, err_msg=name)

@@ -7,6 +7,7 @@ import os
 import threading
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -215,3 +216,25 @@ def test_other_readers_of_zip_and_json_see_the_same(tmp_path: Path) -> None:
     body = weights[8 + int.from_bytes(weights[:8], "little") :]
     found = np.frombuffer(body[start:stop], "<f4").reshape(held["W1"]["shape"])
     np.testing.assert_array_equal(found, gx.load(path).graph.state["W1"])
+
+
+@pytest.mark.parametrize(
+    "nest",
+    [
+        None, 3, [], ["x"], ["dict"], ["list", None, None], ["list", None, None, None], ["dict", ["a", 3]],
+        ["dict", ["a", ["list", None]]], ["dict", ["a", ["list", None, ["dict", ["c", None]]]]], ["dict", [1, None]],
+        ["dict", ["a", ["list", None, ["dict", ["b", None], ["b", None]]]]],
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_a_structure_that_is_not_the_outputs(nest: Any) -> None:
+    from graphc.file import programs
+
+    g = gx.Graph("g")
+    x = g.input("x", ("n",))
+    exe = gx.compile([x], {"a": [x + 1, {"b": x * 2}]}, backend="numpy")
+    held = programs.describe(exe.program, {n.id: n.id for n in g.nodes})
+    assert programs.program(g, held, "p").structure == exe.program.structure
+    held["outputs"]["nest"] = nest
+    with pytest.raises(gx.GraphFileError, match="nest: expected"):
+        programs.program(g, held, "p")

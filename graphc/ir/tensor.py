@@ -348,6 +348,18 @@ class Tensor(Uncopied):
     def all(self, axis: Any = None, keepdims: bool = False) -> Tensor:
         return _call("all", self, axis=axis, keepdims=keepdims)
 
+    def cumsum(self, axis: Any = None) -> Tensor:
+        return _call("cumsum", self if axis is not None else self.ravel(), axis or 0)
+
+    def cumprod(self, axis: Any = None) -> Tensor:
+        return _call("cumprod", self if axis is not None else self.ravel(), axis or 0)
+
+    def sort(self, axis: int = -1) -> Tensor:
+        return _call("sort", self, axis)
+
+    def argsort(self, axis: int = -1) -> Tensor:
+        return _call("argsort", self, axis)
+
     def astype(self, dtype: Any) -> Tensor:
         return _call("astype", self, dtype)
 
