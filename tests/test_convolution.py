@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -289,7 +290,11 @@ def test_a_batch_is_shared_by_threads() -> None:
     g = gx.Graph("threads")
     x, w = g.input("x", ("n", 8, 16, 16)), g.input("w", (16, 8, 3, 3))
     y = gx.max_pool2d(gx.relu(gx.conv2d(x, w, padding=1)), 2)
+    y = gx.tanh(y.reshape((-1, 1024)) @ g.constant(np.full((1024, 10), 0.01, "f4")))
     outputs = [y, *gx.grad(gx.sum(y * y), [x, w])]
+    schedule = gx.compile([x, w], outputs).program.kernel().schedule
+    groups = [group for stage in schedule.stages for group in stage.groups]
+    assert [(str(group.size), str(group.most)) for group in groups] == [("n", "n")]
     rng = np.random.default_rng(0)
     arrays = [rng.normal(size=s).astype("float32") for s in ((32, 8, 16, 16), (16, 8, 3, 3))]
     one, two = (gx.compile([x, w], outputs, threads=k)(*arrays) for k in (1, 2))
@@ -312,3 +317,29 @@ def test_products_of_windows_in_pieces() -> None:
         compiled(*arrays), gx.compile([x, w, image, filters], outputs, backend="numpy")(*arrays), strict=True
     ):
         np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-9)
+
+
+def test_exports_and_files_of_convolutions(tmp_path: Path) -> None:
+    """A training step with all kinds of them, as a module, a C library and a file: the bits of the executable."""
+    from c_library import CLibrary, compiler
+    from test_export_python import exported
+
+    g, rng = gx.Graph("net"), np.random.default_rng(0)
+    x = g.input("x", ("n", 2, 9, 8))
+    w, v = (g.parameter(n, rng.normal(size=s).astype("f4")) for n, s in (("w", (5, 2, 3, 3)), ("v", (5, 1, 3, 3))))
+    y = gx.conv2d(gx.relu(gx.conv2d(x, w, padding=1)), v, groups=5, stride=2, padding=1)
+    loss = gx.mean(gx.max_pool2d(y, 2, ceil_mode=True) * gx.avg_pool2d(y, 2, ceil_mode=True))
+    exe = gx.compile([x], loss, updates=gx.optim.SGD(0.1).updates(loss))
+    array = rng.normal(size=(3, 2, 9, 8)).astype("f4")
+    gx.save(tmp_path / "net.gx", step=exe)
+    run, module = exported(exe, tmp_path / "net.py")
+    again = gx.load(tmp_path / "net.gx")["step"]
+    compiler()
+    exe.export_c(tmp_path / "c")
+    library = CLibrary(tmp_path / "c")
+    expected = [exe(array) for _ in range(2)]
+    for other in (run, again):
+        assert [other(array) for _ in range(2)] == expected
+    np.testing.assert_array_equal(module.state["w"], g.state["w"])
+    found = [library.call(exe, "", array)[0] for _ in range(2)]
+    np.testing.assert_array_equal(np.ravel(found), np.ravel(expected))

@@ -60,7 +60,7 @@ def write(nest: Nest, product: Product, depth: int) -> None:
     flags, places = [], []
     for side, access in enumerate((product.left, product.right)):
         if side == 1 and product.nest is not None:
-            flags.append((tiles.NESTED, f"scratch + {tiles.DESCRIPTOR}"))
+            flags.append((0, f"scratch + {tiles.DESCRIPTOR}"))
             places.append(nest.element(access, held, dtype))
             continue
         found = blas_operand(nest.graph, product, side)
@@ -80,7 +80,7 @@ def write(nest: Nest, product: Product, depth: int) -> None:
     n = nest.size(product.columns)
     operands = f"{left}, {lda}, {right}, {ldb}"
     if settings().blas == "tiles":
-        name = nest.primitive("tile", dtype)
+        name = nest.primitive("tile" if product.nest is None else "nested", dtype)
         call = f"{name}({ta}, {tb}, {rows}, {n}, {inner}, {operands}, {int(adds)}, {target}, {n}, scratch)"
     else:
         name = nest.primitive("gemm", dtype)

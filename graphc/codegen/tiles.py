@@ -14,6 +14,7 @@ once for each dtype, kept on disk like a kernel, and called by a symbol.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -31,9 +32,9 @@ BLOCK = 1 << 19  # bytes of a block
 SPILL = 1 << 13  # bytes that may be written behind a block or a panel
 PANEL = DEPTH * 8 * 8  # bytes of a panel of the left operand
 TABLE = BLOCK + PANEL + 2 * SPILL  # where the places of a block's rows lie in a nested operand
-DESCRIPTOR = TABLE + DEPTH * 8  # where it is said how that lies
+DESCRIPTOR = TABLE + DEPTH * (8 + 4)  # where it is said how that lies; before it, which rows follow one another
 SCRATCH = DESCRIPTOR + 128  # bytes of memory that a product needs, 64-byte aligned
-NESTED = 2  # the flag of a right operand whose inner size and columns are each up to three axes
+NESTED = "nested_"  # products whose right operand has up to three axes for its inner size, and for its columns
 # Words of its descriptor: the sizes of the last two inner axes and the steps of all three in elements, the same of the
 # columns, then the inner step and the column that the product begins with.
 AXES, FIRST_INNER, FIRST_COLUMN = 5, 10, 11
@@ -255,7 +256,10 @@ class _Product(Vectors):
         return index, [low, inner], steps
 
     def places(self) -> Any:
-        """``f(count, table, words, first)``: where ``count`` inner steps from ``first`` on lie, in elements."""
+        """``f(count, table, words, first)``: where ``count`` inner steps from ``first`` on lie, in elements.
+
+        Behind the DEPTH places it is said, for each `side` of them, whether they follow one another.
+        """
         integers = WORD(0).type.as_pointer()
         function, builder = self.function("product_places", [WORD, integers, integers, WORD])
         if builder is None:
@@ -264,13 +268,21 @@ class _Product(Vectors):
         with loop(builder, count) as k:
             index, _, steps = self.digits(builder, words, 0, builder.add(first, k))
             builder.store(_dot(builder, index, steps), builder.gep(table, [k]))
+        with loop(builder, builder.udiv(count, WORD(self.side))) as piece:
+            start = builder.mul(piece, WORD(self.side))
+            place, *others = (builder.load(builder.gep(table, [builder.add(start, WORD(r))])) for r in range(self.side))
+            straight = ir.IntType(1)(1)
+            for r, other in enumerate(others, 1):
+                follows = builder.icmp_signed("==", other, builder.add(place, WORD(r)))
+                straight = builder.and_(straight, follows)
+            builder.store(builder.zext(straight, WORD(0).type), builder.gep(table, [builder.add(WORD(DEPTH), piece)]))
         builder.ret_void()
         return function
 
     def gathered(self) -> Any:
         """``f(count, source, table, words, column, target, target step, columns)``: `copied` of a nested source.
 
-        The rows begin at the places in the table. Columns that lie side by side are read as a vector.
+        The rows begin at the places in the table. Columns that lie side by side, or in two runs, are read as vectors.
         """
         pointer, integers = self.real.as_pointer(), WORD(0).type.as_pointer()
         arguments = [WORD, pointer, integers, integers, WORD, pointer, WORD, WORD]
@@ -280,42 +292,74 @@ class _Product(Vectors):
         count, source, table, words, column, target, target_step, columns = function.args
         index, sizes, steps = self.digits(builder, words, AXES, column)
         at = [_dot(builder, index, steps)]
-        run = ir.IntType(1)(1)
+        breaks, other, second = ZERO, ZERO, ZERO  # how often they are apart; the last lane behind that, its place
         for x in range(1, self.lanes):
             last = builder.add(index[2], ONE)
             over = builder.icmp_signed("==", last, sizes[1])
             middle = builder.select(over, builder.add(index[1], ONE), index[1])
-            round = builder.icmp_signed("==", middle, sizes[0])
+            around = builder.icmp_signed("==", middle, sizes[0])
             index = [
-                builder.select(round, builder.add(index[0], ONE), index[0]),
-                builder.select(round, ZERO, middle),
+                builder.select(around, builder.add(index[0], ONE), index[0]),
+                builder.select(around, ZERO, middle),
                 builder.select(over, ZERO, last),
             ]
             there = builder.icmp_signed("<", WORD(x), columns)
             place = builder.select(there, _dot(builder, index, steps), at[-1])
-            side = builder.icmp_signed("==", place, builder.add(at[-1], ONE))
-            run = builder.and_(run, builder.or_(side, builder.not_(there)))
+            apart = builder.icmp_signed("!=", place, builder.add(at[-1], ONE))
+            apart = builder.and_(apart, there)
+            breaks = builder.add(breaks, builder.zext(apart, WORD(0).type))
+            other, second = (
+                builder.select(apart, WORD(x), other),
+                builder.select(apart, builder.sub(place, WORD(x)), second),
+            )
             at.append(place)
-        with builder.if_else(run) as (together, apart):
-            with together:
-                mask = self.mask(builder, columns)
-                with loop(builder, count) as k:
-                    row = builder.add(builder.load(builder.gep(table, [k])), at[0])
-                    value = self.load(builder, builder.gep(source, [row]), mask)
-                    self.store(builder, value, builder.gep(target, [builder.mul(k, target_step)]))
-            with apart, loop(builder, count) as k:
-                start = builder.gep(source, [builder.load(builder.gep(table, [k]))])
-                value = ir.Constant(self.vector, ir.Undefined)
-                for x, place in enumerate(at):
-                    one = builder.load(builder.gep(start, [place]))
-                    value = builder.insert_element(value, one, ir.IntType(32)(x))
-                self.store(builder, value, builder.gep(target, [builder.mul(k, target_step)]))
+
+        def rows(k: Any) -> Any:
+            return builder.gep(target, [builder.mul(k, target_step)])
+
+        mask, first = self.mask(builder, columns), self.mask(builder, other)
+        with builder.if_else(builder.icmp_signed("==", breaks, ZERO)) as (together, not_together):
+            with together, loop(builder, count) as k:
+                row = builder.add(builder.load(builder.gep(table, [k])), at[0])
+                self.store(builder, self.load(builder, builder.gep(source, [row]), mask), rows(k))
+            with not_together, builder.if_else(builder.icmp_signed("==", breaks, ONE)) as (twice, scattered):
+                with twice, loop(builder, count) as k:
+                    row = builder.load(builder.gep(table, [k]))
+                    left = self.load(builder, builder.gep(source, [builder.add(row, at[0])]), first)
+                    rest = builder.and_(mask, builder.not_(first))
+                    right = self.load(builder, builder.gep(source, [builder.add(row, second)]), rest)
+                    self.store(builder, builder.select(first, left, right), rows(k))
+                with scattered:
+                    self.scattered(builder, count, [builder.gep(source, [place]) for place in at], table, rows)
         builder.ret_void()
         return function
 
-    def product(self) -> Any:
-        """The function behind ``tile_f32`` and ``tile_f64``, with the same arguments."""
-        function, builder = self.function("product_product", [WORD] * 13)
+    def scattered(self, builder: Any, count: Any, lines: list[Any], table: Any, rows: Callable[[Any], Any]) -> None:
+        """Columns that lie anywhere; where some rows follow one another, a square of them is turned."""
+        side = WORD(self.side)
+        with pieces(builder, count, side) as piece:
+            first = builder.mul(piece, side)
+            left = least(builder, side, builder.sub(count, first))
+            follow = builder.load(builder.gep(table, [builder.add(WORD(DEPTH), piece)]))
+            whole = builder.icmp_signed("==", left, side)
+            straight = builder.and_(whole, builder.icmp_signed("!=", follow, ZERO))
+            with builder.if_else(straight) as (square, single):
+                with square:
+                    start = builder.load(builder.gep(table, [first]))
+                    for r, row in enumerate(self.turn(builder, lines, start)):
+                        self.store(builder, row, rows(builder.add(first, WORD(r))))
+                with single, loop(builder, left) as r:
+                    k = builder.add(first, r)
+                    place = builder.load(builder.gep(table, [k]))
+                    value = ir.Constant(self.vector, ir.Undefined)
+                    for x, line in enumerate(lines):
+                        one = builder.load(builder.gep(line, [place]))
+                        value = builder.insert_element(value, one, ir.IntType(32)(x))
+                    self.store(builder, value, rows(k))
+
+    def product(self, nested: bool) -> Any:
+        """The function behind ``tile_f32`` and ``tile_f64``, or ``nested_f32`` and so on, with the same arguments."""
+        function, builder = self.function("product_nested" if nested else "product_product", [WORD] * 13)
         if builder is None:
             return function
         ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc, scratch = function.args
@@ -323,7 +367,6 @@ class _Product(Vectors):
         lanes, columns = WORD(self.lanes), WORD(BLOCK // (DEPTH * self.bytes))
         tall = WORD(self.rows)
         flags = ta, tb
-        nested = builder.icmp_signed("==", tb, WORD(NESTED))
         words = builder.inttoptr(ldb, WORD(0).type.as_pointer())
         first_inner, first_column = (builder.gep(words, [WORD(k)]) for k in (FIRST_INNER, FIRST_COLUMN))
         ta, tb, beta = (builder.icmp_signed("!=", x, ZERO) for x in (ta, tb, beta))
@@ -333,8 +376,8 @@ class _Product(Vectors):
         def piece(row: Any, column: Any, inner: Any, sizes: Any, target: Any, ld: Any) -> None:
             left = add(a, mul(add(mul(row, left_row), mul(inner, left_inner)), WORD(self.bytes)))
             ahead = mul(add(mul(inner, right_inner), mul(column, right_column)), WORD(self.bytes))
-            right = add(b, builder.select(nested, ZERO, ahead))
-            with builder.if_then(nested):
+            right = b if nested else add(b, ahead)
+            if nested:
                 builder.store(inner, first_inner)
                 builder.store(column, first_column)
             builder.call(function, [*flags, *sizes, left, lda, right, ldb, ZERO, target, ld, scratch])
@@ -347,12 +390,12 @@ class _Product(Vectors):
         a, b, c, block = (builder.inttoptr(x, pointer) for x in (a, b, c, scratch))
         small = builder.inttoptr(add(scratch, WORD(BLOCK + SPILL)), pointer)
         table = builder.inttoptr(add(scratch, WORD(TABLE)), WORD(0).type.as_pointer())
-        pack = builder.select(tb, self.turned(), self.copied())
+        pack = self.gathered() if nested else builder.select(tb, self.turned(), self.copied())
         narrow, wide = self.tile(self.rows, 1), self.tile(self.rows, WIDTH)
         short = builder.and_(tb, builder.icmp_signed("<", k, WORD(self.side)))
         single = builder.icmp_signed("==", m, ONE)  # it reads the right operand once: that is not packed
-        single = builder.and_(single, builder.not_(builder.or_(short, nested)))
-        alone = builder.select(tb, self.turned_row(), self.tile(1, STRIP, packed=False))
+        single = ir.IntType(1)(0) if nested else builder.and_(single, builder.not_(short))
+        alone = narrow if nested else builder.select(tb, self.turned_row(), self.tile(1, STRIP, packed=False))
         few = builder.select(tb, WORD(SQUARES * self.lanes), WORD(STRIP * self.lanes))
         panel = builder.select(single, few, WORD(WIDTH * self.lanes))
 
@@ -372,7 +415,7 @@ class _Product(Vectors):
                 inner = mul(layer_at, WORD(DEPTH))
                 depth = least(builder, WORD(DEPTH), sub(k, inner))
                 adds = builder.or_(beta, builder.icmp_signed(">", inner, ZERO))
-                with builder.if_then(nested):
+                if nested:
                     builder.call(self.places(), [depth, table, words, add(builder.load(first_inner), inner)])
                 with builder.if_then(builder.not_(single)), pieces(builder, across, panel) as panel_at:
                     first, valid, width = cut(panel_at)
@@ -381,13 +424,12 @@ class _Product(Vectors):
                         ahead = mul(unit_at, lanes)
                         column, into = add(first, ahead), at(target, [ahead])
                         there = least(builder, lanes, sub(valid, ahead))
-                        with builder.if_else(nested) as (apart, whole):
-                            with apart:
-                                place = add(builder.load(first_column), column)
-                                builder.call(self.gathered(), [depth, b, table, words, place, into, width, there])
-                            with whole:
-                                start = add(mul(inner, right_inner), mul(column, right_column))
-                                builder.call(pack, [depth, at(b, [start]), ldb, into, width, there])
+                        if nested:
+                            place = add(builder.load(first_column), column)
+                            builder.call(pack, [depth, b, table, words, place, into, width, there])
+                        else:
+                            start = add(mul(inner, right_inner), mul(column, right_column))
+                            builder.call(pack, [depth, at(b, [start]), ldb, into, width, there])
                 with pieces(builder, m, tall) as row_at:
                     row = mul(row_at, tall)
                     there = least(builder, tall, sub(m, row))
@@ -424,7 +466,7 @@ def _merge(builder: Any, *values: tuple[Any, Any]) -> Any:
     return phi
 
 
-def _product(letter: str, body: bool) -> Any:
+def _product(letter: str, body: bool, nested: bool = False) -> Any:
     """The code of a product, or a call of it by its symbol."""
 
     def typer(
@@ -446,10 +488,10 @@ def _product(letter: str, body: bool) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             if body:
                 width, rows = tile_size(context)
-                function = _Product(builder.module, letter, width // element_bytes(letter), rows).product()
+                function = _Product(builder.module, letter, width // element_bytes(letter), rows).product(nested)
             else:
                 kind = ir.FunctionType(ir.VoidType(), [WORD] * 13)
-                function = declared(builder.module, kind, SYMBOL + letter)
+                function = declared(builder.module, kind, SYMBOL + nested * NESTED + letter)
             builder.call(function, args)
             return context.get_dummy_value()
 
@@ -457,18 +499,26 @@ def _product(letter: str, body: bool) -> Any:
 
     typer.__doc__ = """Row-major ``C[m,n] = op(A) op(B) + beta C`` on addresses, ``beta`` 0 or 1.
 
-    ``op(X)`` is X, or its transpose where the flag is 1; ``ld*`` count elements between rows. With the flag NESTED
-    ``ldb`` is the address of B's descriptor. With k = 0 the
-    result is ``beta C``; with beta = 0 what C held before does not matter. ``scratch`` is the address of SCRATCH
-    bytes, 64-byte aligned, and `schedule.sums.room` more where k is above PIECE.
+    ``op(X)`` is X, or its transpose where the flag is not 0; ``ld*`` count elements between rows. Where B is nested its
+    flag does not matter, and ``ldb`` is the address of its descriptor. With k = 0 the result is ``beta C``; with beta
+    = 0 what C held before does not matter. ``scratch`` is the address of SCRATCH bytes, 64-byte aligned, and
+    `schedule.sums.room` more where k is above PIECE.
     """
     return intrinsic(typer)
 
 
 tile_f32, tile_f64 = _product("s", False), _product("d", False)
 code_f32, code_f64 = _product("s", True), _product("d", True)
+nested_f32, nested_f64 = _product("s", False, True), _product("d", False, True)
+nested_code_f32, nested_code_f64 = _product("s", True, True), _product("d", True, True)
 
-NAMES = {"tile_f32": ("code_f32", "s"), "tile_f64": ("code_f64", "d")}
+# What a kernel calls -> its code, and what its symbol ends with.
+NAMES = {
+    "tile_f32": ("code_f32", "s"),
+    "tile_f64": ("code_f64", "d"),
+    "nested_f32": ("nested_code_f32", f"{NESTED}s"),
+    "nested_f64": ("nested_code_f64", f"{NESTED}d"),
+}
 SIGNATURE = f"void({', '.join(['int64'] * 13)})"
 
 

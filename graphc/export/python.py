@@ -43,7 +43,7 @@ OWN = frozenset(
         "program", "settings", "sizes", "state",
     }
 )  # fmt: skip
-NUMBERED = re.compile(r"(nest|items)\d+|(code_f32|code_f64)_function")
+NUMBERED = re.compile(r"(nest|items)\d+|(nested_)?code_f(32|64)_function")
 WIDTH = 116  # of the lines that hold arrays
 ENTERED = ("program", "CACHE", "KEYS", "dict", "zip")  # what the function that is called needs itself
 

@@ -233,7 +233,7 @@ def _lower_input(attrs: Attrs, g: Tensor, w: Tensor) -> Tensor:
     return _lower_conv({**attrs, "stride": ones, "before": (0,) * rank}, apart, turned)
 
 
-FEW = 32  # channels
+FEW = 16  # channels
 MOST = 1 << 18  # elements of all windows of an image
 
 

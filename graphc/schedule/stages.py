@@ -22,6 +22,7 @@ from graphc.schedule.plan import Combine, Commit, Form, Group, Item, Loop, Produ
 STATEMENT, FUNCTION = 16, 48  # an operation of one instruction or so, and one that is a function
 ROWS = 128  # of a shard, where each packs an operand that all of them read
 REDUCED = 16  # of a shard, where it leaves a row of its own behind
+USUAL = 256  # rows of a batch, where their number is not known
 TINY = 1 << 16  # less is not worth a shard
 
 
@@ -35,24 +36,33 @@ def stages(graph: Graph, items: list[Item], aliases: Mapping[int, int], in_order
         placer.add(item)
     for group in (g for stage in placer.stages for g in stage.groups):
         group.cost = dims.total(cost(graph, item) for item in group.items)
-        group.most = _most(group)
+        group.most = _most(graph, group)
     return placer.stages
 
 
-def _most(group: Group) -> Size:
+def _most(graph: Graph, group: Group) -> Size:
     """Each shard of a product packs the operand that all of them read, and should have many rows to use it on.
 
-    So should one that reduces rows, whose length is not known, to one of its own.
+    Where such products are the lesser part of what a group does, as behind convolutions, that does not matter. A shard
+    that reduces rows, whose length is not known, to one of its own should have many rows too.
     """
     most = group.size
+    sharing = [item for item in group.items if isinstance(item, Product) and shared_operand(item)]
+    spent, whole = (_usual(size) for size in (dims.total(cost(graph, item) for item in sharing), group.cost))
     for item in group.items:
-        if isinstance(item, Product) and shared_operand(item):
+        if item in sharing and 2 * spent >= whole:
+            assert isinstance(item, Product)
             rows = dims.product((item.rows, *item.batch[1:])) if item.batch else 1  # for each step
             return dims.floor_divide(dims.multiply(group.size, rows), ROWS)
         folds = item.folds if isinstance(item, Loop) else []
         if any(f.form is Form.REDUCE and not isinstance(f.node.type.size, int) for f in folds):
             most = dims.floor_divide(group.size, REDUCED)
     return most
+
+
+def _usual(size: Size) -> int:
+    """A size for batches of a usual length."""
+    return dims.evaluate(size, dict.fromkeys(dims.free_symbols([size]), USUAL))
 
 
 def cost(graph: Graph, item: Item) -> Size:

@@ -127,9 +127,12 @@ class Library:
 
     @cached
     def products(self) -> dict[str, str]:
-        """Functions of this library that call a BLAS for kernels, by what kernels call them."""
+        """Functions of this library that call a BLAS for kernels, by what kernels call them.
+
+        A BLAS reads no nested operands.
+        """
         sources = [source for f in self.functions for source in (f.kernel.source, *f.kernel.parts)]
-        called = sorted({symbol for source in sources for symbol in tiles.products(source)})
+        called = sorted({s for source in sources for s in tiles.products(source) if tiles.NESTED not in s})
         return {s: f"{self.name}_product_{s[-1]}" for s in called} if self.blas == "linked" else {}
 
     def constants_of(self, function: Function) -> list[int]:
