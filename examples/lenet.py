@@ -1,4 +1,4 @@
-"""LeNet on Fashion-MNIST: two convolutions with pooling, then three layers.
+"""LeNet on Fashion-MNIST: convolution and pooling.
 
 ReLU and max pooling, weights as He et al. (2015) draw them, batches of 64, SGD 0.1. `--save` draws six test images.
 
