@@ -119,7 +119,7 @@ def eliminate(real, s, y, n, m):
         pivot = s[k * n + k]
         if pivot == 0:
             sign = 0
-        for i in range(k + 1, n):
+        for i in range(k + 1 if pivot != 0 else n, n):
             factor = s[i * n + k] / pivot
             if factor != 0:
                 for j in range(k + 1, n):

@@ -12,7 +12,7 @@ from __future__ import annotations
 from numba.extending import register_jitable
 
 from graphc.codegen.buffer import buffer, f64, i64
-from graphc.codegen.vecmath import cos, fabs, sin
+from graphc.codegen.vecmath import cos, sin
 
 
 def routine(function):
@@ -34,18 +34,18 @@ def recurrence_rows(real, a_at, b_at, y_at, n, also, reverse):
 
 @routine
 def sums_so_far(real, x_at, y_at, n, reverse):
-    """Sums of all elements up to each; what an addition loses is kept (Neumaier, ZAMM 54, 1974)."""
+    """Sums of all elements up to each; what an addition loses is added with the next (Kahan 1965)."""
     x, y = buffer(x_at, real, 0, 1), buffer(y_at, real, 0, 1)
     total = real(0)
     lost = real(0)
     for i in range(n):
         k = n - 1 - i if reverse else i
-        added = x[k]
+        added = x[k] + lost
         now = total + added
-        more = (total - now) + added if fabs(total) >= fabs(added) else (added - now) + total
-        lost = lost + more if more - more == 0 else lost
+        rest = added - (now - total)
+        lost = rest if rest == rest else real(0)
         total = now
-        y[k] = total + lost if total - total == 0 else total
+        y[k] = now
 
 
 @routine

@@ -11,11 +11,11 @@ from graphc.errors import ShapeError
 from graphc.ir import dims
 from graphc.ir.op import Attrs, Kind, Op, register
 from graphc.ir.tensor import Tensor
-from graphc.ir.types import TensorType, is_float, normalize_axis
+from graphc.ir.types import TensorType, broadcast_shapes, is_float, normalize_axis
 from graphc.ops.apply import apply, cast, promoted, public_in, size_node
 from graphc.ops.assembly import concat, flip
 from graphc.ops.creation import zeros_like
-from graphc.ops.shape import moveaxis
+from graphc.ops.shape import broadcast_to, moveaxis
 
 Pair = tuple[Tensor, Tensor]
 
@@ -63,7 +63,11 @@ register(
 
 def _pair(re: Tensor, im: Tensor | None) -> Pair:
     re = re if is_float(re.dtype) else cast(re, re.graph.float_dtype)
-    return (re, zeros_like(re)) if im is None else promoted(re, im, floating=True)  # type: ignore[return-value]
+    if im is None:
+        return re, zeros_like(re)
+    re, im = promoted(re, im, floating=True)
+    shape = broadcast_shapes(re.shape, im.shape)
+    return broadcast_to(re, shape), broadcast_to(im, shape)
 
 
 def _along(re: Tensor, im: Tensor, axis: int, inverse: bool, what: str) -> Pair:

@@ -1,0 +1,245 @@
+"""Functions of whole rows and matrices: order, running sums, factorisations, transforms; what fails gives NaN."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.linalg
+
+import graphc as gx
+
+RNG = np.random.default_rng(0)
+
+
+def run(build: Any, *arrays: Any, **options: Any) -> Any:
+    """What a function of tensors gives of arrays, compiled for symbolic sizes."""
+    g = gx.Graph("routines", float_dtype="float64")
+    inputs = [
+        g.input(f"x{k}", [f"n{k}_{a}" for a in range(np.ndim(v))], np.asarray(v).dtype) for k, v in enumerate(arrays)
+    ]
+    out = build(*inputs)
+    return gx.compile(inputs, list(out) if isinstance(out, tuple) else out, **options)(*arrays)
+
+
+# ---- order
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 63, 1000])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "uint8", "bool"])
+def test_sorting_is_stable_and_puts_nan_last(size: int, dtype: str) -> None:
+    x = RNG.integers(0, 5, (3, size)).astype(dtype)
+    if dtype[0] == "f":
+        x[:, ::4] = np.nan
+    for descending in (False, True):
+        order = run(lambda t, d=descending: gx.argsort(t, descending=d), x)
+        keys = -x.astype("float64") if descending else x
+        assert np.array_equal(order, np.argsort(keys, -1, kind="stable"))
+        found = run(lambda t, d=descending: gx.sort(t, descending=d), x)
+        assert np.array_equal(found, np.take_along_axis(x, order, -1), equal_nan=dtype[0] == "f")
+
+
+def test_topk_takes_the_first_of_equal_elements() -> None:
+    values, places = run(lambda t: gx.topk(t, 3, 0), np.array([1.0, 3, 2, 3, np.nan]))
+    assert values.tolist() == [3, 3, 2] and places.tolist() == [1, 3, 2]
+    g = gx.Graph("few")
+    x = g.input("x", ("n",))
+    with pytest.raises(gx.InputIndexError):
+        gx.compile([x], list(gx.topk(x, 3)))(np.ones(2, np.float32))
+    with pytest.raises(gx.ShapeError, match="from 0 to 4"):
+        gx.topk(g.input("four", (4,)), 5)
+
+
+def test_a_sort_carries_the_gradient_back_by_its_order() -> None:
+    """The permutation of equal elements is the stable one."""
+    g = gx.Graph("order", float_dtype="float64")
+    x, w = g.input("x", ("n",)), g.input("w", ("n",))
+    slope = gx.grad(gx.sum(gx.sort(x) * w), x)
+    assert gx.compile([x, w], slope)(np.array([2.0, 1, 2, 0]), np.array([1.0, 2, 3, 4])).tolist() == [3, 2, 4, 1]
+
+
+@pytest.mark.parametrize("q", [0.3, [0.0, 0.25, 1.0]])
+def test_quantiles_are_numpys(q: Any) -> None:
+    x = RNG.normal(size=(4, 5, 6))
+    for axis in (None, 1, (0, 2)):
+        want = np.quantile(x, q, axis=axis, keepdims=True)
+        assert np.allclose(run(lambda t, a=axis: gx.quantile(t, q, a, keepdims=True), x), want, rtol=1e-14)
+        assert np.allclose(run(lambda t, a=axis: gx.median(t, a), x), np.median(x, axis=axis), rtol=1e-14)
+    assert np.isnan(run(lambda t: gx.median(t), np.array([1.0, np.nan, 2.0])))
+
+
+# ---- running sums and products
+
+
+def test_running_sums_do_not_drift() -> None:
+    x = np.full(1_000_000, 0.1, np.float32)
+    exact = np.cumsum(x.astype(np.float64))
+    assert np.abs(run(gx.cumsum, x) / exact - 1).max() < 2e-7
+    assert np.abs(run(lambda t: gx.cumsum(t, reverse=True), x)[::-1] / exact - 1).max() < 2e-7
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint8", "bool"])
+def test_running_sums_of_integers_are_numpys(dtype: str) -> None:
+    x = RNG.integers(0, 2, (3, 9)).astype(dtype)
+    for ours, numpys in ((gx.cumsum, np.cumsum), (gx.cumprod, np.cumprod)):
+        found = run(lambda t, f=ours: f(t, 0), x)
+        assert found.dtype == np.int64 and np.array_equal(found, numpys(x, 0))
+
+
+@pytest.mark.parametrize("zeros", [0, 1, 2])
+def test_products_have_right_derivatives_beside_zeros(zeros: int) -> None:
+    """Running products and whole ones, short and long, of first and second order, beside complex steps."""
+    for count in (6, 40):
+        x = RNG.uniform(0.5, 1.5, count)
+        x[2 : 2 + zeros] = 0
+        w = RNG.normal(size=count)
+        g = gx.Graph("products", float_dtype="float64")
+        t = g.input("t", ("n",))
+        y = gx.sum(gx.cumprod(t) * w) + gx.prod(t) + gx.sum(gx.cumprod(t, reverse=True, exclusive=True) * w)
+        first = gx.grad(y, t)
+        second = gx.grad(gx.sum(first * w), t)
+        one, two = gx.compile([t], [first, second])(x)
+
+        def value(v: Any, w: Any = w) -> Any:
+            behind = np.append(np.cumprod(v[::-1])[::-1][1:], 1)
+            return (np.cumprod(v) * w).sum() + v.prod() + (behind * w).sum()
+
+        step = 1e-30
+        slopes = [value(x + 1j * step * np.eye(count)[k]).imag / step for k in range(count)]
+        assert np.allclose(one, slopes, rtol=1e-11, atol=1e-13)
+        h = 1e-5
+        moved = [gx.compile([t], first)(x + s * h * w) for s in (1, -1)]
+        assert np.allclose(two, (moved[0] - moved[1]) / (2 * h), rtol=1e-6, atol=1e-7)
+
+
+def test_logcumsumexp_of_rows_with_infinities() -> None:
+    x = np.array([[-np.inf, 0.0, 1000.0], [-np.inf, -np.inf, -np.inf]])
+    assert np.array_equal(run(gx.logcumsumexp, x), np.logaddexp.accumulate(x, -1))
+
+
+# ---- matrices
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 13, 40])
+def test_factors_multiply_to_the_matrix(n: int) -> None:
+    a = RNG.normal(size=(2, n, n))
+    s = a + a.transpose(0, 2, 1)
+    w, v = run(gx.eigh, s)
+    assert np.allclose(v * w[:, None] @ v.transpose(0, 2, 1), s, atol=1e-12) and (np.diff(w) >= 0).all()
+    for m in (n, n + 3, max(1, n - 2)):
+        b = RNG.normal(size=(m, n))
+        q, r = run(gx.qr, b)
+        assert np.allclose(q @ r, b, atol=1e-13) and np.allclose(q.T @ q, np.eye(min(m, n)), atol=1e-13)
+        assert np.array_equal(r, np.triu(r))
+        u, d, vh = run(gx.svd, b)
+        assert np.allclose(u * d @ vh, b, atol=1e-12) and np.allclose(d, np.linalg.svd(b)[1], atol=1e-12)
+        assert np.allclose(run(gx.pinv, b), np.linalg.pinv(b), atol=1e-9)
+    definite = a @ a.transpose(0, 2, 1) + np.eye(n)
+    low = run(gx.cholesky, definite)
+    assert np.allclose(low @ low.transpose(0, 2, 1), definite, atol=1e-12) and np.array_equal(low, np.tril(low))
+    assert np.allclose(run(gx.expm, a[0]), scipy.linalg.expm(a[0]), rtol=1e-9)
+
+
+def test_what_cannot_be_computed_is_nan_and_the_rest_of_the_stack_is_right() -> None:
+    good = np.array([[4.0, 2], [2, 5]])
+    stack = np.stack([good, [[1.0, 2], [2, 4]], [[0.0, 0], [0, 0]], [[np.nan, 0], [0, 1]]])
+    for function in (gx.cholesky, gx.inv):
+        found = run(function, np.stack([good, -good if function is gx.cholesky else np.zeros((2, 2))]))
+        assert np.isfinite(found[0]).all() and np.isnan(found[1]).all()
+    sign, log = run(gx.slogdet, stack)
+    assert sign[:3].tolist() == [1, 0, 0] and log[1:3].tolist() == [-np.inf] * 2 and np.isnan([sign[3], log[3]]).all()
+    w, v = run(gx.eigh, stack)
+    assert np.isfinite(w[:3]).all() and np.isnan(w[3]).all() and np.isnan(v[3]).all()
+    triangle = run(lambda a, b: gx.solve_triangular(a, b), np.array([[1.0, 1], [0, 0]]), np.ones(2))
+    assert np.isnan(triangle).all()
+
+
+def test_matrices_of_lower_rank_have_orthonormal_factors() -> None:
+    b = np.outer([1.0, 2, 3, 0], [1.0, -1, 2])
+    u, d, vh = run(gx.svd, b)
+    assert np.allclose(u * d @ vh, b) and np.allclose(u.T @ u, np.eye(3)) and np.allclose(vh @ vh.T, np.eye(3))
+    assert (d[1:] < 1e-14).all()
+    q, r = run(gx.qr, np.zeros((3, 2)))
+    assert np.allclose(q.T @ q, np.eye(2)) and not r.any()
+    assert np.allclose(run(gx.lstsq, b, np.ones(4)), np.linalg.lstsq(b, np.ones(4))[0])
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (5, 3), (3, 5)])
+def test_derivatives_of_factors(shape: tuple[int, int]) -> None:
+    """All results at once, weighted; signs of vectors leave their squares alone."""
+    a = RNG.normal(size=shape)
+    square = shape[0] == shape[1]
+    g = gx.Graph("derivatives", float_dtype="float64")
+    x = g.input("x", ("m", "n") if not square else ("n", "n"))
+    q, r = gx.qr(x)
+    u, s, vh = gx.svd(x)
+    parts = [q * q, r * r, u * u, s, vh * vh, gx.pinv(x)]
+    if square:
+        w, v = gx.eigh(x)
+        parts += [w, v * v, gx.inv(x), gx.expm(x), gx.matrix_power(x, -2), gx.det(x), gx.slogdet(x)[1]]
+        parts.append(gx.cholesky(x @ gx.matrix_transpose(x) + gx.eye(4, dtype="float64", graph=g)))
+    y = sum((gx.sum(gx.sin(p + k)) for k, p in enumerate(parts)), g.constant(0.0))
+    value, slope = gx.compile([x], y), gx.compile([x], gx.grad(y, x))
+    way, h = RNG.normal(size=shape), 1e-6
+    moved = (value(a + h * way) - value(a - h * way)) / (2 * h)
+    assert np.isclose((slope(a) * way).sum(), moved, rtol=1e-6)
+
+
+def test_sizes_that_do_not_fit_are_refused() -> None:
+    g = gx.Graph("sizes")
+    a, b = g.input("a", (3, 4)), g.input("b", (5, 2))
+    with pytest.raises(gx.ShapeError, match="square"):
+        gx.cholesky(a)
+    with pytest.raises(gx.ShapeError, match="sizes differ"):
+        gx.solve(g.input("c", (3, 3)), b)
+    n = g.input("n", ("n", "m"))
+    with pytest.raises(gx.InputShapeError):
+        gx.compile([n], gx.inv(n))(np.ones((2, 3), np.float32))
+
+
+# ---- transforms
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 6, 7, 12, 30, 64, 97, 1000])
+def test_transforms_are_numpys(n: int) -> None:
+    x, z = RNG.normal(size=(2, 3, n))
+    want = np.fft.fft(x + 1j * z)
+    re, im = run(gx.fft.fft, x, z)
+    assert np.allclose(re + 1j * im, want, atol=1e-12 * n)
+    back = run(gx.fft.ifft, re, im)
+    assert np.allclose(back, [x, z], atol=1e-12)
+    half = run(gx.fft.rfft, x)
+    assert np.allclose(half[0] + 1j * half[1], np.fft.rfft(x), atol=1e-12 * n)
+    if n > 1:
+        assert np.allclose(run(lambda a, b: gx.fft.irfft(a, b, n), *half), x, atol=1e-12)
+    both = run(gx.fft.fft2, x, z)
+    assert np.allclose(both[0] + 1j * both[1], np.fft.fft2(x + 1j * z), atol=1e-11 * n)
+
+
+# ---- threads, exports
+
+
+def test_routines_give_the_same_bits_everywhere(tmp_path: Path) -> None:
+    g = gx.Graph("everywhere")
+    x = g.input("x", ("batch", "n"))
+    a = gx.reshape(x[:, :16], (x.shape[0], 4, 4))
+    outputs = [gx.sort(x), gx.cumsum(x), gx.svd(a)[1], gx.qr(a)[1], *gx.fft.fft(x)]
+    outputs.append(gx.grad(sum((gx.sum(y) for y in outputs), g.constant(0.0)), x))
+    data = RNG.normal(size=(500, 64)).astype(np.float32)
+    first = gx.compile([x], outputs, threads=1)
+    want = first(data)
+    for threads in (2, 4):
+        found = gx.compile([x], outputs, threads=threads)(data)
+        assert all(np.array_equal(p, q) for p, q in zip(found, want, strict=True))
+    first.export_python(tmp_path / "exported.py")
+    spec = importlib.util.spec_from_file_location("exported", tmp_path / "exported.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found = module.everywhere(data)
+    assert all(np.array_equal(p, q) for p, q in zip(found, want, strict=True))
+    gx.save(tmp_path / "kept.gx", f=first)
+    assert all(np.array_equal(p, q) for p, q in zip(gx.load(tmp_path / "kept.gx")["f"](data), want, strict=True))
