@@ -233,7 +233,7 @@ CASES: list[Case] = [
     Case("cummin", lambda x: gx.cummin(x, 0, reverse=True), lambda x: np.flip(np.minimum.accumulate(np.flip(x, 0), 0), 0)),
     Case("logcumsumexp", gx.logcumsumexp, lambda x: np.logaddexp.accumulate(x, -1), tolerance=1e-12),
     Case("sort", gx.sort, lambda x: np.sort(x, -1)),
-    Case("sort_descending", lambda x: gx.sort(x, 0, descending=True), lambda x: -np.sort(-x, 0), shapes=((20, 3),), special=False),
+    Case("sort_descending", lambda x: gx.sort(x, 0, descending=True), lambda x: -np.sort(-x, 0), shapes=((6, 3),), special=False),
     Case("argsort", lambda x: gx.argsort(x, 0), lambda x: np.argsort(x, 0, kind="stable"), shapes=((20, 3),), smooth=False),
     Case("topk", lambda x: gx.topk(x, 2)[0], lambda x: -np.sort(-x, -1)[..., :2], special=False),
     Case("median", lambda x: gx.median(x, -1), lambda x: np.median(x, -1)),
