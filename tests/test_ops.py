@@ -183,7 +183,7 @@ def test_symbolic_sizes_give_the_same_bits_as_known_ones(group: list[Case]) -> N
         try:
             symbolic = case.build(*b)
         except gx.ShapeError:
-            assert case.name.split("_")[0] in KNOWN
+            assert {case.name, case.name.split("_")[0]} & {*KNOWN}
             continue
         arrays = case.arrays("float64")
         expected = gx.compile(a, case.build(*a), backend="numpy")(*arrays)
