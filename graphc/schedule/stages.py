@@ -43,15 +43,16 @@ def stages(graph: Graph, items: list[Item], aliases: Mapping[int, int], in_order
 def _most(graph: Graph, group: Group) -> Size:
     """Each shard of a product packs the operand that all of them read, and should have many rows to use it on.
 
-    Where such products are the lesser part of what a group does, as behind convolutions, that does not matter. A shard
-    that reduces rows, whose length is not known, to one of its own should have many rows too.
+    Where such products are the lesser part of a group's products, as behind convolutions, that does not matter. (Loops
+    do not count: what is computed again must not change the number of shards, and so the bits.) A shard that reduces
+    rows, whose length is not known, to one of its own should have many rows too.
     """
     most = group.size
-    sharing = [item for item in group.items if isinstance(item, Product) and shared_operand(item)]
-    spent, whole = (_usual(size) for size in (dims.total(cost(graph, item) for item in sharing), group.cost))
+    products = [item for item in group.items if isinstance(item, Product)]
+    sharing = [item for item in products if shared_operand(item)]
+    spent, whole = (_usual(dims.total(cost(graph, item) for item in items)) for items in (sharing, products))
     for item in group.items:
-        if item in sharing and 2 * spent >= whole:
-            assert isinstance(item, Product)
+        if isinstance(item, Product) and item in sharing and 2 * spent >= whole:
             rows = dims.product((item.rows, *item.batch[1:])) if item.batch else 1  # for each step
             return dims.floor_divide(dims.multiply(group.size, rows), ROWS)
         folds = item.folds if isinstance(item, Loop) else []
