@@ -43,7 +43,9 @@ def test_golden_files_load_and_give_their_results(golden: Path) -> None:
         found = make_golden.flat(loaded[call.split(" ", 1)[1]](*inputs))
         for a, b in zip(found, expected, strict=True):
             assert a.dtype == b.dtype
-            np.testing.assert_allclose(a, b, rtol=1e-5 if a.dtype == np.float32 else 1e-12, atol=1e-14)
+            rounding = 1e-5 if a.dtype == np.float32 else 1e-12
+            atol = 1e-14 + rounding / 10 * np.max(np.abs(b), initial=0)  # of sums that cancel, on any processor
+            np.testing.assert_allclose(a, b, rtol=rounding, atol=atol)
 
 
 @pytest.mark.parametrize("golden", make_golden.FILES, ids=short)
