@@ -541,14 +541,16 @@ def pseudoinverse(real, a_at, y_at, spare_at, m, n):
     v, s = buffer(spare_at + 8 * m * n, f64, 0, 1), buffer(spare_at + 8 * (m * n + count * count), f64, 0, 1)
     if rotate(real, a, u, v, s, long, count, wide):
         rounding = EPSILON if real(1) + real(1e-9) != real(1) else COARSE
+        rank = 0
+        while rank < count and s[min(rank, count - 1)] > rounding * long * s[0]:
+            rank = rank + 1
         for i in range(n):
             for k in range(m):
                 total = 0.0
-                for j in range(count):
-                    if s[j] > rounding * long * s[0]:
-                        left = u[j * long + i] if wide else v[j * count + i]
-                        right = v[j * count + k] if wide else u[j * long + k]
-                        total = total + left * right / s[j]
+                for j in range(rank):
+                    left = u[j * long + i] if wide else v[j * count + i]
+                    right = v[j * count + k] if wide else u[j * long + k]
+                    total = total + left * right / s[j]
                 y[i * m + k] = real(total)
     else:
         fill(real, y, m * n)

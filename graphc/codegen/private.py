@@ -54,11 +54,10 @@ NoPythonBackend = _take("numba.core.typed_passes", "NoPythonBackend", ENGINE)
 ExtractByteCode = _take("numba.core.untyped_passes", "ExtractByteCode", ENGINE)
 _take("numba.core.codegen", "JITCPUCodegen._library_class", ENGINE)
 _take("numba.core.codegen", "JITCPUCodegen._pass_builder", ENGINE)
-_take("numba.core.codegen", "JITCPUCodegen.unserialize_library", ENGINE)
 _take("numba.core.codegen", "JITCodeLibrary.get_pointer_to_function", ENGINE)
 _take("numba.core.codegen", "JITCodeLibrary._get_compiled_object", ENGINE)
 
-# Machine code on disk: jit.py; functions of words: words.py
+# Machine code on disk: jit.py
 CompileResult = _take("numba.core.compiler", "CompileResult", ENGINE)
 _take("numba.core.compiler", "CompileResult._rebuild", ENGINE)
 _take("numba.core.compiler", "CompileResult._reduce", ENGINE)

@@ -2,45 +2,44 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, TypeVar
 
 from graphc.ir.op import FUNCTIONS
 
-if TYPE_CHECKING:
-    from graphc.ir.tensor import Tensor
+T = TypeVar("T")  # a tensor, whose module knows of graphs
 
 
-class Creation:
+class Creation(Generic[T]):
     """What `Graph` has of it."""
 
-    def zeros(self, shape: Any, dtype: Any = None) -> Tensor:
+    def zeros(self, shape: Any, dtype: Any = None) -> T:
         """Zeros, of the graph's float by default."""
         return self._made("zeros", shape, dtype)
 
-    def ones(self, shape: Any, dtype: Any = None) -> Tensor:
+    def ones(self, shape: Any, dtype: Any = None) -> T:
         """Ones, of the graph's float by default."""
         return self._made("ones", shape, dtype)
 
-    def full(self, shape: Any, fill: Any, dtype: Any = None) -> Tensor:
+    def full(self, shape: Any, fill: Any, dtype: Any = None) -> T:
         """A number, or a tensor that broadcasts, in every place."""
         return self._made("full", shape, fill, dtype)
 
-    def eye(self, n: Any, m: Any = None, k: int = 0, dtype: Any = None) -> Tensor:
+    def eye(self, n: Any, m: Any = None, k: int = 0, dtype: Any = None) -> T:
         """Ones on a diagonal."""
         return self._made("eye", n, m, k, dtype)
 
-    def tri(self, n: Any, m: Any = None, k: int = 0, dtype: Any = None) -> Tensor:
+    def tri(self, n: Any, m: Any = None, k: int = 0, dtype: Any = None) -> T:
         """Ones on a diagonal and below it."""
         return self._made("tri", n, m, k, dtype)
 
-    def arange(self, start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> Tensor:
+    def arange(self, start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> T:
         """``start``, ``start + step`` and so on, up to but without ``stop``."""
         return self._made("arange", start, stop, step, dtype)
 
-    def linspace(self, start: Any, stop: Any, num: Any = 50, endpoint: bool = True, dtype: Any = None) -> Tensor:
+    def linspace(self, start: Any, stop: Any, num: Any = 50, endpoint: bool = True, dtype: Any = None) -> T:
         """``num`` numbers at equal distances, from ``start`` to ``stop``."""
         return self._made("linspace", start, stop, num, endpoint, dtype)
 
-    def _made(self, name: str, *args: Any) -> Tensor:
-        out: Tensor = FUNCTIONS[name](*args, graph=self)
+    def _made(self, name: str, *args: Any) -> T:
+        out: T = FUNCTIONS[name](*args, graph=self)
         return out

@@ -33,7 +33,7 @@ from graphc.ir.tensor import Node, Tensor
 from graphc.ir.types import Shape, TensorType, dtype_of, is_float
 
 
-class Graph(Creation, Uncopied):
+class Graph(Creation[Tensor], Uncopied):
     """A static graph that only grows.
 
     ``float_dtype`` is what Python floats, true division of integers and the like become.

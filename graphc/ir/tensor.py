@@ -262,7 +262,7 @@ class Tensor(Uncopied):
         return _call("getitem", self, index)
 
     @property
-    def at(self) -> At:
+    def at(self) -> At[Tensor]:
         """``x.at[index].set(v)``, ``add``, ``multiply``, ``max`` or ``min``: this tensor, changed at an index."""
         return At(self)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -11,18 +12,21 @@ import scipy.linalg
 from graphc.errors import DTypeError, ShapeError
 from graphc.ir import dims
 from graphc.ir.dims import Size
+from graphc.ir.graph import Graph
 from graphc.ir.op import Attrs, Kind, Op, register
 from graphc.ir.tensor import Tensor
 from graphc.ir.types import Shape, SizeCheck, TensorType, broadcast_shapes, is_float
 from graphc.ops.apply import Operand, apply, cast, promoted, public
 from graphc.ops.assembly import concat
+from graphc.ops.creation import band
 from graphc.ops.elementwise import abs as abs_
-from graphc.ops.elementwise import clip, equal, greater_equal, isnan, stop_gradient, where
+from graphc.ops.elementwise import clip, equal, isnan, stop_gradient, where
 from graphc.ops.functions import ceil, exp2, log2
 from graphc.ops.linalg import matmul
+from graphc.ops.matrices import tril, triu
 from graphc.ops.reduce import max as max_
 from graphc.ops.reduce import sum as sum_
-from graphc.ops.shape import broadcast_to, expand_dims, iota, matrix_transpose, squeeze
+from graphc.ops.shape import broadcast_to, expand_dims, matrix_transpose, squeeze
 
 Types = Sequence[TensorType]
 DOUBLE = 8  # bytes
@@ -78,22 +82,17 @@ def _or_nan(function: Callable[..., Any], shape: Callable[..., tuple[int, ...]])
 
 def triangle(x: Tensor, lower: bool, diagonal: bool = True) -> Tensor:
     """The lower or upper triangle of matrices, with zeros elsewhere; with its diagonal or without."""
-    row, column = expand_dims(iota(x.graph, x.shape[-2]), 1), iota(x.graph, x.shape[-1])
-    near, far = (row, column) if lower else (column, row)
-    return where(greater_equal(near, far if diagonal else far + 1), x, 0)
+    return tril(x, 0 if diagonal else -1) if lower else triu(x, 0 if diagonal else 1)
 
 
-def on_diagonal(x: Tensor) -> Tensor:
+def on_diagonal(graph: Graph, size: Size) -> Tensor:
     """Whether an element of square matrices lies on the diagonal."""
-    i = iota(x.graph, x.shape[-1])
-    return equal(expand_dims(i, 1), i)
+    return band(graph, equal, size, size, 0)
 
 
 def identity_matrix(x: Tensor, size: Size) -> Tensor:
     """Ones on the diagonal, zeros elsewhere, in the dtype of ``x`` and for each of its matrices."""
-    i = iota(x.graph, size)
-    eye = cast(equal(expand_dims(i, 1), i), x.dtype)
-    return broadcast_to(eye, (*x.shape[:-2], size, size))
+    return broadcast_to(cast(on_diagonal(x.graph, size), x.dtype), (*x.shape[:-2], size, size))
 
 
 def _symmetric(x: Tensor) -> Tensor:
@@ -130,22 +129,18 @@ def _bytes_of(types: Types, attrs: Attrs) -> Size:
 def _cholesky_gradient(g: Tensor, y: Tensor, a: Tensor) -> Tensor:
     """Murray, *Differentiation of the Cholesky decomposition* (2016), equation 10; the lower part of a is read."""
     inner = triangle(matmul(matrix_transpose(y), g), lower=True)
-    inner = where(on_diagonal(y), inner * 0.5, inner)
+    inner = where(on_diagonal(y.graph, y.shape[-1]), inner * 0.5, inner)
     left = _triangular(y, inner, lower=True, transposed=True)
     whole = matrix_transpose(_triangular(y, matrix_transpose(left), lower=True, transposed=True))
     both = whole + matrix_transpose(whole)
-    return triangle(where(on_diagonal(y), both * 0.5, both), lower=True)
-
-
-def _cholesky(a: Any) -> Any:
-    return np.linalg.cholesky(a)
+    return triangle(where(on_diagonal(y.graph, y.shape[-1]), both * 0.5, both), lower=True)
 
 
 _routine(
     "cholesky",
     "cholesky_matrix",
     lambda types, attrs: TensorType(types[0].dtype, (*_square(types[0])[0], *[_square(types[0])[1]] * 2)),
-    _each(_or_nan(_cholesky, lambda a: a.shape)),
+    _each(_or_nan(np.linalg.cholesky, lambda a: a.shape)),
     (_cholesky_gradient,),
     checks=_square_checks,
 )
@@ -231,15 +226,11 @@ _routine(
 )
 
 
-def _solve_reference(a: Any, b: Any) -> Any:
-    return np.linalg.solve(a, b)
-
-
 _routine(
     "system",
     "system",
     _infer_system,
-    _each(_or_nan(_solve_reference, lambda a, b: b.shape)),
+    _each(_or_nan(np.linalg.solve, lambda a, b: b.shape)),
     (
         lambda g, y, a, b: -matmul(apply("system", matrix_transpose(a), g), matrix_transpose(y)),
         lambda g, y, a, b: apply("system", matrix_transpose(a), g),
@@ -451,8 +442,7 @@ def qr(a: Tensor) -> tuple[Tensor, Tensor]:
 
 def _apart(values: Tensor) -> Tensor:
     """One over the difference of each two values; 0 on the diagonal."""
-    i = iota(values.graph, values.shape[-1])
-    same = equal(expand_dims(i, 1), i)
+    same = on_diagonal(values.graph, values.shape[-1])
     difference = expand_dims(values, -2) - expand_dims(values, -1)
     return where(same, 0, 1 / where(same, 1, difference))
 
@@ -643,13 +633,13 @@ def matrix_power(a: Tensor, n: int) -> Tensor:
     a = _matrices(a)
     if n == 0:
         return identity_matrix(a, a.shape[-1])
-    square, out = inv(a) if n < 0 else a, None
-    for digit in reversed(bin(abs(n))[2:]):
-        if digit == "1":
-            out = square if out is None else matmul(out, square)
-        square = matmul(square, square)
-    assert out is not None
-    return out
+    square = inv(a) if n < 0 else a
+    factors = []  # a ** (2 ** k) for each digit of n that is 1
+    for k in range(abs(n).bit_length()):
+        square = square if k == 0 else matmul(square, square)
+        if abs(n) >> k & 1:
+            factors.append(square)
+    return reduce(matmul, factors)
 
 
 PADE = (

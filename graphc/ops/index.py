@@ -201,9 +201,14 @@ def take(x: Tensor, indices: Operand, axis: int = 0) -> Tensor:
     return apply("take", x, in_range(index, x.shape[a], "index"), axis=a)
 
 
+def position(x: Tensor, axis: int) -> Tensor:
+    """Each element's own index along an axis, in a shape that broadcasts to that of ``x``."""
+    return reshape(iota(x.graph, x.shape[axis]), tuple(s if k == axis else 1 for k, s in enumerate(x.shape)))
+
+
 def _each_row(x: Tensor) -> list[Tensor]:
     """Indices of the axes before the last."""
-    return [reshape(iota(x.graph, s), (s, *(1,) * (x.ndim - 1 - a))) for a, s in enumerate(x.shape[:-1])]
+    return [position(x, axis) for axis in range(x.ndim - 1)]
 
 
 def take_along_last(x: Tensor, index: Tensor) -> Tensor:

@@ -283,12 +283,7 @@ def at_set(x: Tensor, index: Any, values: Operand) -> Tensor:
 @public
 def at_add(x: Tensor, index: Any, values: Operand) -> Tensor:
     """``x`` with ``values`` added at an index, as often as it stands there; as `at_set` otherwise."""
-    if (mask := _mask(x, index)) is not None:
-        return add(x, where(mask, values_of(x, values, x.shape), 0))
-    places = _Places(x, index)
-    if not places.arrays:
-        return add(x, places.placed(values, 0))
-    return add(x, places.scatter("scatter_add", places.updates(values)))
+    return _combined(x, index, values, add, "scatter_add", 0)
 
 
 @public
@@ -297,12 +292,17 @@ def at_multiply(x: Tensor, index: Any, values: Operand) -> Tensor:
 
     The gradient of values at an array's indices takes time quadratic in their number.
     """
+    return _combined(x, index, values, multiply, "scatter_multiply", 1)
+
+
+def _combined(x: Tensor, index: Any, values: Operand, of_two: Callable[..., Tensor], name: str, nothing: int) -> Tensor:
+    """``of_two`` of each element and what is scattered there; ``nothing`` leaves an element as it is."""
     if (mask := _mask(x, index)) is not None:
-        return multiply(x, where(mask, values_of(x, values, x.shape), 1))
+        return of_two(x, where(mask, values_of(x, values, x.shape), nothing))
     places = _Places(x, index)
     if not places.arrays:
-        return multiply(x, places.placed(values, 1))
-    return multiply(x, places.scatter("scatter_multiply", places.updates(values)))
+        return of_two(x, places.placed(values, nothing))
+    return of_two(x, places.scatter(name, places.updates(values)))
 
 
 @public

@@ -20,7 +20,7 @@ from graphc.ops.elementwise import (
     multiply,
     where,
 )
-from graphc.ops.index import in_range
+from graphc.ops.index import in_range, position
 from graphc.ops.scatter import values_of
 from graphc.ops.shape import iota, reshape
 from graphc.ops.signature import found
@@ -43,12 +43,8 @@ def take_along_axis(x: Tensor, indices: Operand, axis: int = -1) -> Tensor:
         raise ShapeError(f"expected indices with the axes of {x.type}, found {index.type}")
     a = normalize_axis(axis, x.ndim, "take_along_axis")
     index = in_range(index, x.shape[a], "index")
-    points = [index if k == a else _position(x, k) for k in range(x.ndim)]
+    points = [index if k == a else position(x, k) for k in range(x.ndim)]
     return apply("take_points", x, *points, axes=tuple(range(x.ndim)))
-
-
-def _position(x: Tensor, axis: int) -> Tensor:
-    return reshape(iota(x.graph, x.shape[axis]), tuple(s if k == axis else 1 for k, s in enumerate(x.shape)))
 
 
 def _corner(x: Tensor, starts: Sequence[Any], sizes: Shape) -> list[Tensor]:

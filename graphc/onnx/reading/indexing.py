@@ -43,18 +43,12 @@ def _place(coordinates: Sequence[Tensor], sizes: Sequence[Size]) -> Tensor:
     return place
 
 
-def _position(like: Tensor, axis: int) -> Tensor:
-    """The number of each element of ``like`` along an axis, to be broadcast."""
-    counted = shape.iota(like.graph, like.shape[axis])
-    return shape.reshape(counted, tuple(s if a == axis else 1 for a, s in enumerate(like.shape)))
-
-
 def _elements(at: Reading, x: Tensor, indices: Tensor) -> Tensor:
     """Places in ``x`` of the elements whose coordinate along one axis is data and whose other ones are their own."""
     axis = at.axis(0, x.ndim)
     if x.ndim != indices.ndim:
         at.fail(f"the indices have {indices.ndim} axes, the data {x.ndim}")
-    own = [indices if a == axis else _position(indices, a) for a in range(x.ndim)]
+    own = [indices if a == axis else index.position(indices, a) for a in range(x.ndim)]
     return shape.broadcast_to(_place(own, x.shape), indices.shape)
 
 
@@ -71,7 +65,7 @@ def _rows(at: Reading, x: Tensor, indices: Tensor, batched: int = 0) -> tuple[Te
     if not 1 <= depth <= x.ndim - batched:
         at.fail(f"{depth} coordinates for {x.ndim - batched} axes")
     told = [shape.squeeze(index.getitem(indices, (..., slice(k, k + 1))), -1) for k in range(depth)]
-    coordinates = [_position(told[0], a) for a in range(batched)] + told
+    coordinates = [index.position(told[0], a) for a in range(batched)] + told
     lead = x.shape[: batched + depth]
     return _place(coordinates, lead), (dims.product(lead), *x.shape[batched + depth :])
 
@@ -145,7 +139,7 @@ def eye_like(at: Reading) -> Tensor:
 
 def hardmax(x: Tensor, axis: int) -> Tensor:
     """1 at the first largest element along an axis."""
-    return cast(e.equal(_position(x, axis), reduce.argmax(x, axis, keepdims=True)), x.dtype)
+    return cast(e.equal(index.position(x, axis), reduce.argmax(x, axis, keepdims=True)), x.dtype)
 
 
 INDEXING: dict[str, Reader] = {
