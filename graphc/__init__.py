@@ -20,6 +20,8 @@ from graphc import dag, fft, init, linalg, nn, optim
 from graphc.compile import compile
 from graphc.config import __version__
 from graphc.dag.reading import from_networkx
+from graphc.derive.reverse import grad
+from graphc.derive.substitution import inference, substitute
 from graphc.errors import (
     CompileError,
     DTypeError,
@@ -40,10 +42,8 @@ from graphc.errors import (
     UnsupportedOp,
     UnsupportedOpError,
 )
-from graphc.executable import Executable
 from graphc.export.c.library import export_c
 from graphc.file.store import load, save
-from graphc.grad import grad
 from graphc.ir.graph import Graph
 from graphc.ir.names import meant as _meant
 from graphc.ir.tensor import Tensor
@@ -259,7 +259,7 @@ from graphc.ops.softmax import layer_norm, log_softmax, logsumexp, rms_norm, sof
 from graphc.ops.sorting import argsort, median, quantile, sort, topk
 from graphc.ops.window import dynamic_slice, dynamic_update_slice, take_along_axis
 from graphc.ops.windows import fold, unfold
-from graphc.transform import inference, substitute
+from graphc.run.executable import Executable
 
 __all__ = [
     "CompileError",

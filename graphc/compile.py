@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import CompileError, DTypeError, GraphError, ShapeError, caller, did_you_mean
-from graphc.executable import Executable
 from graphc.ir import dims
 from graphc.ir.call import Call
 from graphc.ir.graph import Graph, copy_node, located, topological
@@ -18,7 +17,8 @@ from graphc.ir.op import lookup
 from graphc.ir.tensor import Tensor
 from graphc.ops.apply import tensor_list
 from graphc.ops.signature import found
-from graphc.program import MOST_BYTES, Program, Structure
+from graphc.run.executable import Executable
+from graphc.run.program import MOST_BYTES, Program, Structure
 
 
 def compile(

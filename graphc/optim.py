@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from graphc.derive.reverse import grad
 from graphc.errors import GraphError, caller
-from graphc.grad import grad
 from graphc.ir.call import Call
 from graphc.ir.graph import Graph, located, topological
 from graphc.ir.tensor import Tensor

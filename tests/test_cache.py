@@ -20,7 +20,7 @@ import pytest
 import graphc as gx
 from graphc.codegen import disk, jit
 from graphc.config import cache_root
-from graphc.executable import _key
+from graphc.run.executable import _key
 
 WORDS = "int64(int64, int64, int64, int64, int64)"
 
@@ -310,7 +310,7 @@ def test_a_warm_start_runs_no_pass_and_names_its_own_nodes(tmp_path: Path, monke
         raise AssertionError("a pass was run")
 
     with monkeypatch.context() as context:
-        context.setattr("graphc.program.run", never)
+        context.setattr("graphc.run.program.run", never)
         second = _step("two_")
         assert [second(a, b), second(a, b)] == expected
         with pytest.raises(gx.InputIndexError, match="label 9") as caught:

@@ -68,7 +68,7 @@ def in_a_process(args: list[str], *before: str, **options: Any) -> tuple[int, st
 
 
 def test_info_tells_all_and_compiles_nothing(model: gx.Graph, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("graphc.executable.Executable.__init__", None)
+    monkeypatch.setattr("graphc.run.executable.Executable.__init__", None)
     out = printed("info model.gx", capsys)
     for text in (
         f"model.gx, {os.path.getsize('model.gx'):,} bytes",

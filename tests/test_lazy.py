@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc import bound, program
 from graphc.codegen import jit
+from graphc.run import bound, program
 
 
 @pytest.fixture

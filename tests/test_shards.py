@@ -13,9 +13,9 @@ from random_graphs import random_graph
 import graphc as gx
 from graphc.codegen.jit import compile_source
 from graphc.codegen.kernel import SIGNATURE
-from graphc.crew import WORTH, crew
 from graphc.ir import dims
 from graphc.ir.state import aligned_empty
+from graphc.run.crew import WORTH, crew
 
 
 def logistic(threads: int | None = None) -> gx.Executable:
@@ -74,7 +74,7 @@ def test_bits_do_not_depend_on_threads() -> None:
 @pytest.mark.parametrize("seeds", [range(5), pytest.param(range(5, 500), marks=pytest.mark.slow)])
 def test_random_graphs_have_the_same_bits_on_many_threads(seeds: range, monkeypatch: pytest.MonkeyPatch) -> None:
     """With shards of a row or so, and helpers asked for wherever there are shards; a kernel without any costs 0."""
-    monkeypatch.setattr("graphc.executable.WORTH", 1)
+    monkeypatch.setattr("graphc.run.executable.WORTH", 1)
     monkeypatch.setattr("graphc.codegen.team.GRAIN", 16)
     for seed in seeds:
         graph = random_graph(50_000 + seed)

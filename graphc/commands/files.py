@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from graphc.atomic import replacing, same_file
-from graphc.binding import arrange
 from graphc.commands.words import arrays, chosen, files_of, listed, printable, summary
 from graphc.errors import InputError
-from graphc.executable import Executable
 from graphc.file.store import load, save
 from graphc.ir.tensor import Tensor
-from graphc.program import Program
+from graphc.run.binding import arrange
+from graphc.run.executable import Executable
+from graphc.run.program import Program
 
 SAVEZ = ("file", "allow_pickle")  # parameters of np.savez
 

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from graphc.binding import arrange, convert
 from graphc.commands.words import arrays, chosen, listed, printable
 from graphc.errors import CompileError, ExportError, InputError
-from graphc.executable import Executable
 from graphc.file.store import load, save
 from graphc.ir.state import Array
 from graphc.onnx.verify import TOLERANCE, made_up, session
 from graphc.reference import bind_sizes
+from graphc.run.binding import arrange, convert
+from graphc.run.executable import Executable
 
 Results = list[Array]  # outputs, then the state that is updated
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from graphc.atomic import is_regular
 from graphc.errors import InputError
-from graphc.executable import Executable
 from graphc.ir.state import Array
+from graphc.run.executable import Executable
 
 FEW = 8  # elements of an array that is printed whole
 

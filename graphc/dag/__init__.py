@@ -16,14 +16,14 @@ from graphc.dag.given import SCHEMA, Given
 from graphc.dag.operands import placed
 from graphc.dag.reading import Changed, Reading
 from graphc.dag.table import Record, ops
+from graphc.derive.reverse import grad as grad_tensors
 from graphc.errors import CompileError, caller
-from graphc.executable import Executable
-from graphc.grad import grad as grad_tensors
 from graphc.ir.graph import located
 from graphc.ir.interchange import GRAPH, describe, describe_graph
 from graphc.ir.tensor import Tensor
 from graphc.ops.signature import REQUIRED, found
 from graphc.optim import Optimizer
+from graphc.run.executable import Executable
 
 
 def grad(dag: Any, y: Any, wrt: Any, *, cotangent: Any = None, on_disconnected: str = "error") -> networkx.MultiDiGraph:

@@ -12,7 +12,7 @@ from graphc.codegen.blas import library
 from graphc.codegen.private import ENGINE, cpu_target, missing
 from graphc.codegen.tiles import WIDTH, tile_size
 from graphc.config import __version__, settings
-from graphc.crew import can_share, processors
+from graphc.run.crew import can_share, processors
 
 REQUIRED = ("numba", "llvmlite", "numpy", "scipy", "networkx")
 OPTIONAL = ("scikit-learn", "matplotlib", "onnx", "onnxruntime", "torch", "jax", "pytensor", "mkl")

@@ -34,7 +34,7 @@ from graphc.ir.state import Array
 from graphc.ir.tensor import Node, Tensor
 
 if TYPE_CHECKING:
-    from graphc.executable import Executable
+    from graphc.run.executable import Executable
 
 RUNTIME = ("Function", "Leaf", "Program", "Sizes", "State", "array_of")
 OWN = frozenset(

@@ -16,7 +16,7 @@ from graphc.errors import ExportError, caller
 from graphc.ir.tensor import Tensor
 
 if TYPE_CHECKING:
-    from graphc.executable import Executable
+    from graphc.run.executable import Executable
 
 LONGEST = 60  # characters of a name that is shown in full
 

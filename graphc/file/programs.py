@@ -11,7 +11,7 @@ from graphc.file import strict
 from graphc.file.strict import show
 from graphc.ir.graph import Graph, topological
 from graphc.ir.tensor import Tensor
-from graphc.program import Program, Structure
+from graphc.run.program import Program, Structure
 
 PROGRAM = {"inputs": list, "outputs": dict, "updates": list}
 DEEPEST = 50  # levels of outputs in one another

@@ -10,12 +10,12 @@ from typing import Any
 
 from graphc.config import __version__
 from graphc.errors import GraphcError, GraphFileError, InputKeyError, Uncopied, caller, did_you_mean, listed
-from graphc.executable import Executable, graph_of
 from graphc.file import archive, programs, schema, strict, tensors
 from graphc.file.strict import show
 from graphc.ir.graph import Graph
 from graphc.ir.state import Array
-from graphc.program import Program
+from graphc.run.executable import Executable, graph_of
+from graphc.run.program import Program
 
 FORMAT = 2  # the version of the format; readers know every earlier one. 2 tells which nodes were made together
 MOST_THREADS = 1 << 16

@@ -11,10 +11,9 @@ from typing import Any
 import networkx
 
 from graphc.atomic import replacing
-from graphc.binding import convert
 from graphc.compile import extract
+from graphc.derive.reverse import accumulate
 from graphc.errors import GraphError, InputError, Origin, caller, did_you_mean
-from graphc.grad import accumulate
 from graphc.ir.graph import Graph, located
 from graphc.ir.op import Kind
 from graphc.ir.state import Array
@@ -30,6 +29,7 @@ from graphc.ops.elementwise import add
 from graphc.ops.reduce import sum as total
 from graphc.ops.signature import found as describe
 from graphc.reference import bind_sizes, evaluate
+from graphc.run.binding import convert
 
 SHORT = 30  # characters of a gradient that goes through what is hidden in a function
 MOST_BOXES = 60  # beyond, what stands in one scope is one box

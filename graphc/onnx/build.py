@@ -21,7 +21,7 @@ from graphc.onnx import compositions
 from graphc.onnx.elementwise import Site
 from graphc.onnx.model import Model, Value
 from graphc.onnx.rules import MISSING, OPSET, OPSETS, REFUSED, RULES
-from graphc.program import Program
+from graphc.run.program import Program
 
 MOST_BYTES = (1 << 31) - (1 << 24)  # of weights, in a file that protobuf can hold
 

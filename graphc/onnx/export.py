@@ -7,10 +7,10 @@ from typing import Any
 
 from graphc.atomic import replacing
 from graphc.errors import ExportError
-from graphc.executable import Executable
 from graphc.onnx import provenance, wire
 from graphc.onnx.build import build
 from graphc.onnx.verify import check
+from graphc.run.executable import Executable
 
 
 def write(exe: Executable, path: str | os.PathLike[str], verify: Any, opset: int) -> None:

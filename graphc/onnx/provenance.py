@@ -19,7 +19,7 @@ from graphc.file.tensors import Declared
 from graphc.ir.graph import Graph
 from graphc.ir.state import Array
 from graphc.onnx.build import Built, build
-from graphc.program import Program
+from graphc.run.program import Program
 
 GRAPH, PROGRAM, LEAVES = FIELDS = ("graphc.graph", "graphc.program", "graphc.leaves")
 

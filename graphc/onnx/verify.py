@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from graphc.binding import arrange, convert
 from graphc.errors import ExportError, GraphcError, InputError, InputIndexError, InputShapeError
 from graphc.ir import dims
 from graphc.ir.state import Array
 from graphc.ir.types import FLOAT64
 from graphc.onnx.build import Built
 from graphc.onnx.extra import need
-from graphc.program import Program
 from graphc.reference import bind_sizes, check_sizes, evaluate
+from graphc.run.binding import arrange, convert
+from graphc.run.program import Program
 
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9}  # of the largest element, 1 at least
 TRIED = (1, 2, 3, 4, 5, 8, 16, 64)  # sizes, after sizes that all differ

@@ -21,7 +21,7 @@ from graphc.ir.state import ALIGNMENT, Array
 from graphc.ir.types import DType, SizeCheck
 
 if TYPE_CHECKING:
-    from graphc.executable import Executable
+    from graphc.run.executable import Executable
 
 C_TYPES = {
     "bool": "uint8_t",

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 
 from graphc.config import settings
 from graphc.errors import ExportError, caller
-from graphc.executable import graph_of
 from graphc.export.c.directory import replaced
 from graphc.export.c.example import cmake, example, readme
 from graphc.export.c.header import header
 from graphc.export.c.layout import Library
 from graphc.export.c.machine import Entry, emit_object, processors
 from graphc.export.c.source import data_source, kernel_symbol, names_source, source
+from graphc.run.executable import graph_of
 
 if TYPE_CHECKING:
-    from graphc.executable import Executable
+    from graphc.run.executable import Executable
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 HEADERS = (

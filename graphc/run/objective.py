@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphc.binding import arrange, convert
 from graphc.errors import InputDTypeError, InputError, InputShapeError, Uncopied
 from graphc.ir import dims
 from graphc.ir.state import Array
 from graphc.reference import bind_sizes
+from graphc.run.binding import arrange, convert
 
 if TYPE_CHECKING:
-    from graphc.executable import Executable
     from graphc.ir.tensor import Tensor
+    from graphc.run.executable import Executable
 
 
 @dataclass(frozen=True)

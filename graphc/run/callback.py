@@ -17,11 +17,11 @@ from numba import carray, types
 from graphc.codegen.jit import alone
 from graphc.errors import CompileError
 from graphc.ir import dims
-from graphc.native import frozen
+from graphc.run.native import frozen
 
 if TYPE_CHECKING:
-    from graphc.executable import Executable
     from graphc.ir.tensor import Tensor
+    from graphc.run.executable import Executable
 
 C_TYPES: dict[str, Any] = {
     "double": types.float64,

@@ -15,17 +15,11 @@ from typing import Any
 import numpy as np
 
 from graphc.background import Background
-from graphc.batches import Layout, run_batches
-from graphc.binding import arrange, check_out, convert
-from graphc.bound import Bound, bind
 from graphc.cached import cached
-from graphc.callback import low_level
 from graphc.codegen import entry as words
 from graphc.codegen.jit import jit_disabled, recall, remember
 from graphc.codegen.kernel import Kernel, Limit, work_bytes
 from graphc.codegen.record import from_record, program_key, to_record
-from graphc.crew import WORTH, can_share, conductor, crew, gather, processors
-from graphc.entry import Desk, Entry, Face, Plan, desk_bytes
 from graphc.errors import (
     CompileError,
     GraphError,
@@ -44,10 +38,16 @@ from graphc.ir.state import Array, copying
 from graphc.ir.tensor import Tensor
 from graphc.ir.text import print_graph
 from graphc.lock import Busy
-from graphc.native import NjitFunction
-from graphc.objective import Objective
-from graphc.program import MOST_BYTES, Program
 from graphc.reference import bind_sizes, check_sizes, evaluate
+from graphc.run.batches import Layout, run_batches
+from graphc.run.binding import arrange, check_out, convert
+from graphc.run.bound import Bound, bind
+from graphc.run.callback import low_level
+from graphc.run.crew import WORTH, can_share, conductor, crew, gather, processors
+from graphc.run.entry import Desk, Entry, Face, Plan, desk_bytes
+from graphc.run.native import NjitFunction
+from graphc.run.objective import Objective
+from graphc.run.program import MOST_BYTES, Program
 
 DAMAGED = "what the cache holds of {} is damaged; building it anew: {!r:.200}"
 MOST_ENTRIES = 256  # shapes remembered by one executable

@@ -12,10 +12,10 @@ import numpy as np
 
 from graphc.codegen import entry as words
 from graphc.codegen.words import address_of
-from graphc.crew import LEAD, crew
 from graphc.ir.state import Array, aligned_empty
 from graphc.ir.types import DType
 from graphc.lock import ARRAY_OF_ARGUMENTS, GIVE, TAKE, Lock, builtin, method
+from graphc.run.crew import LEAD, crew
 
 LINE = 64  # bytes; what threads write apart lies on lines apart
 

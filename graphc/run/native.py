@@ -37,8 +37,8 @@ from graphc.ir.state import ALIGNMENT
 
 if TYPE_CHECKING:
     from graphc.codegen.kernel import Kernel
-    from graphc.executable import Executable
-from graphc.program import MOST_BYTES, Program
+    from graphc.run.executable import Executable
+from graphc.run.program import MOST_BYTES, Program
 
 ON_STACK = 4096  # bytes of workspace that need no allocation
 

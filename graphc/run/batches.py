@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphc.binding import arrange, checked
 from graphc.codegen.collect import BYTES, WORK_BYTES, collect
 from graphc.codegen.jit import compile_source
 from graphc.codegen.words import address_of
-from graphc.crew import LEAD, conductor, crew, gather
 from graphc.errors import InputError, InputShapeError
 from graphc.ir import dims
 from graphc.ir.state import Array, aligned_empty
 from graphc.reference import bind_sizes
+from graphc.run.binding import arrange, checked
+from graphc.run.crew import LEAD, conductor, crew, gather
 
 if TYPE_CHECKING:
-    from graphc.entry import Plan
-    from graphc.executable import Executable
+    from graphc.run.entry import Plan
+    from graphc.run.executable import Executable
 
 LOOK = 0.005, 0.05  # seconds between looks at Ctrl-C and the progress bar, at least and at most
 LOOK_SHARE = 0.1  # of the time that may be spent to look, where other threads hold the interpreter

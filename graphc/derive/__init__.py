@@ -1,0 +1,1 @@
+"""Derivatives and other transforms: graph in, more graph out."""

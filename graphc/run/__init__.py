@@ -1,0 +1,1 @@
+"""Executables: programs with their kernels, and every way to call them."""
