@@ -22,7 +22,7 @@ FLOORS = [
     ["rewrite"],
     ["schedule"],
     ["codegen"],
-    ["run", "export", "compile"],
+    ["run", "native", "export", "compile"],
     ["init", "nn", "optim", "file", "onnx", "dag"],
     ["look"],
     [""],  # the front door

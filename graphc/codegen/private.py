@@ -72,5 +72,5 @@ AOTCPUCodegen = _take("numba.core.codegen", "AOTCPUCodegen", EXPORT_C)
 Flags = _take("numba.core.compiler", "Flags", EXPORT_C)
 compile_extra = _take("numba.core.compiler", "compile_extra", EXPORT_C)
 
-# exe.njit as a global or closure variable: run/native.py
+# exe.njit as a global or closure variable: native.py
 lower_constant = _take("numba.core.imputils", "lower_constant", GLOBAL)

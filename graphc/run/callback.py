@@ -17,7 +17,7 @@ from numba import carray, types
 from graphc.codegen.jit import alone
 from graphc.errors import CompileError
 from graphc.ir import dims
-from graphc.run.native import frozen
+from graphc.native import frozen
 
 if TYPE_CHECKING:
     from graphc.ir.tensor import Tensor

@@ -38,6 +38,7 @@ from graphc.ir.state import Array, copying
 from graphc.ir.tensor import Tensor
 from graphc.ir.text import print_graph
 from graphc.lock import Busy
+from graphc.native import NjitFunction
 from graphc.reference import bind_sizes, check_sizes, evaluate
 from graphc.run.batches import Layout, run_batches
 from graphc.run.binding import arrange, check_out, convert
@@ -45,7 +46,6 @@ from graphc.run.bound import Bound, bind
 from graphc.run.callback import low_level
 from graphc.run.crew import WORTH, can_share, conductor, crew, gather, processors
 from graphc.run.entry import Desk, Entry, Face, Plan, desk_bytes
-from graphc.run.native import NjitFunction
 from graphc.run.objective import Objective
 from graphc.run.program import MOST_BYTES, Program
 

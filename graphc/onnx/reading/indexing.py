@@ -76,17 +76,28 @@ def gather_nd(at: Reading) -> Tensor:
     return index.take(shape.reshape(x, wide), rows)
 
 
+# What each reduction combines at a place, and then with the element that lies there.
+REDUCTIONS = {
+    "add": ("scatter_add", e.add), "mul": ("scatter_multiply", e.multiply),
+    "max": ("scatter_max", e.maximum), "min": ("scatter_min", e.minimum),
+}  # fmt: skip
+
+
 def _scattered(at: Reading, x: Tensor, places: Tensor, updates: Tensor, wide: tuple[Size, ...]) -> Tensor:
-    """``updates`` at places of the first axis of ``x`` in the shape ``wide``; ONNX has each place once at most."""
+    """``updates`` at places of the first axis of ``x`` in the shape ``wide``.
+
+    Without a reduction ONNX has each place once at most.
+    """
     how, dtype = at.attribute("reduction", "none"), x.dtype
-    if how not in ("none", "add"):
+    if how != "none" and how not in REDUCTIONS:
         at.refuse(f"the reduction {how[:40]!r} is not read")
     rows = shape.ravel(places)
     flat = shape.reshape(updates, (rows.shape[0], *wide[1:]))
     flat = cast(flat, UINT8) if dtype == BOOL else flat
-    there = cast(apply("scatter_add", rows, flat, axis=0, size=wide[0]), dtype)
-    if how == "add":
-        return x + shape.reshape(there, x.shape)
+    scatter, combine = REDUCTIONS.get(how, ("scatter_add", None))
+    there = cast(apply(scatter, rows, flat, axis=0, size=wide[0]), dtype)
+    if combine is not None:
+        return combine(x, shape.reshape(there, x.shape))
     ones = creation.ones_like(rows)
     hit = e.not_equal(apply("scatter_add", rows, ones, axis=0, size=wide[0]), 0)
     hit = shape.reshape(hit, (wide[0], *(1 for _ in wide[1:])))

@@ -225,8 +225,10 @@ def _followed(at: Reading) -> list[Held] | None:
     many = found if isinstance(found, tuple) else (found,)
     if len(many) > LONGEST:
         return None
-    if any(terms(s) > MOST_IN_SIZE or (isinstance(s, int) and abs(s) >= LARGEST_SIZE) for s in many):
-        at.refuse("a size is too large or too long")
+    if any(isinstance(s, int) and abs(s) >= LARGEST_SIZE for s in many):
+        return None  # numbers, but no sizes
+    if any(terms(s) > MOST_IN_SIZE for s in many):
+        at.refuse("a size is too long")
     dtype = BOOL if op == "Equal" else INT64 if op in ("Shape", "Size") else at.held(op == "Where").dtype
     if op == "Cast":
         dtype = DTYPES[wire.dtype_name(at.attribute("to", 0), "to")]

@@ -5,6 +5,8 @@ the code around the kernel depends on (dtypes, ranks, relations of sizes, worksp
 cache finds a function by the types of its arguments, so where ``exe.njit`` is an *argument* of a function with
 ``cache=True``, what is found fits, and calls the kernel of this process: it is never stale. As a global or closure
 variable it is a constant, whose addresses hold in this process only, and Numba keeps no such function on disk.
+
+Those files name `NjitType` by this module's path, and Numba cannot read them where it is gone: it stays.
 """
 
 from __future__ import annotations
