@@ -20,7 +20,8 @@ from graphc import dag, fft, init, linalg, nn, optim
 from graphc.compile import compile
 from graphc.config import __version__
 from graphc.dag.reading import from_networkx
-from graphc.derive.reverse import grad
+from graphc.derive.forward import hvp, jvp
+from graphc.derive.reverse import grad, vjp
 from graphc.derive.substitution import inference, substitute
 from graphc.errors import (
     CompileError,
@@ -399,6 +400,7 @@ __all__ = [
     "hinge",
     "hstack",
     "huber",
+    "hvp",
     "hypot",
     "identity",
     "inference",
@@ -409,6 +411,7 @@ __all__ = [
     "isfinite",
     "isinf",
     "isnan",
+    "jvp",
     "kl_div",
     "kron",
     "layer_norm",
@@ -549,6 +552,7 @@ __all__ = [
     "unfold",
     "var",
     "vecdot",
+    "vjp",
     "vstack",
     "weight_norm",
     "where",

@@ -16,7 +16,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, overload
 
-from graphc.errors import GradientError, ShapeError, caller
+from graphc.derive.nest import Pack, flat, matched
+from graphc.errors import GradientError, Origin, ShapeError, caller
 from graphc.ir.graph import Graph, located, topological
 from graphc.ir.op import Kind
 from graphc.ir.tensor import Node, Tensor
@@ -62,28 +63,74 @@ def grad(
     with located("grad", origin):
         if not isinstance(y, Tensor):
             raise GradientError(f"y must be one tensor, found {found(y)}; add up what there is more of")
-        many = list(wrt.values()) if isinstance(wrt, Mapping) else wrt
-        targets = [many] if isinstance(many, Tensor) else tensor_list("wrt", many, GradientError)
-        graph = graph_of([y, *targets])
-        if not isinstance(on_disconnected, str) or on_disconnected not in ("error", "zeros"):
-            raise GradientError(f'on_disconnected must be "error" or "zeros", found {on_disconnected!r}')
-        for t in [y, *targets]:
-            if not is_float(t.dtype):
-                raise GradientError(f"{t.name} is {t.type}; only float tensors have derivatives", node=t.name)
+        return _pulled(origin, y, wrt, cotangent, on_disconnected)  # type: ignore[no-any-return]
+
+
+def vjp(outputs: Any, wrt: Any, cotangents: Any, *, on_disconnected: str = "error") -> Any:
+    """The vector-Jacobian product: the derivative by ``wrt`` of the sum of ``outputs`` weighed by ``cotangents``.
+
+    ``outputs`` is a tensor, or a list, tuple or dict of tensors, and ``cotangents`` has its structure: for each output
+    a tensor, array or number in its shape. ``wrt``, what comes back and what is raised are as in `grad`.
+
+    >>> import numpy as np
+    >>> import graphc as gx
+    >>> g = gx.Graph("pair", float_dtype="float64")
+    >>> x = g.input("x", (2,))
+    >>> f = gx.compile([x], gx.vjp([x * x, gx.sum(x)], x, [np.array([1.0, 0.0]), 10.0]))
+    >>> f(np.array([3.0, 4.0])).tolist()
+    [16.0, 10.0]
+    """
+    origin = caller()
+    with located("vjp", origin):
+        if cotangents is None:
+            raise GradientError("cotangents must be given, found None; gx.grad takes a scalar without")
+        return _pulled(origin, outputs, wrt, cotangents, on_disconnected)
+
+
+def _pulled(origin: Origin, outputs: Any, wrt: Any, cotangents: Any, on_disconnected: str) -> Any:
+    """The cotangents of ``wrt``, in its structure."""
+    many, targets, pack = differentiable(outputs, wrt, on_disconnected)
+    given = [None] * len(many) if cotangents is None else matched("cotangents", cotangents, outputs, "outputs")
+    graph = targets[0].graph if targets else many[0].graph
+    seeds = []
+    for y, cotangent in zip(many, given, strict=True):
         with graph.placed(origin, y.name):
-            seed = _seed(graph, y, cotangent)
-        results = accumulate(graph, y, targets, seed)
-        out = []
-        for t, result in zip(targets, results, strict=True):
-            if result is None and on_disconnected == "error":
-                raise GradientError(
-                    f'{y.name} does not depend on {t.name}; pass on_disconnected="zeros" for zeros', node=t.name
-                )
-            with graph.placed(origin, t.name):
-                out.append(filled(graph, 0, t.shape, t.dtype) if result is None else result)
-    if isinstance(wrt, Mapping):
-        return dict(zip(wrt, out, strict=True))
-    return out[0] if isinstance(wrt, Tensor) else out
+            seeds.append(_seed(graph, y, cotangent))
+    out = []
+    for t, result in zip(targets, accumulate(graph, many, targets, seeds), strict=True):
+        if result is None and on_disconnected == "error":
+            raise disconnected(many, t)
+        with graph.placed(origin, t.name):
+            out.append(filled(graph, 0, t.shape, t.dtype) if result is None else result)
+    return pack(out)
+
+
+def differentiable(outputs: Any, wrt: Any, on_disconnected: str = "error") -> tuple[list[Tensor], list[Tensor], Pack]:
+    """Outputs and what they are differentiated by as lists of float tensors of one graph, and the structure of ``wrt``.
+
+    Raises GradientError where anything is something else.
+    """
+    many = flat("outputs", outputs, GradientError)[0]
+    if isinstance(wrt, (Tensor, Mapping)):
+        targets, pack = flat("wrt", wrt, GradientError)
+    else:
+        targets, pack = tensor_list("wrt", wrt, GradientError), list
+    if not many:
+        raise GradientError(f"expected at least one output, found {found(outputs)}")
+    graph_of([*many, *targets])
+    if not isinstance(on_disconnected, str) or on_disconnected not in ("error", "zeros"):
+        raise GradientError(f'on_disconnected must be "error" or "zeros", found {on_disconnected!r}')
+    for t in [*many, *targets]:
+        if not is_float(t.dtype):
+            raise GradientError(f"{t.name} is {t.type}; only float tensors have derivatives", node=t.name)
+    return many, targets, pack
+
+
+def disconnected(outputs: Sequence[Tensor], t: Tensor) -> GradientError:
+    """The error for a tensor that no output depends on."""
+    none = outputs[0].name if len(outputs) == 1 else f"none of {', '.join(y.name for y in outputs)}"
+    verb = "does not depend" if len(outputs) == 1 else "depends"
+    return GradientError(f'{none} {verb} on {t.name}; pass on_disconnected="zeros" for zeros', node=t.name)
 
 
 def _seed(graph: Graph, y: Tensor, cotangent: Any) -> Tensor:
@@ -91,18 +138,27 @@ def _seed(graph: Graph, y: Tensor, cotangent: Any) -> Tensor:
         if y.shape != ():
             raise ShapeError(f"{y.name} is {y.type}, not a scalar; reduce it or pass cotangent=", node=y.name)
         return graph.constant(1.0, y.dtype)
-    given = cast(tensor(cotangent, graph, y.dtype), y.dtype)
-    if given.shape != y.shape:
-        raise ShapeError(f"the cotangent must have the shape of {y.name}, {y.type}, found {given.type}", node=y.name)
+    return like(y, cotangent, "cotangent")
+
+
+def like(t: Tensor, value: Any, what: str) -> Tensor:
+    """A direction in the space of ``t``: a tensor of its shape and dtype. ShapeError where the shape is another."""
+    given = cast(tensor(value, t.graph, t.dtype), t.dtype)
+    if given.shape != t.shape:
+        raise ShapeError(f"the {what} must have the shape of {t.name}, {t.type}, found {given.type}", node=t.name)
     return given
 
 
-def accumulate(graph: Graph, y: Tensor, wrt: Sequence[Tensor], seed: Tensor) -> list[Tensor | None]:
-    """The cotangents of ``wrt`` when that of ``y`` is ``seed``; None where ``y`` does not depend on it."""
-    nodes = topological(graph, [y.id])
+def accumulate(
+    graph: Graph, outputs: Sequence[Tensor], wrt: Sequence[Tensor], seeds: Sequence[Tensor]
+) -> list[Tensor | None]:
+    """The cotangents of ``wrt`` when those of ``outputs`` are ``seeds``; None for what no output depends on."""
+    nodes = topological(graph, [y.id for y in outputs])
     walk = _Walk(graph, {t.id for t in wrt}, *_ahead(graph, nodes, wrt))
-    if y.id in walk.depends:
-        walk.cotangents[y.id] = Cotangent(seed)
+    for y, seed in zip(outputs, seeds, strict=True):
+        if y.id in walk.depends:
+            held, part = walk.cotangents.get(y.id), Cotangent(seed)
+            walk.cotangents[y.id] = part if held is None else walk.sum(held, part, False)
     for node in reversed(nodes):
         if node.inputs and node.id in walk.cotangents:
             with graph.placed(node.origin, node.forward or node.name):

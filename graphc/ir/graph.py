@@ -286,6 +286,23 @@ class Graph(Creation[Tensor], Uncopied):
         self._streams[key.id] = self._streams.get(key.id, -1) + 1
         return self._streams[key.id]
 
+    def _renumbered(self, ids: dict[int, int], mark: int) -> None:
+        """Nodes from ``mark`` on have other numbers now, or are gone; what else knows them by number follows."""
+        self._streams = {ids[i]: n for i, n in self._streams.items() if i in ids}
+        self.random_keys = {ids[i] for i in self.random_keys if i in ids}
+        self.dropouts = {ids[y]: ids[x] for y, x in self.dropouts.items() if y in ids and x in ids}
+        self.noted = {
+            ids[y]: [(ids[i], ids[j]) for i, j in pairs if i in ids and j in ids]
+            for y, pairs in self.noted.items()
+            if y in ids
+        }
+        if self._outputs is not None:
+            self._outputs = tuple(ids[i] for i in self._outputs if i in ids)
+        if self._mirror is not None:
+            self._mirror.remove_nodes_from([i for i in self._mirror if i >= mark])
+            for node in self.nodes[mark:]:
+                self._reflect(node)
+
     def rename(self, tensor: Tensor, name: str) -> Tensor:
         node = tensor.node
         if node.op.kind is Kind.LEAF or node.name != self._automatic(node.op, node.id):

@@ -150,7 +150,7 @@ def _gradients(work: Graph, wrt: Sequence[Tensor] | None) -> dict[int, Tensor]:
         if any(i in reached for i in node.inputs):
             reached.add(node.id)
     sought = [work.tensors[n.id] for n in nodes if n.id in reached and is_float(n.type.dtype)]
-    found = accumulate(work, y, sought, work.constant(1.0, y.dtype))
+    found = accumulate(work, [y], sought, [work.constant(1.0, y.dtype)])
     return {t.id: g for t, g in zip(sought, found, strict=True) if g is not None}
 
 
