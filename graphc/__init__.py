@@ -23,6 +23,7 @@ from graphc.dag.reading import from_networkx
 from graphc.derive.forward import hvp, jvp
 from graphc.derive.reverse import grad, vjp
 from graphc.derive.substitution import inference, substitute
+from graphc.derive.vectorise import vmap
 from graphc.errors import (
     CompileError,
     DTypeError,
@@ -553,6 +554,7 @@ __all__ = [
     "var",
     "vecdot",
     "vjp",
+    "vmap",
     "vstack",
     "weight_norm",
     "where",

@@ -91,13 +91,16 @@ class Op:
     view       a movement's index map, or None where the result is the operand's memory in another shape
     regions    an assembly's index map for each operand
     lower      of a composite: what it is made of, ``(attributes, *operands) -> tensor``, in the DSL
+    rows       of a composite whose result has, for each row along its first axis, a row that depends on no other:
+               which operands have that axis. The others are the same for all rows
     checks     what must hold of symbolic sizes when called
     taken      of an op that chooses, for each operand ``(y, *operands) -> (condition, holds)``: the operand is taken
                where the bool tensor is ``holds``. Elsewhere its cotangent is 0, whatever ``gradient`` gives there.
                None for an operand that is always taken
     facts      facts that rules, schedules and proofs use: "commutative", "index_check", "linear": no derivative of the
                op is ever infinite or NaN (of movements and assemblies none is), "overlapping": elements of an assembly
-               that meet at one place add up, and "places": the results are indices along the operand's last axis
+               that meet at one place add up, "places": the results are indices along the operand's last axis, and
+               "columns": each column of a routine's result depends on that column of the last operand alone
     """
 
     name: str
@@ -114,6 +117,7 @@ class Op:
     view: Callable[[TensorType, Sequence[TensorType], Attrs], IndexMap | None] | None = None
     regions: Callable[[TensorType, Sequence[TensorType], Attrs], list[IndexMap]] | None = None
     lower: Callable[..., Any] | None = None
+    rows: tuple[bool, ...] = ()
     core: tuple[int, ...] | None = None
     scratch: Callable[[Sequence[TensorType], Attrs], Size] | None = None
     checks: Callable[[Sequence[TensorType], Attrs], list[SizeCheck]] | None = None
@@ -141,7 +145,7 @@ class Op:
                 of = f"a {kind} op" if what is self.kind else f"an op with the fact {what!r}"
                 wanted = " or ".join(", ".join(names) for names in sets)
                 yield f"{of} needs the attributes {wanted}, found {', '.join(self.attrs) or 'none'}"
-        for found, what in ((self.gradient, "gradient rules"), (self.taken, "conditions")):
+        for found, what in ((self.gradient, "gradient rules"), (self.taken, "conditions"), (self.rows, "rows")):
             if isinstance(found, tuple) and found and len(found) != self.arity:
                 yield f"{len(found)} {what} for {self.arity} operands"
         if self.arity is not None and self.arity > len(LETTERS):

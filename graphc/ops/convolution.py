@@ -307,6 +307,7 @@ register(
             lambda g, y, x, w: _without_w(x, g, y, w.shape[2:]),
         ),
         lower=_lower_conv,
+        rows=(True, False),
         checks=_checks(lambda types, attrs: [(types[0].shape[1], dims.multiply(types[1].shape[1], attrs["groups"]))]),
         attrs=(*SHARED, "sizes"),
     )
@@ -323,6 +324,7 @@ register(
             lambda h, y, g, w: _without_w(h, g, y, w.shape[2:]),
         ),
         lower=_lower_input,
+        rows=(True, False),
         checks=_checks(lambda types, attrs: [(types[0].shape[1], types[1].shape[0])]),
         attrs=(*SHARED, "sizes"),
     )

@@ -108,12 +108,13 @@ def _routine(
     scratch: Callable[[Types, Attrs], Size] | None = None,
     attrs: tuple[str, ...] = (),
     checks: Callable[[Types, Attrs], list[SizeCheck]] | None = None,
+    facts: tuple[str, ...] = (),
 ) -> None:
     arity = len(gradient)
     register(
         Op(
             name, Kind.ROUTINE, arity, infer, reference, gradient,
-            code=code, core=(2,) * arity, scratch=scratch, attrs=attrs, checks=checks,
+            code=code, core=(2,) * arity, scratch=scratch, attrs=attrs, checks=checks, facts=frozenset(facts),
         )
     )  # fmt: skip
 
@@ -223,6 +224,7 @@ _routine(
     ),
     attrs=("lower", "transposed", "unit"),
     checks=_system_checks,
+    facts=("columns",),
 )
 
 
@@ -237,6 +239,7 @@ _routine(
     ),
     _bytes_of,
     checks=_system_checks,
+    facts=("columns",),
 )
 
 

@@ -1,0 +1,271 @@
+"""vmap beside a Python loop over examples: every op, its derivatives, axes, structures, nesting, random numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from op_cases import CASES, Case
+
+import graphc as gx
+
+GROUPS = [CASES[k : k + 12] for k in range(0, len(CASES), 12)]
+EXAMPLES = 3
+
+
+def group_id(group: list[Case]) -> str:
+    return f"{group[0].name}-{group[-1].name}"
+
+
+def close(found: Any, expected: Any, name: str, tolerance: float = 1e-9) -> None:
+    found, expected = np.asarray(found), np.asarray(expected)
+    assert found.shape == expected.shape and found.dtype == expected.dtype, (name, found.shape, expected.shape)
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+def slopes_of(case: Case) -> Any:
+    """The function of a case's operands that gives its value and, where there are any, derivatives along fixed ones."""
+
+    def f(*xs: gx.Tensor) -> list[gx.Tensor]:
+        y = case.build(*xs)
+        if not case.smooth:
+            return [y]
+        weight = np.random.default_rng(7).normal(size=tuple(y.shape))
+        return [y, *gx.vjp(y, list(xs), weight, on_disconnected="zeros")]
+
+    return f
+
+
+def by_loop_and_by_vmap(case: Case, size: Any) -> tuple[list[gx.Tensor], list[np.ndarray], list[Any]]:
+    """Inputs, arrays, and pairs of outputs: with examples of all operands, and of each operand alone."""
+    g = gx.Graph("cases", float_dtype="float64")
+    drawn = [case.arrays("float64", seed=k) for k in range(EXAMPLES)]
+    arrays = [np.stack(a) for a in zip(*drawn, strict=True)]
+    xs = [g.input(f"x{k}", (size, *a.shape[1:]), "float64") for k, a in enumerate(arrays)]
+    f, pairs = slopes_of(case), []
+    for mapped in [range(len(xs)), *([[k] for k in range(len(xs))] if len(xs) > 1 else [])]:
+        given = [x if k in mapped else x[0] for k, x in enumerate(xs)]
+        made = gx.vmap(f, [0 if k in mapped else None for k in range(len(xs))])(*given)
+        rows = [f(*(x[i] if k in mapped else x[0] for k, x in enumerate(xs))) for i in range(EXAMPLES)]
+        pairs.append([made, [gx.stack(list(column)) for column in zip(*rows, strict=True)]])
+    return xs, arrays, pairs
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=group_id)
+def test_every_op_and_its_derivatives(group: list[Case]) -> None:
+    for k, case in enumerate(group):
+        xs, arrays, pairs = by_loop_and_by_vmap(case, EXAMPLES if k % 3 == 0 else "n")
+        for made, looped in gx.compile(xs, pairs, backend="numpy")(*arrays):
+            for found, expected in zip(made, looped, strict=True):
+                close(found, expected, case.name)
+
+
+@pytest.mark.parametrize("group", GROUPS[::3], ids=group_id)
+def test_compiled(group: list[Case]) -> None:
+    for case in group[:4]:
+        xs, arrays, pairs = by_loop_and_by_vmap(case, "n")
+        for made, looped in gx.compile(xs, pairs)(*arrays):
+            for found, expected in zip(made, looped, strict=True):
+                close(found, expected, case.name)
+
+
+def test_files_take_every_op(tmp_path: Any) -> None:
+    """Indices of all examples are proven to lie in range when a file is read."""
+    g = gx.Graph("all", float_dtype="float64")
+    inputs, outputs = [], []
+    for case in CASES:
+        if not {"take", "take_points", "scatter_add", "scatter_max", "scatter_multiply"} & set(_ops(case)):
+            continue
+        xs = [g.input(f"{case.name}_{k}", ("n", *shape), "float64") for k, shape in enumerate(case.shapes)]
+        inputs += xs
+        outputs += gx.vmap(slopes_of(case))(*xs)
+    assert len(outputs) > 20
+    exe = gx.compile(inputs, outputs, backend="numpy", unused="ignore")
+    gx.save(tmp_path / "all.graph", f=exe)
+    assert len(gx.load(tmp_path / "all.graph")["f"].inputs) == len(exe.inputs)
+
+
+def _ops(case: Case) -> list[str]:
+    g = gx.Graph("one", float_dtype="float64")
+    slopes_of(case)(*(g.input(f"x{k}", shape, "float64") for k, shape in enumerate(case.shapes)))
+    return [n.op.name for n in g.nodes]
+
+
+def graph_of(**shapes: tuple[Any, ...]) -> tuple[gx.Graph, list[gx.Tensor]]:
+    g = gx.Graph("g", float_dtype="float64")
+    return g, [g.input(name, shape) for name, shape in shapes.items()]
+
+
+def arrays_for(*shapes: tuple[int, ...]) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.normal(size=s) for s in shapes]
+
+
+def test_axes_and_structures() -> None:
+    g, (x, y) = graph_of(x=(2, "n"), y=("n", 3, 2))
+
+    def f(pair: dict[str, gx.Tensor], w: gx.Tensor) -> tuple[gx.Tensor, dict[str, gx.Tensor]]:
+        assert pair["x"].shape == (2,) and pair["y"].shape == (3, 2) and w.shape == (3,)
+        return pair["y"] @ pair["x"], {"w": w * pair["x"][0], "same": w}
+
+    w = g.parameter("w", [1.0, 2.0, 3.0])
+    a, b = gx.vmap(f, in_axes=({"x": -1, "y": 0}, None), out_axes=(1, {"w": -1, "same": None}))({"x": x, "y": y}, w)
+    assert a.shape == b["w"].shape == (3, y.shape[0]) and b["same"] is w
+    p, q = arrays_for((2, 5), (5, 3, 2))
+    found = gx.compile([x, y], [a, b["w"]])(p, q)
+    np.testing.assert_allclose(found[0], np.einsum("nij,jn->in", q, p))
+    np.testing.assert_allclose(found[1], np.outer([1, 2, 3], p[0]))
+
+
+def test_it_nests() -> None:
+    _, (x, y) = graph_of(x=("n", 4), y=("m", 4))
+    distances = gx.vmap(lambda a: gx.vmap(lambda b: gx.norm(a - b))(y))(x)
+    assert distances.shape == (x.shape[0], y.shape[0])
+    slopes = gx.vmap(gx.vmap(lambda a, b: gx.grad(gx.norm(a - b), a), (None, 0)), (0, None))(x, y)
+    p, q = arrays_for((3, 4), (5, 4))
+    found = gx.compile([x, y], [distances, slopes])(p, q)
+    apart = p[:, None] - q
+    np.testing.assert_allclose(found[0], np.linalg.norm(apart, axis=-1))
+    np.testing.assert_allclose(found[1], apart / np.linalg.norm(apart, axis=-1, keepdims=True))
+
+
+def test_with_all_other_transforms() -> None:
+    """jvp of vmap, vmap of jvp, grad of vmap of grad, hvp in vmap; parameters that the function uses get gradients."""
+    g, (x, t) = graph_of(x=("n", 3), t=("n", 3))
+    w = g.parameter("w", [0.5, -1.0, 2.0])
+
+    def f(row: gx.Tensor) -> gx.Tensor:
+        return gx.sum(gx.sin(row * w)) * gx.sum(row)
+
+    pushed = gx.jvp(gx.vmap(f)(x), x, t)
+    each = gx.vmap(lambda row, along: gx.jvp(f(row), row, along))(x, t)
+    back = gx.grad(gx.sum(gx.vmap(lambda row: gx.sum(gx.grad(f(row), row) ** 2))(x)), [x, w])
+    bent = gx.vmap(lambda row, along: gx.hvp(f(row), row, along))(x, t)
+    total = gx.grad(gx.sum(gx.vmap(lambda row: gx.sum(gx.grad(f(row), w)))(x)), w)
+    p, q = arrays_for((4, 3), (4, 3))
+    found = gx.compile([x, t], [pushed, each, *back, bent, total])(p, q)
+    jax = pytest.importorskip("jax")
+    jax.config.update("jax_enable_x64", True)
+    jnp, held = jax.numpy, np.array([0.5, -1.0, 2.0])
+
+    def one(row: Any, w: Any) -> Any:
+        return jnp.sum(jnp.sin(row * w)) * jnp.sum(row)
+
+    def squared(p: Any, w: Any) -> Any:
+        return jnp.sum(jax.vmap(lambda row: jnp.sum(jax.grad(one)(row, w) ** 2))(p))
+
+    tangents = jax.vmap(lambda a, b: jax.jvp(lambda r: one(r, held), (a,), (b,))[1])(p, q)
+    products = jax.vmap(lambda a, b: jax.hessian(one)(a, held) @ b)(p, q)
+    sums = jax.grad(lambda w: jnp.sum(jax.vmap(lambda row: jnp.sum(jax.grad(one, 1)(row, w)))(p)))(held)
+    expected = [tangents, tangents, *jax.grad(squared, (0, 1))(p, held), products, sums]
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
+def test_per_example_gradients_of_a_network() -> None:
+    g = gx.Graph("net")
+    x, y = g.input("x", ("n", 8)), g.input("y", ("n",), "int64")
+    w1 = g.parameter("w1", gx.init.normal((8, 5), std=0.5, seed=0))
+    w2 = g.parameter("w2", gx.init.normal((5, 3), std=0.5, seed=1))
+
+    def slopes(a: gx.Tensor, label: gx.Tensor) -> list[gx.Tensor]:
+        return gx.grad(gx.cross_entropy(gx.relu(a @ w1) @ w2, label), [w1, w2])
+
+    each = gx.vmap(slopes)(x, y)
+    whole = gx.grad(gx.sum(gx.cross_entropy(gx.relu(x @ w1) @ w2, y)), [w1, w2])
+    norms = gx.vmap(lambda a, label: gx.sqrt(sum(gx.sum(s * s) for s in slopes(a, label))))(x, y)
+    f = gx.compile([x, y], [*each, *whole, norms])
+    rng = np.random.default_rng(2)
+    a, b, c, d, lengths = f(rng.normal(size=(6, 8)).astype("float32"), rng.integers(0, 3, 6))
+    np.testing.assert_allclose(a.sum(0), c, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(b.sum(0), d, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(lengths, np.sqrt((a**2).sum((1, 2)) + (b**2).sum((1, 2))), rtol=1e-4)
+
+
+def test_random_numbers_differ_between_examples() -> None:
+    g, (x,) = graph_of(x=("n", 50))
+    key = g.random_key(3)
+    made = gx.vmap(
+        lambda row: [gx.random.normal(key, (4,)), gx.dropout(row, 0.5, key=key), gx.random.uniform(key, ())]
+    )(x)
+    assert [t.shape[1:] for t in made] == [(4,), (50,), ()]
+    with pytest.warns(UserWarning, match="without updates"):
+        f = gx.compile([x], [*made, gx.inference(made[1])])
+    normal, dropped, uniform, kept = f(np.ones((6, 50)))
+    assert len(np.unique(normal)) == 24 and len(np.unique(uniform)) == 6
+    assert len(np.unique(dropped == 0, axis=0)) == 6 and (kept == 1).all()
+
+
+def test_the_graph_holds_the_result_alone() -> None:
+    g, (x,) = graph_of(x=("n", 3))
+    inside = []
+
+    def f(row: gx.Tensor) -> gx.Tensor:
+        inside.append(row)
+        w = g.parameter("w", np.ones(3))
+        return gx.exp(row * w).named("h") + gx.sum(w)
+
+    y = gx.vmap(f)(x)
+    assert g["h"].shape == x.shape and "w" in g.parameters and list(g.inputs) == ["x"]
+    assert {n.name for n in g.nodes} == set(g._names) and [n.id for n in g.nodes] == list(range(len(g)))
+    assert g.outputs == (y,) and set(g.nx.nodes) == set(range(len(g)))
+    with pytest.raises(gx.GraphError, match=r"operands of two graphs.*inside vmap"):
+        inside[0] + x
+    assert inside[0].shape == (3,)
+
+
+def test_a_function_that_fails_leaves_nothing() -> None:
+    g, (x,) = graph_of(x=("n", 3))
+    before = g.to_networkx()
+
+    def f(row: gx.Tensor) -> gx.Tensor:
+        return gx.exp(row) @ np.ones(4)
+
+    with pytest.raises(gx.ShapeError, match="inner dimensions differ") as error:
+        gx.vmap(f)(x)
+    assert error.value.origin.file == __file__
+    assert list(g.to_networkx()) == list(before) and len(g) == 1
+
+
+def test_no_examples_and_one() -> None:
+    _, (x,) = graph_of(x=("n", 3))
+    f = gx.compile([x], gx.vmap(lambda r: gx.grad(gx.logsumexp(r), r))(x))
+    assert f(np.zeros((0, 3))).shape == (0, 3)
+    np.testing.assert_allclose(f(np.zeros((1, 3))), [[1 / 3] * 3])
+
+
+def test_sizes_of_two_names_are_tested_when_called() -> None:
+    _, (x, y) = graph_of(x=("n", 3), y=("m", 3))
+    f = gx.compile([x, y], gx.vmap(lambda a, b: a * b)(x, y))
+    assert f(np.ones((2, 3)), np.ones((2, 3))).shape == (2, 3)
+    with pytest.raises(gx.InputShapeError):
+        f(np.ones((2, 3)), np.ones((3, 3)))
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "words"),
+    [
+        (lambda x, y: gx.vmap(gx.exp, in_axes=2)(x), gx.ShapeError, "axis 2 does not exist"),
+        (lambda x, y: gx.vmap(gx.exp, in_axes=None)(x), gx.ShapeError, "at least one argument"),
+        (lambda x, y: gx.vmap(gx.add)(x, y), gx.ShapeError, "number of examples differs: 4 and 5 in y"),
+        (lambda x, y: gx.vmap(gx.add, in_axes=(0,))(x, y), gx.ShapeError, "in_axes must be an int, None or a list of 2"),
+        (lambda x, y: gx.vmap(gx.add, in_axes=(0, "a"))(x, y), gx.DTypeError, "in_axes must be an int or None"),
+        (lambda x, y: gx.vmap(gx.exp, out_axes=3)(x), gx.ShapeError, "axis 3 does not exist"),
+        (lambda x, y: gx.vmap(gx.exp, out_axes=None)(x), gx.ShapeError, "out_axes is None for exp_"),
+        (lambda x, y: gx.vmap(lambda r: 3)(x), gx.GraphError, "what the function returns must be a tensor"),
+        (lambda x, y: gx.vmap(gx.exp)(np.ones(3)), gx.GraphError, "the arguments of vmap must be a tensor"),
+    ],
+)  # fmt: skip
+def test_errors_say_what_was_expected(call: Any, kind: type, words: str) -> None:
+    _, (x, y) = graph_of(x=(4, 3), y=(5, 3))
+    with pytest.raises(kind, match=words) as error:
+        call(x, y)
+    assert error.value.origin.file == __file__
+
+
+def test_a_key_with_examples_is_refused() -> None:
+    g, (x,) = graph_of(x=("n", 3))
+    keys = g.input("keys", ("n", 2), "int64")
+    with pytest.raises(gx.UnsupportedOpError, match="random key"):
+        gx.vmap(lambda row, key: row + gx.random.uniform(key, (3,)))(x, keys)
