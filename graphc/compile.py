@@ -17,6 +17,7 @@ from graphc.ir.op import lookup
 from graphc.ir.tensor import Tensor
 from graphc.ops.apply import tensor_list
 from graphc.ops.signature import found
+from graphc.run.debug import TESTED
 from graphc.run.executable import Executable
 from graphc.run.program import MOST_BYTES, Program, Structure
 
@@ -44,6 +45,10 @@ def compile(
               the old ones, then stored
     threads   how many processors may be used, None for those of this process. Results never depend on it
     fastmath  False keeps NaN, infinity and IEEE division exact
+    debug     "nan": the first NaN, or infinity made of finite operands, stops a call with NumericalError, which names
+              node, element, operands and line; state stays as it was, ``out=`` arrays do not. "inputs": one among the
+              arrays passed does too. "bounds": every access is compared with the sizes of what it goes to, "shapes":
+              every node's result with its declared shape and dtype, once for each new set of sizes
     backend   "numba" compiles; "numpy" interprets the same optimised program
     cache     keep the compiled kernel on disk
     lazy      True returns before the kernel is compiled: a thread compiles it, and until it is there the NumPy
@@ -59,6 +64,8 @@ def compile(
     origin = caller()
     with located("compile", origin):
         _check_options(threads, debug, backend, max_bytes, unused)
+        if fastmath and debug in TESTED:
+            raise CompileError(f'debug="{debug}" needs fastmath=False: fastmath takes it that there is no NaN')
         structure, results = Structure.of(outputs)
         arguments = tensor_list("inputs", inputs)
         if updates is not None and not isinstance(updates, Mapping):
@@ -77,6 +84,7 @@ def compile(
             cache=cache,
             lazy=lazy,
             max_bytes=max_bytes,
+            debug=debug,
         )
 
 
@@ -84,9 +92,13 @@ def _check_options(threads: int | None, debug: str | None, backend: str, max_byt
     for name, value in (("threads", threads), ("max_bytes", max_bytes)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise CompileError(f"{name} must be an int of at least 1 or None, found {value!r}")
+    options: dict[str, tuple[str, tuple[str, ...]]] = {
+        "backend": (backend, ("numba", "numpy")),
+        "unused": (unused, ("error", "ignore")),
+    }
     if debug is not None:
-        raise CompileError(f"debug must be None, found {debug!r}")
-    for name, text, allowed in (("backend", backend, ("numba", "numpy")), ("unused", unused, ("error", "ignore"))):
+        options["debug"] = debug, ("nan", "inputs", "bounds", "shapes")
+    for name, (text, allowed) in options.items():
         if not isinstance(text, str) or text not in allowed:
             words = " or ".join(f'"{word}"' for word in allowed)
             raise CompileError(f"{name} must be {words}, found {text!r}{did_you_mean(text, allowed)}")

@@ -9,11 +9,11 @@ import os
 import reprlib
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from functools import cache
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _EXAMPLES = os.path.join(_PACKAGE, "examples", "")  # written as a user would
@@ -153,7 +153,34 @@ class StateError(GraphcError):
 
 
 class NumericalError(GraphcError, ArithmeticError):
-    """A NaN or infinity where none may be."""
+    """A NaN or infinity where none may be.
+
+    ``index`` is the place of the element, ``batch`` the number of the mini-batch in `Executable.run_batches`, ``value``
+    what stands there, ``operands`` what it was made of by the operands' names (an element, or a line on an array), and
+    ``forward``, of a node of a gradient, the node that it belongs to.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        node: str | None = None,
+        origin: Origin | None = None,
+        index: tuple[int, ...] = (),
+        value: float | None = None,
+        operands: Mapping[str, Any] | None = None,
+        forward: str | None = None,
+        batch: int | None = None,
+    ) -> None:
+        self.index, self.value, self.operands, self.forward, self.batch = index, value, operands or {}, forward, batch
+        super().__init__(message, node=node, origin=origin)
+
+    def in_batch(self, batch: int) -> NumericalError:
+        """The same error, met in a mini-batch."""
+        return NumericalError(
+            f"batch {batch}: {self.message}", node=self.node, origin=self.origin, index=self.index, value=self.value,
+            operands=self.operands, forward=self.forward, batch=batch,
+        )  # fmt: skip
 
 
 class UnsupportedOpError(GraphcError):

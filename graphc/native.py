@@ -33,6 +33,7 @@ from numba.extending import (
 
 from graphc.codegen import abi, buffer, private
 from graphc.codegen.jit import _digest, alone
+from graphc.codegen.watch import NOT_FINITE
 from graphc.config import __version__
 from graphc.ir import dims
 from graphc.ir.state import ALIGNMENT
@@ -40,6 +41,7 @@ from graphc.ir.state import ALIGNMENT
 if TYPE_CHECKING:
     from graphc.codegen.kernel import Kernel
     from graphc.run.executable import Executable
+from graphc.run.debug import TESTED
 from graphc.run.program import MOST_BYTES, Program
 
 ON_STACK = 4096  # bytes of workspace that need no allocation
@@ -58,9 +60,10 @@ class Interface:
     work_bytes: str
     bare: bool  # one output as it is, not in a tuple
     made_by: str  # a digest of what writes the code
+    debug: bool = False
 
     @staticmethod
-    def of(program: Program, kernel: Kernel) -> Interface:
+    def of(program: Program, kernel: Kernel, debug: bool = False) -> Interface:
         """That of a program and its kernel."""
         local = {name: f"n{k}" for k, name in enumerate(program.symbols)}.__getitem__
 
@@ -83,6 +86,7 @@ class Interface:
             dims.source(kernel.work_bytes, local),
             program.structure.kind == "one",
             f"{__version__} {_digest('codegen')}",
+            debug,
         )
 
 
@@ -100,7 +104,7 @@ class NjitFunction:
         self.exe = exe
         bound = exe.bound
         self.kernel_address, self.state_address = bound.address, bound.state_address
-        self._numba_type_ = NjitType(Interface.of(exe.program, bound.kernel))
+        self._numba_type_ = NjitType(Interface.of(exe.program, bound.kernel, exe.debug in TESTED))
         self._known: set[Any] = set()  # kinds of arguments that it was compiled for
 
     def __call__(self, *args: Any) -> Any:
@@ -308,6 +312,9 @@ def source(face: Interface, ways: Sequence[str]) -> str:
     lines += [f"    status = call_kernel(f.kernel_address, {tables}, f.state_address, work + {head})"]
     lines += [f"    o{k} = {scalar(outs_at + k, face.outputs[k][0])}" for k in outputs if not face.outputs[k][1]]
     lines += [f"    if keep(status, ({''.join(f'{name}, ' for name in held)})) != 0:"]
+    if face.debug:
+        lines += [f"        if status == {NOT_FINITE}:"]
+        lines += ["            raise FloatingPointError('a NaN or infinity; called from Python, exe(...) says where')"]
     lines += ["        raise IndexError('an index is out of range')"]
     lines += [f"    return {'o0' if face.bare else ''.join(f'o{k}, ' for k in outputs) or 'None'}"]
     return "\n".join(lines) + "\n"

@@ -82,17 +82,22 @@ def build(
     symbols: Sequence[str],
     serial: bool = False,
     limit: Limit | None = None,
+    debug: str | None = None,
 ) -> Kernel:
     """The kernel of ``graph``: its outputs are ``n_outputs`` results, then a next value for each state of ``updates``.
 
     ``inputs`` are the names of the argument leaves in order, ``symbols`` the sizes that they bind. A ``serial`` kernel
     is for one thread, and its source is plain loops. To keep within a ``limit`` values are computed more than once.
+    With ``debug`` "nan" or "inputs" it returns NOT_FINITE where a value, or one that is passed, may be at fault.
     """
+    tested = {"nan": [], "inputs": inputs}.get(debug or "")
 
     def plan_of(ready: Graph, in_order: bool = False) -> Schedule:
-        return schedule(ready, [ready[n].id if n in ready else -1 for n in inputs], n_outputs, updates, in_order)
+        watched = None if tested is None else [ready[n].id for n in tested if n in ready]
+        places = [ready[n].id if n in ready else -1 for n in inputs]
+        return schedule(ready, places, n_outputs, updates, in_order, watched)
 
-    ready = expand(outputs_apart(lower(graph)))
+    ready = expand(outputs_apart(lower(graph), elementwise=tested is not None))
     plan = plan_of(ready) if limit is None else fit(ready, plan_of, limit.bytes_of, limit.most, limit.sizes)
     ready = plan.graph
     text = emit(plan, symbols, serial)

@@ -13,6 +13,7 @@ import numpy as np
 from graphc.codegen import product
 from graphc.codegen.blocks import Blocks
 from graphc.codegen.sums import HELD
+from graphc.codegen.watch import NOT_FINITE, Watch
 from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.op import LETTERS, Kind, indexed
@@ -64,6 +65,7 @@ class Nest:
         cut = [(loop, fold) for loop, block in plan.blocks.items() for fold, _ in block.sums]
         self.carried = {fold.node.id for _, fold in cut}  # sums in blocks; of those in several loops, steps are counted
         self.counted = {fold.node.id for loop, fold in cut if id(fold.path[fold.open_depth]) != loop}
+        self.watch = None if plan.watched is None else Watch(self.graph, plan.watched)
         self.margin = 0  # levels of indentation around the items
         self.group: Group | None = None
         self.body: list[Line] = []
@@ -75,7 +77,12 @@ class Nest:
         self.group, self.margin = group, margin
         loads: Loads = {}
         for item in items:
+            start = len(self.body)
             self.item(item, 1, loads)
+            if any(line.text.lstrip().startswith("bad = ") for line in self.body[start:]):
+                self.body.insert(start, Line("    " * (1 + margin) + "bad = False"))
+                self.put(1, "if bad:")
+                self.put(2, f"return fail(work, {NOT_FINITE})")
 
     # ---- names
 
@@ -373,12 +380,18 @@ class Nest:
         self.put(inner, f"{held}[{at}] = {there} if c == 0 else {whole_now}", node.id)
 
     def statement(self, s: Statement, depth: int, loads: Loads) -> None:
-        node, op = s.node, s.node.op
-        buffer = self.plan.buffers.get(node.id)
+        buffer = self.plan.buffers.get(s.node.id)
         if s.form is Form.CALL:
             self.call(s, depth)
             return
         values = self.operands(s, depth, loads)
+        self.compute(s, values, buffer, depth)
+        if self.watch is not None:
+            self.watch.write(self, s, values, depth)
+
+    def compute(self, s: Statement, values: Sequence[str], buffer: Buffer | None, depth: int) -> None:
+        """What a statement does with its operands' values."""
+        node, op = s.node, s.node.op
         if s.form is Form.CHECK:
             self.check(s, values[0], depth)
         elif s.form is Form.MAP:

@@ -101,6 +101,7 @@ class Op:
                op is ever infinite or NaN (of movements and assemblies none is), "overlapping": elements of an assembly
                that meet at one place add up, "places": the results are indices along the operand's last axis, and
                "columns": each column of a routine's result depends on that column of the last operand alone
+    fails      of an op that has no result for some finite operands, and gives NaN: what these are like
     """
 
     name: str
@@ -124,6 +125,7 @@ class Op:
     attrs: tuple[str, ...] = ()
     taken: tuple[Callable[..., tuple[Any, bool]] | None, ...] = ()
     facts: frozenset[str] = field(default_factory=frozenset)
+    fails: str = ""
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"

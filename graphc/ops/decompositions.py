@@ -109,12 +109,14 @@ def _routine(
     attrs: tuple[str, ...] = (),
     checks: Callable[[Types, Attrs], list[SizeCheck]] | None = None,
     facts: tuple[str, ...] = (),
+    fails: str = "",
 ) -> None:
     arity = len(gradient)
     register(
         Op(
             name, Kind.ROUTINE, arity, infer, reference, gradient,
             code=code, core=(2,) * arity, scratch=scratch, attrs=attrs, checks=checks, facts=frozenset(facts),
+            fails=fails,
         )
     )  # fmt: skip
 
@@ -144,6 +146,7 @@ _routine(
     _each(_or_nan(np.linalg.cholesky, lambda a: a.shape)),
     (_cholesky_gradient,),
     checks=_square_checks,
+    fails="the matrix is not positive definite",
 )
 
 
@@ -225,6 +228,7 @@ _routine(
     attrs=("lower", "transposed", "unit"),
     checks=_system_checks,
     facts=("columns",),
+    fails="the matrix is singular",
 )
 
 
@@ -240,6 +244,7 @@ _routine(
     _bytes_of,
     checks=_system_checks,
     facts=("columns",),
+    fails="the matrix is singular",
 )
 
 

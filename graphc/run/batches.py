@@ -13,8 +13,9 @@ import numpy as np
 
 from graphc.codegen.collect import BYTES, WORK_BYTES, collect
 from graphc.codegen.jit import compile_source
+from graphc.codegen.watch import NOT_FINITE
 from graphc.codegen.words import address_of
-from graphc.errors import InputError, InputShapeError
+from graphc.errors import InputError, InputShapeError, NumericalError
 from graphc.ir import dims
 from graphc.ir.state import Array, aligned_empty
 from graphc.reference import bind_sizes
@@ -258,13 +259,21 @@ class _Data:
         )  # fmt: skip
         if status:
             step = int(self.trail[0])
+            if status == NOT_FINITE:
+                self._interpret(step, step + 1)  # raises, or knows better
+                if step + 1 < last:
+                    self.run(step + 1, last)
+                return
             where_in, value = (int(v) for v in self.work[:16].view(np.int64))
             error = exe.index_error(status, where_in, value, plan)
             raise type(error)(f"batch {step}: {error.message}", node=error.node, origin=error.origin)
 
     def _interpret(self, first: int, last: int) -> None:
         for step in range(first, last):
-            packed = self.exe(*self._chunk(step, step + 1))
+            try:
+                packed = self.exe(*self._chunk(step, step + 1))
+            except NumericalError as error:
+                raise error.in_batch(step) from None
             values = self.exe._structure.unpack(packed) if self.outputs else []
             where = self._where(step, step + 1)
             for out, value, lead in zip(self.outputs, values, self.layout.batched, strict=True):

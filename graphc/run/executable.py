@@ -20,6 +20,7 @@ from graphc.codegen import entry as words
 from graphc.codegen.jit import jit_disabled, recall, remember
 from graphc.codegen.kernel import Kernel, Limit, work_bytes
 from graphc.codegen.record import from_record, program_key, to_record
+from graphc.codegen.watch import NOT_FINITE
 from graphc.errors import (
     CompileError,
     GraphError,
@@ -45,6 +46,7 @@ from graphc.run.binding import arrange, check_out, convert
 from graphc.run.bound import Bound, bind
 from graphc.run.callback import low_level
 from graphc.run.crew import WORTH, can_share, conductor, crew, gather, processors
+from graphc.run.debug import TESTED, check_bounds, compare_shapes, examine
 from graphc.run.entry import Desk, Entry, Face, Plan, desk_bytes
 from graphc.run.objective import Objective
 from graphc.run.program import MOST_BYTES, Program
@@ -70,6 +72,7 @@ class Executable(Uncopied):
         cache: bool = True,
         lazy: bool = False,
         max_bytes: int | None = None,
+        debug: str | None = None,
     ) -> None:
         self._program = program
         self._arguments = tuple(program.arguments)
@@ -77,13 +80,14 @@ class Executable(Uncopied):
         self._structure = program.structure
         self._plain = self._structure.nest is None  # outputs are not lists or dicts in one another
         self._entries: dict[tuple[tuple[int, ...], ...], Entry] = {}
+        self._seen: set[tuple[tuple[int, ...], ...]] = set()  # shapes that debug="shapes" has compared
         self._desks: list[Desk] = []
         self._layouts: dict[tuple[Any, ...], Layout] = {}
         self._rooms: deque[Array] = deque(maxlen=1)  # the workspace of a pass that is over
         self._enter: Callable[..., Any] = _declined  # the entry for the shapes of the last call
         self._enter_into: Callable[..., Any] = _declined
         self.backend, self.threads, self.fastmath, self.cache = backend, threads, fastmath, cache
-        self.max_bytes = max_bytes
+        self.max_bytes, self.debug = max_bytes, debug
         self._most = processors() if threads is None else threads
         state = program.graph.state
         self._reads = [n.name for n in program.source.nodes if n.op.name in ("parameter", "variable")]
@@ -102,7 +106,7 @@ class Executable(Uncopied):
         if backend == "numba" and jit_disabled():
             warn_once('NUMBA_DISABLE_JIT is set: NumPy interprets what is compiled, as with backend="numpy"')
         elif backend == "numba":
-            known = _recalled(program) if cache else None
+            known = _recalled(program) if cache and debug not in TESTED else None
             if known is None and lazy:
                 self._coming = Background(partial(self._build_behind, caller()))
             else:
@@ -115,7 +119,7 @@ class Executable(Uncopied):
 
     def _build(self, known: Kernel | None) -> None:
         """Generates, compiles and binds the kernel, then uses it."""
-        kernel = known or self._program.kernel()
+        kernel = known or self._made()
         if not self._program.symbols and self._excess(kernel, {}):
             kernel = self._leaner(kernel, {})
         try:
@@ -125,8 +129,11 @@ class Executable(Uncopied):
                 raise
             warn(DAMAGED.format(self.graph.name, error))
             return self._build(None)
-        if self.cache and known is None and kernel.limit is None:
+        if self.cache and known is None and kernel.limit is None and self.debug not in TESTED:
             _remember(self._program, kernel)
+
+    def _made(self, limit: Limit | None = None) -> Kernel:
+        return self._program.kernel(limit=limit, debug=self.debug)
 
     def _use(self, kernel: Kernel) -> Bound:
         """Compiles a kernel; from here on calls run it."""
@@ -159,7 +166,7 @@ class Executable(Uncopied):
         """A kernel that keeps less and computes it again; CompileError where that is not enough."""
         assert self.max_bytes is not None
         limit = Limit(self.max_bytes, dict(sizes), self._threads_for(kernel, sizes))
-        made = self._program.kernel(limit=limit)
+        made = self._made(limit)
         if self._excess(made, sizes):
             least = work_bytes(made.work_bytes, made.scratch_bytes, sizes, limit.threads)
             at = f" with {', '.join(f'{name}={size}' for name, size in sizes.items())}" if sizes else ""
@@ -213,6 +220,9 @@ class Executable(Uncopied):
         arrays = [convert(t, a) for t, a in zip(self._arguments, args, strict=True)]
         key = tuple([a.shape for a in arrays])
         plan = self._entries[key].plan if key in self._entries else self.plan_for(bind_sizes(self._arguments, key))
+        if self.debug == "shapes" and key not in self._seen:
+            compare_shapes(self._program, arrays, self.graph.state.copies(self._reads), plan.sizes)
+            self._seen.add(key)
         results: list[Array] = []
         if out is not None:
             results = self._structure.unpack(out)
@@ -233,6 +243,8 @@ class Executable(Uncopied):
             entry = Entry(plan, self._face, key, self._desk(plan))
             packed = self._serve(entry, arrays, results)
             if entry.failure is not None:
+                if entry.failure[0] == NOT_FINITE:
+                    return self._interpret(plan, arrays, results)  # raises, or knows better
                 raise self.index_error(*entry.failure, plan)
         assert entry is not None
         if len(self._entries) >= MOST_ENTRIES:
@@ -277,7 +289,11 @@ class Executable(Uncopied):
     ) -> list[Array]:
         """Fills in the results; the next values of what is updated."""
         program = self._program
-        values = evaluate(program.optimised, dict(zip(program.inputs, arrays, strict=True)), state, plan.sizes)
+        given = dict(zip(program.inputs, arrays, strict=True))
+        if self.debug in TESTED:
+            values = examine(program, given, state, plan.sizes, passed=self.debug == "inputs")
+        else:
+            values = evaluate(program.optimised, given, state, plan.sizes)
         for result, value in zip(results, values, strict=False):
             result[...] = value
         return values[program.n_outputs :]
@@ -313,6 +329,10 @@ class Executable(Uncopied):
         if self._excess(bound.kernel, sizes):
             bound = self._use(self._leaner(bound.kernel, sizes))
         kernel, threads = bound.kernel, self._threads_for(bound.kernel, sizes)
+        if self.debug == "bounds":
+            schedule = kernel.schedule or self._listing.schedule
+            assert schedule is not None
+            check_bounds(schedule, sizes)
         table = np.array([threads, bound.address, crew().board if threads > 1 else 0, *symbols], np.int64)
         bytes = work_bytes(kernel.work_bytes, kernel.scratch_bytes, sizes, threads)
         if bytes > MOST_BYTES:
@@ -503,7 +523,7 @@ class Executable(Uncopied):
 
     @cached
     def _made_anew(self) -> Kernel:
-        return self._program.kernel()
+        return self._made()
 
     @property
     def stages(self) -> Mapping[str, str]:

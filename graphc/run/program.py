@@ -149,9 +149,9 @@ class Program:
     def optimised(self) -> Graph:
         return self.stages[-1][1]
 
-    def kernel(self, serial: bool = False, limit: Limit | None = None) -> Kernel:
+    def kernel(self, serial: bool = False, limit: Limit | None = None, debug: str | None = None) -> Kernel:
         """The kernel, by all passes: for one thread where it is serial, with values computed twice to keep a limit."""
-        return build(self.optimised, self.inputs, self.n_outputs, self.updates, self.symbols, serial, limit)
+        return build(self.optimised, self.inputs, self.n_outputs, self.updates, self.symbols, serial, limit, debug)
 
     @cached
     def checks(self) -> list[tuple[Node, SizeCheck]]:

@@ -254,14 +254,18 @@ def _copy(tensor: Tensor) -> Tensor:
     return tensor.graph.append(lookup("identity"), (tensor,), {})
 
 
-def outputs_apart(graph: Graph) -> Graph:
-    """Every output its own computed node: leaves, movements and outputs that stand twice are copied."""
+def outputs_apart(graph: Graph, elementwise: bool = False) -> Graph:
+    """Every output its own computed node: leaves, movements and outputs that stand twice are copied.
+
+    With ``elementwise`` so are floats that are not made element by element.
+    """
     new = rebuild(graph)
     seen: set[int] = set()
     out = []
     for tensor in new.outputs:
         node = tensor.node
-        if node.id in seen or node.op.kind in (Kind.LEAF, Kind.MOVEMENT) or is_check(node) or is_formula(node):
+        copied = node.id in seen or node.op.kind in (Kind.LEAF, Kind.MOVEMENT) or is_check(node) or is_formula(node)
+        if copied or (elementwise and node.op.kind is not Kind.ELEMENTWISE and is_float(node.type.dtype)):
             with new.placed(node.origin, node.forward, node.call):
                 tensor = _copy(tensor)
         seen.add(tensor.id)

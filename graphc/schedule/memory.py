@@ -42,11 +42,17 @@ SHARDS = 16  # at most, so that many processors have work
 
 
 def schedule(
-    graph: Graph, inputs: Sequence[int], n_outputs: int, updates: Sequence[str], in_order: bool = False
+    graph: Graph,
+    inputs: Sequence[int],
+    n_outputs: int,
+    updates: Sequence[str],
+    in_order: bool = False,
+    watched: Sequence[int] | None = None,
 ) -> Schedule:
     """The program of ``graph``: its outputs are ``n_outputs`` results, then a next value for each of ``updates``.
 
-    With its stages ``in_order`` it keeps less at a time, and less of it may run side by side.
+    With its stages ``in_order`` it keeps less at a time, and less of it may run side by side. Where it is ``watched``
+    no state is overwritten before the end.
     """
     roots = [t.id for t in graph.outputs]
     outputs, nexts = tuple(roots[:n_outputs]), dict(zip(updates, roots[n_outputs:], strict=True))
@@ -56,6 +62,7 @@ def schedule(
         graph, tuple(inputs), outputs, nexts, stages(graph, items, aliases, in_order), statements, aliases=aliases
     )
     plan.split = sum(map(nests, items)) > PART
+    plan.watched = None if watched is None else tuple(watched)
     plan.scopes = _scopes(plan)
     _leaves(plan)
     _keep(plan)
@@ -160,7 +167,7 @@ def _keep(plan: Schedule) -> None:
                 whole |= {item.node.id, item.left.root, item.right.root}
             elif isinstance(item, Combine):
                 shallow[item.fold.node.id] = -1
-    in_place = _written_in_place(plan)
+    in_place = _written_in_place(plan) if plan.watched is None else {}
     commits: list[Item] = [Commit(i, name) for name, i in plan.updates.items() if in_place.get(i) != name]
     if commits:
         if plan.stages[-1].groups:

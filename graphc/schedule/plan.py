@@ -217,6 +217,7 @@ class Schedule:
     slots: list[Slot] = field(default_factory=list)
     state: tuple[str, ...] = ()
     constants: tuple[int, ...] = ()
+    watched: tuple[int, ...] | None = None  # leaves whose values a debug kernel tests too; None for any other kernel
 
     def sections(self) -> Iterator[tuple[Group | None, list[Item]]]:
         """Runs of items that one thread works through: a stage's lone items, then each of its groups."""
