@@ -21,6 +21,7 @@ from graphc.compile import compile
 from graphc.config import __version__
 from graphc.dag.reading import from_networkx
 from graphc.derive.forward import hvp, jvp
+from graphc.derive.jacobian import hessian, jacobian
 from graphc.derive.reverse import grad, vjp
 from graphc.derive.substitution import inference, substitute
 from graphc.derive.vectorise import vmap
@@ -398,6 +399,7 @@ __all__ = [
     "hard_sigmoid",
     "hard_swish",
     "hard_tanh",
+    "hessian",
     "hinge",
     "hstack",
     "huber",
@@ -412,6 +414,7 @@ __all__ = [
     "isfinite",
     "isinf",
     "isnan",
+    "jacobian",
     "jvp",
     "kl_div",
     "kron",

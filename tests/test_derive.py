@@ -139,3 +139,121 @@ def test_errors_say_what_was_expected(call: Any, kind: type, words: str) -> None
     with pytest.raises(kind, match=words) as error:
         call(x, n)
     assert error.value.origin.file == __file__
+
+
+# ---- whole matrices
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=group_id)
+def test_jacobians_in_both_modes_for_every_op(group: list[Case]) -> None:
+    """By one operand, weighed by a direction: what jvp and vjp say; Hessians weighed: what hvp says."""
+    g = gx.Graph("matrices", float_dtype="float64")
+    rng = np.random.default_rng(5)
+    inputs, arrays, outputs = [], [], {}
+    for case in group:
+        xs, operands = inputs_of(g, case), case.arrays("float64", seed=6)
+        y, x = case.build(*xs), xs[-1 if case.name == "max_pool_pick" else 0]
+        w, v = rng.normal(size=tuple(y.shape)), rng.normal(size=tuple(x.shape))
+        value = gx.sum(y * w)
+        outputs[case.name] = {
+            "v": g.constant(v),
+            "w": g.constant(w),
+            "forward": gx.jacobian(y, x, mode="forward"),
+            "reverse": gx.jacobian(y, x, mode="reverse"),
+            "jvp": gx.jvp(y, x, v),
+            "vjp": gx.vjp(y, x, w),
+            "hessian": gx.hessian(value, x),
+            "hvp": gx.hvp(value, x, v),
+        }
+        inputs += xs
+        arrays += operands
+    results = gx.compile(inputs, outputs, backend="numpy", unused="ignore")(*arrays)
+    for case in group:
+        found = results[case.name]
+        v, w = found["v"], found["w"]
+        for mode in ("forward", "reverse"):
+            assert found[mode].shape == w.shape + v.shape
+            close(np.tensordot(found[mode], v, v.ndim), found["jvp"], f"{case.name} {mode}")
+            close(np.tensordot(w, found[mode], w.ndim), found["vjp"], f"{case.name} {mode}")
+        close(np.tensordot(found["hessian"], v, v.ndim), found["hvp"], case.name, 1e-8)
+
+
+def test_symbolic_sizes_choose_the_mode() -> None:
+    g = gx.Graph("g", float_dtype="float64")
+    x, w = g.input("x", ("n",)), g.input("w", (3, "n"))
+    y = gx.tanh(w @ x)
+    wide, tall = gx.jacobian(y, x), gx.jacobian(gx.tanh(w.T @ y), y)
+    assert wide.shape == (3, x.shape[0]) and tall.shape == (x.shape[0], 3)
+    f = gx.compile([x, w], [wide, tall, gx.jacobian(y, x, mode="forward"), gx.hessian(gx.sum(y * y), x)])
+    rng = np.random.default_rng(0)
+    for n in (0, 1, 4):
+        p, m = rng.normal(size=n), rng.normal(size=(3, n))
+        t = np.tanh(m @ p)
+        expected = (1 - t * t)[:, None] * m
+        found = f(p, m)
+        np.testing.assert_allclose(found[0], expected, atol=1e-14)
+        np.testing.assert_allclose(found[2], expected, atol=1e-14)
+        np.testing.assert_allclose(found[1], (1 - np.tanh(m.T @ t) ** 2)[:, None] * m.T, atol=1e-14)
+        curved = m.T @ np.diag(2 * (1 - t * t) * (1 - 3 * t * t)) @ m
+        np.testing.assert_allclose(found[3], curved, atol=1e-13)
+
+
+def test_the_seeds_of_a_network_are_not_multiplied() -> None:
+    """The last layer's products with unit vectors are rows of its weights."""
+    g = gx.Graph("net")
+    x = g.input("x", (8,))
+    ws = [g.parameter(f"w{k}", np.ones(s, "float32")) for k, s in enumerate([(8, 9), (9, 5)])]
+    y = gx.tanh(gx.tanh(x @ ws[0]) @ ws[1])
+    exe = gx.compile([x], [gx.jacobian(y, x, mode="reverse")], backend="numpy")
+    assert exe.stages["canonicalise"].count("matmul(") == 3
+
+
+@pytest.mark.oracle
+def test_beside_jax() -> None:
+    jax = pytest.importorskip("jax")
+    jax.config.update("jax_enable_x64", True)
+    jnp = jax.numpy
+    rng = np.random.default_rng(1)
+    a, b, p = rng.normal(size=(6, 7)), rng.normal(size=(7, 4)), rng.normal(size=6)
+
+    def f(np_: Any, x: Any) -> Any:
+        return np_.tanh(np_.sin(x) @ a) @ b
+
+    def value(np_: Any, x: Any) -> Any:
+        return np_.sum(f(np_, x) ** 2 * f(np_, x[::-1]))
+
+    g = gx.Graph("g", float_dtype="float64")
+    x = g.input("x", (6,))
+    y = gx.tanh(gx.sin(x) @ g.constant(a)) @ g.constant(b)
+    z = gx.sum(y**2 * (gx.tanh(gx.sin(x[::-1]) @ g.constant(a)) @ g.constant(b)))
+    outputs = [gx.jacobian(y, x), gx.hessian(z, x), gx.hvp(z, x, p), gx.jvp(y, x, p), gx.jacobian(gx.hessian(z, x), x)]
+    found = gx.compile([x], outputs)(p)
+    expected = [
+        jax.jacobian(lambda t: f(jnp, t))(p),
+        jax.hessian(lambda t: value(jnp, t))(p),
+        jax.hessian(lambda t: value(jnp, t))(p) @ p,
+        jax.jvp(lambda t: f(jnp, t), (p,), (p,))[1],
+        jax.jacobian(jax.hessian(lambda t: value(jnp, t)))(p),
+    ]
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda x, n: gx.jacobian(x * x, x, mode="sideways"), 'mode must be "auto", "forward", "reverse", found'),
+        (lambda x, n: gx.jacobian(n, x), "only float tensors have derivatives"),
+        (lambda x, n: gx.jacobian(gx.exp(x), x * 2.0), "does not depend on multiply_"),
+        (lambda x, n: gx.jacobian(gx.exp(x), x * 2.0, mode="forward"), "does not depend on multiply_"),
+        (lambda x, n: gx.jacobian([x], x), "expected a tensor, found"),
+        (lambda x, n: gx.hessian(x * x, x), "expected a scalar tensor, found multiply_"),
+        (lambda x, n: gx.hessian(gx.sum(x), n), "only float tensors"),
+    ],
+)
+def test_matrices_refuse(call: Any, words: str) -> None:
+    g = gx.Graph("g", float_dtype="float64")
+    x, n = g.input("x", (3,)), g.input("n", (3,), "int64")
+    with pytest.raises(gx.GradientError, match=words) as error:
+        call(x, n)
+    assert error.value.origin.file == __file__

@@ -126,11 +126,13 @@ def differentiable(outputs: Any, wrt: Any, on_disconnected: str = "error") -> tu
     return many, targets, pack
 
 
-def disconnected(outputs: Sequence[Tensor], t: Tensor) -> GradientError:
+def disconnected(
+    outputs: Sequence[Tensor], t: Tensor, todo: str = '; pass on_disconnected="zeros" for zeros'
+) -> GradientError:
     """The error for a tensor that no output depends on."""
     none = outputs[0].name if len(outputs) == 1 else f"none of {', '.join(y.name for y in outputs)}"
     verb = "does not depend" if len(outputs) == 1 else "depends"
-    return GradientError(f'{none} {verb} on {t.name}; pass on_disconnected="zeros" for zeros', node=t.name)
+    return GradientError(f"{none} {verb} on {t.name}{todo}", node=t.name)
 
 
 def _seed(graph: Graph, y: Tensor, cotangent: Any) -> Tensor:

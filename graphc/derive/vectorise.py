@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
 
+from graphc.derive.diagonal import Diagonal, through
 from graphc.derive.nest import flat
 from graphc.errors import DTypeError, ShapeError, UnsupportedOpError, caller
 from graphc.ir import dims
@@ -75,7 +76,7 @@ def vmap(fn: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callabl
                     if t.graph is not graph:
                         raise ShapeError(f"{t.name} is of another graph, {t.graph.name!r}", node=t.name)
                 places = _axes("out_axes", out_axes, result)
-                made = _Examples(graph, size).through(trace, given, outputs)
+                made = Examples(graph, size).through(trace, given, outputs)
             out = []
             with graph.placed(origin, None):
                 for t, found, place in zip(outputs, made, places, strict=True):
@@ -138,14 +139,16 @@ def _placed(one: Tensor, many: Tensor | None, place: int | None, size: Size) -> 
 
 
 @dataclass(slots=True)
-class _Examples:
+class Examples:
     """``size`` examples of what is traced for one."""
 
     graph: Graph
     size: Size
     calls: dict[Call, Call] = field(default_factory=dict)  # what nodes were made together are so again
 
-    def through(self, trace: Trace, given: Mapping[int, Tensor], outputs: Sequence[Tensor]) -> list[Tensor | None]:
+    def through(
+        self, trace: Trace, given: Mapping[int, Tensor | Diagonal], outputs: Sequence[Tensor]
+    ) -> list[Tensor | None]:
         """``outputs`` of a trace for all examples, ``given`` its stand-ins; None for what all examples share.
 
         The trace is closed: what was made for one example is taken out.
@@ -164,13 +167,24 @@ class _Examples:
         named = {node.id for node in steps if not graph.automatic(node.name)}
         results = [t.id for t in outputs]
         trace.close(t for i, t in ones.items() if i not in differs)
-        many = dict(given)
+        many = {i: t for i, t in given.items() if isinstance(t, Tensor)}
+        diagonals = {i: d for i, d in given.items() if isinstance(d, Diagonal)}
+
+        def all_of(i: int) -> Tensor | None:
+            if i not in many and i in diagonals:
+                many[i] = diagonals[i].dense()
+            return many.get(i)
+
         for node in steps:
-            operands = [(ones[i], many.get(i)) for i in node.inputs]
             call = None if node.call is None else self.calls.setdefault(node.call, node.call.again())
             with graph.placed(node.origin, node.forward, call), located(node.name, node.origin):
-                made = reshape(self.rule(node, operands), (self.size, *node.type.shape))
-            many[node.id] = made
+                found = self.kept_diagonal(node, [ones[i] for i in node.inputs], many, diagonals)
+                if isinstance(found, Diagonal):
+                    diagonals[node.id] = found
+                    continue
+                if found is None:
+                    found = self.rule(node, [(ones[i], all_of(i)) for i in node.inputs])
+                made = many[node.id] = reshape(found, (self.size, *node.type.shape))
             if call is not None and node.call is not None and node.name == node.call.name:
                 call.name = made.name
             if node.id in named and node.name not in graph:
@@ -178,7 +192,15 @@ class _Examples:
         for y, x in dropouts.items():
             if y in many:
                 graph.dropouts[many[y].id] = self.all(ones[x], many.get(x)).id
-        return [many.get(i) for i in results]
+        return [all_of(i) for i in results]
+
+    def kept_diagonal(
+        self, node: Node, ones: Sequence[Tensor], many: Mapping[int, Tensor], diagonals: Mapping[int, Diagonal]
+    ) -> Diagonal | Tensor | None:
+        given = [diagonals.get(i) for i in node.inputs]
+        if not any(given) or any(i in many and i not in diagonals for i in node.inputs):
+            return None
+        return through(node, ones, given)
 
     def all(self, one: Tensor, many: Tensor | None, rank: int | None = None) -> Tensor:
         """A tensor for all examples; with axes of size 1 before its own until those are ``rank``."""
@@ -199,7 +221,7 @@ class _Examples:
 
 
 Operand = tuple[Tensor, Tensor | None]  # for one example, and for all where these differ
-Rule = Callable[[_Examples, Node, Sequence[Operand]], Tensor]
+Rule = Callable[[Examples, Node, Sequence[Operand]], Tensor]
 
 
 def _draws(node: Node) -> bool:
@@ -234,35 +256,36 @@ def _attributes(node: Node, size: Size) -> Attrs:
 # ---- rules
 
 
-def _elementwise(at: _Examples, node: Node, operands: Sequence[Operand]) -> Tensor:
+def _elementwise(at: Examples, node: Node, operands: Sequence[Operand]) -> Tensor:
     rank = node.type.ndim
     return _again(node, [one if many is None else at.all(one, many, rank) for one, many in operands])
 
 
-def _generator(at: _Examples, node: Node, operands: Sequence[Operand]) -> Tensor:
+def _generator(at: Examples, node: Node, operands: Sequence[Operand]) -> Tensor:
     if any(many is not None for _, many in operands):
         raise UnsupportedOpError("a random key cannot differ between examples; draws differ anyway")
     return _again(node, [one for one, _ in operands], **_attributes(node, at.size))
 
 
-def _one_behind(at: _Examples, node: Node, operands: Sequence[Operand]) -> Tensor:
+def _one_behind(at: Examples, node: Node, operands: Sequence[Operand]) -> Tensor:
     """Everything one axis further: reductions, movements, assemblies."""
     rank = node.type.ndim if node.op.kind is Kind.MOVEMENT and "shape" in node.attrs else None
     return _again(node, [at.all(*o, rank) for o in operands], **_attributes(node, at.size))
 
 
-def _contraction(at: _Examples, node: Node, operands: Sequence[Operand]) -> Tensor:
-    """A batch of products; one product where a matrix meets a vector of each example."""
+def _contraction(at: Examples, node: Node, operands: Sequence[Operand]) -> Tensor:
+    """A batch of products; one product where a matrix meets a vector of each example, none where nothing is summed."""
     (a, many_a), (b, many_b) = operands
+    rank = node.type.ndim
     if many_b is None and many_a is not None and a.ndim == 2 == b.ndim and a.shape[0] == 1:
         return matmul(reshape(many_a, (at.size, a.shape[1])), b)
     if many_a is None and many_b is not None and a.ndim == 2 == b.ndim and b.shape[1] == 1:
         return matmul(reshape(many_b, (at.size, b.shape[0])), matrix_transpose(a))
-    rank = node.type.ndim
-    return _again(node, [one if many is None else at.all(one, many, rank) for one, many in operands])
+    left, right = (one if many is None else at.all(one, many, rank) for one, many in operands)
+    return left * right if a.shape[-1] == 1 == b.shape[-2] else _again(node, [left, right])
 
 
-def _gather(at: _Examples, node: Node, operands: Sequence[Operand]) -> Tensor:
+def _gather(at: Examples, node: Node, operands: Sequence[Operand]) -> Tensor:
     (x, many_x), *indices = operands
     axes = indexed(node.attrs)
     met = node.type.ndim - (x.ndim - len(axes))  # axes of the indices
@@ -278,7 +301,7 @@ def _gather(at: _Examples, node: Node, operands: Sequence[Operand]) -> Tensor:
     return permute_dims(picked, [0, *before, *range(1, 1 + met), *range(before.stop, picked.ndim)])
 
 
-def _scatter(at: _Examples, node: Node, operands: Sequence[Operand]) -> Tensor:
+def _scatter(at: Examples, node: Node, operands: Sequence[Operand]) -> Tensor:
     *indices, (updates, many) = operands
     axes, rows = indexed(node.attrs), at.all(updates, many)
     if all(many is None for _, many in indices):
@@ -299,7 +322,7 @@ def _scatter(at: _Examples, node: Node, operands: Sequence[Operand]) -> Tensor:
     return moveaxis(reshape(wide, shape), first, 0)
 
 
-def _composite(at: _Examples, node: Node, operands: Sequence[Operand]) -> Tensor:
+def _composite(at: Examples, node: Node, operands: Sequence[Operand]) -> Tensor:
     """More rows where rows are independent; otherwise what it is made of."""
     rows = node.op.rows
     if rows and all(many is None or along for (_, many), along in zip(operands, rows, strict=True)):
@@ -322,7 +345,7 @@ def _composite(at: _Examples, node: Node, operands: Sequence[Operand]) -> Tensor
     return at.all(made, out)
 
 
-def _routine(at: _Examples, node: Node, operands: Sequence[Operand]) -> Tensor:
+def _routine(at: Examples, node: Node, operands: Sequence[Operand]) -> Tensor:
     *fixed, (_, many) = operands
     if "columns" in node.op.facts and many is not None and all(m is None for _, m in fixed):
         wide = moveaxis(many, 0, -2)  # columns of all examples side by side
@@ -346,4 +369,4 @@ RULES: dict[Kind, Rule] = {
     Kind.ROUTINE: _routine,
 }
 
-__all__ = ["vmap"]
+__all__ = ["Examples", "vmap"]
