@@ -1,4 +1,4 @@
-"""``graphc info FILE``, ``graphc run`` and ``graphc export``."""
+"""``graphc info FILE``, ``graphc run``, ``graphc view`` and ``graphc export``."""
 
 from __future__ import annotations
 
@@ -89,6 +89,19 @@ def output_names(exe: Executable) -> list[str]:
         return ["out"]
     plain = [k for k in keys if re.fullmatch(r"[A-Za-z0-9_][\w.-]{0,99}", k, re.ASCII) and k not in SAVEZ]
     return list(keys) if plain and len(plain) == len(keys) else [f"out{k}" for k in range(exe.program.n_outputs)]
+
+
+def view(options: Any) -> int:
+    """Writes a page on a file's graph, or on one of its executables."""
+    loaded = load(options.file)
+    path = options.output or Path(f"{options.file.stem}.html")
+    _keep("--output", path, options.file)
+    if options.executable is None:
+        loaded.graph.view(path)
+    else:
+        loaded[chosen(loaded, options.executable)].view(path)
+    print(f"wrote {printable(str(path))}")
+    return 0
 
 
 def export(options: Any) -> int:

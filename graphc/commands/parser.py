@@ -1,4 +1,4 @@
-"""The command lines of ``graphc info``, ``run``, ``export``, ``roundtrip`` and ``cache``, and their help."""
+"""The command lines of ``graphc info``, ``run``, ``export``, ``roundtrip``, ``view`` and ``cache``, and their help."""
 
 from __future__ import annotations
 
@@ -88,6 +88,22 @@ examples:
     _file_and_arrays(trip)
     trip.add_argument("--size", type=int, default=4, metavar="N", help="of made-up arrays (4)")
     trip.set_defaults(run=_later("roundtrip", "roundtrip"))
+
+    seen = _command(
+        commands,
+        "view",
+        "a saved file as a page for a browser: the graph, or an executable through the compiler",
+        "Writes one HTML page that needs no network: forward beside backward, groups that open,\n"
+        "search, shapes, formulas and your lines. With --executable the program is compiled, and\n"
+        "the page has its stages, kernel parts, buffers and generated source.",
+        """examples:
+  graphc view model.gx -o model.html
+  graphc view model.gx --executable train -o train.html""",
+    )
+    _file(seen)
+    seen.add_argument("-o", "--output", type=Path, metavar="OUT", help="the page (FILE.html, in this directory)")
+    seen.add_argument("--executable", metavar="NAME", help="this executable, with the compiler's stages")
+    seen.set_defaults(run=_later("files", "view"))
 
     cache = _command(
         commands,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import networkx
 import numpy as np
@@ -456,6 +458,53 @@ class Graph(Creation[Tensor], Uncopied):
             dag.add_edges_from((names[i], node.name, slot, {"slot": slot}) for slot, i in enumerate(node.inputs))
         return as_text(dag) if text else dag
 
+    # ---- pictures
+
+    def view(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        feeds: Mapping[Any, Any] | None = None,
+        outputs: Tensor | Sequence[Tensor] | None = None,
+        wrt: Tensor | Sequence[Tensor] | None = None,
+    ) -> Any:
+        """The graph as one page for a browser, which needs no network: forward beside backward, groups that open.
+
+        A scope, and the call of a function such as softmax, is one box until it is opened. Where there are many nodes
+        neighbours share boxes. With ``feeds``, arrays for inputs by name or tensor, nodes show their values, and
+        gradients of ``outputs`` (None: those of the graph that are floats and no gradients) by ``wrt``, as `inspect`.
+
+        Returns a view that a notebook shows; ``.save(path)`` writes it, ``.open()`` shows it in a browser. It is
+        written to ``path`` where that is given. Raises InputError and its kinds where feeds do not fit, OSError where
+        the file cannot be written.
+
+        >>> g = Graph("line")
+        >>> y = (g.input("x", ("n",)) * 2.0).named("y")
+        >>> g.view()
+        <View of line: 3 nodes; .save(path) writes it, .open() shows it in a browser>
+        """
+        return LATER["view"](self, path, feeds=feeds, outputs=outputs, wrt=wrt)
+
+    def to_svg(self, path: str | os.PathLike[str] | None = None) -> str:
+        """The graph as an SVG drawing for papers, written to ``path`` where that is given; OSError where it cannot be.
+
+        Forward from left to right, below it, mirrored, what is there of gradients. Beyond 60 nodes what stands in one
+        scope is one box, and of a graph without scopes neighbours are.
+        """
+        return LATER["to_svg"](self, path)  # type: ignore[no-any-return]
+
+    def to_dot(self, path: str | os.PathLike[str] | None = None) -> str:
+        """The graph in Graphviz's language, every node, with types on the edges and scopes as clusters.
+
+        Written to ``path`` where that is given; OSError where it cannot be.
+
+        >>> g = Graph("line")
+        >>> y = (g.input("x", ("n",)) * 2.0).named("y")
+        >>> "n0 -> n2" in g.to_dot()
+        True
+        """
+        return LATER["to_dot"](self, path)  # type: ignore[no-any-return]
+
     def equals(self, other: Graph) -> bool:
         """True where both graphs hold the same nodes under the same names, with equal leaf values."""
         return len(self) == len(other) and {n.name: _signature(self, n) for n in self.nodes} == {
@@ -491,6 +540,22 @@ def topological(graph: Graph, roots: Sequence[int]) -> list[Node]:
     return [n for n in graph.nodes if needed[n.id]]
 
 
+class Observer(Protocol):
+    """Who is told what passes do."""
+
+    def begins(self, name: str) -> None:
+        """A pass of that name begins."""
+
+    def rebuilt(self, graph: Graph, new: Graph, made: Mapping[int, Tensor]) -> None:
+        """A pass is over: ``made`` has the tensor that stands for each node of the old graph that is still needed."""
+
+    def rule(self, node: Node, name: str) -> None:
+        """A rule has found its pattern at a node."""
+
+
+OBSERVER: ContextVar[Observer | None] = ContextVar("observer", default=None)
+
+
 def rebuild(graph: Graph, visit: Callable[[Graph, Node, tuple[Tensor, ...]], Tensor | None] | None = None) -> Graph:
     """A new graph with what ``graph.outputs`` need, node by node; the frame of every pass.
 
@@ -511,6 +576,8 @@ def rebuild(graph: Graph, visit: Callable[[Graph, Node, tuple[Tensor, ...]], Ten
             raise GraphError(f"a pass has made {tensor.type} of {node.name}, which is {node.type}", node=node.name)
         made[node.id] = tensor if tensor is not None else copy_node(new, node, operands)
     new._outputs = tuple(made[i].id for i in roots)
+    if (observer := OBSERVER.get()) is not None:
+        observer.rebuilt(graph, new, made)
     return new
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from graphc.errors import GraphcError
 from graphc.ir import dims
 from graphc.ir.dims import Size
-from graphc.ir.graph import Graph, copy_node, rebuild
+from graphc.ir.graph import OBSERVER, Graph, copy_node, rebuild
 from graphc.ir.op import Attrs, Kind
 from graphc.ir.tensor import Node, Tensor
 from graphc.ir.text import canonical_text
@@ -181,6 +181,8 @@ def rewriting(rules: Sequence[Rule]) -> Pass:
             wants_root = "root" in inspect.signature(rule.after).parameters
             after = rule.after(**found, **({"root": made} if wants_root else {}))
             if after.type == made.type:
+                if (observer := OBSERVER.get()) is not None:
+                    observer.rule(node, rule.name)
                 return after
         return made
 
@@ -229,6 +231,8 @@ def run(graph: Graph, on_stage: Stage | None = None, without: Set[str] = frozens
     for _ in range(SWEEPS):
         before = text
         for name, step in passes:
+            if (observer := OBSERVER.get()) is not None:
+                observer.begins(name)
             graph = step(graph)
             after = canonical_text(graph)
             if after != text and on_stage is not None:

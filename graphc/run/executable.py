@@ -536,6 +536,31 @@ class Executable(Uncopied):
             out["assembly"] = self._bounds[-1].compiled.assembly
         return MappingProxyType(out)
 
+    def explain(self, tensor: Tensor | str) -> Any:
+        """What the compiler did with a tensor of the graph, given itself or by name, and why. It prints as a few lines.
+
+        ``.rules`` are the passes and rules that touched it, ``.parts`` the parts of the kernel that compute it,
+        ``.fusion`` says what it shares loops with, or why it shares none, and ``.buffer`` where its value is kept.
+
+        Raises GraphError for a tensor that this executable does not need, CompileError without a kernel.
+
+        >>> import graphc as gx
+        >>> g = gx.Graph("explained")
+        >>> x = g.input("x", ("n",))
+        >>> y = (gx.exp(x) + x).named("y")
+        >>> print(gx.compile([x], y).explain("exp_1").fusion)
+        shares the loop over n with y: the sizes are equal
+        """
+        return LATER["explain"](self, tensor)
+
+    def view(self, path: str | os.PathLike[str] | None = None, *, feeds: Mapping[Any, Any] | None = None) -> Any:
+        """The program as one page for a browser, as `Graph.view`, with a slider over the compiler's stages.
+
+        A node shows besides which rules touched it, the part of the kernel that computes it, what that is fused with
+        and where the value is kept. Boxes can be the parts of the kernel. The generated source is linked both ways.
+        """
+        return LATER["view_executable"](self, path, feeds=feeds)
+
     def memory(self, /, **sizes: int) -> int:
         """Bytes of workspace for given symbolic sizes, ``exe.memory(batch=256)``; InputError for other names."""
         if set(sizes) != set(self._program.symbols):

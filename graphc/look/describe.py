@@ -1,0 +1,174 @@
+"""A graph as plain data for the view: nodes with all there is to say of them, and groups that close into one box."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from graphc.errors import Origin
+from graphc.ir.graph import Graph
+from graphc.ir.op import Kind, lookup
+from graphc.ir.tensor import Node, Tensor
+from graphc.ir.types import is_float
+from graphc.look.expression import BINARY, formula
+from graphc.look.rule import gradient_rule
+
+LONGEST = 400  # characters of a text in the page
+
+Table = dict[str, Any]
+
+
+class Lines:
+    """The user's lines, each once."""
+
+    def __init__(self) -> None:
+        self.table: list[tuple[str, str]] = []
+        self._known: dict[Origin, int] = {}
+
+    def number(self, origin: Origin) -> int:
+        """The number of a line in the table."""
+        if origin not in self._known:
+            self._known[origin] = len(self.table)
+            self.table.append((str(origin), origin.text[:LONGEST]))
+        return self._known[origin]
+
+
+def describe(graph: Graph, lines: Lines, more: Callable[[Node], Table] | None = None) -> Table:
+    """A graph's nodes and groups. What is empty is left out; ``more`` adds to a node's table.
+
+    Of a node: ``n`` name, ``o`` op, ``r`` role, ``t`` type, ``i`` operands, ``f`` formula, ``d`` gradient rule, ``l``
+    line, ``p`` the node whose gradient or update it is a part of, ``c`` the group it stands in, ``h`` whether it is a
+    number that is written where it is read, ``x`` the attributes.
+    """
+    groups: list[Table] = []
+    known: dict[Any, int] = {}
+
+    def group(key: Any, title: str, kind: str, parent: int | None) -> int:
+        if key not in known:
+            known[key] = len(groups)
+            groups.append({"n": title, "k": kind} | ({} if parent is None else {"p": parent}))
+        return known[key]
+
+    def group_of(node: Node) -> int | None:
+        call = node.composition
+        composed = call is not None and call.nodes > 1 and call.function not in BINARY and node.role == "forward"
+        inside = composed and call is not None and call.name and node.name.startswith(f"{call.name}/")
+        scope = (call.name if inside and call is not None else node.name).rpartition("/")[0]
+        found: int | None = None
+        path = ""
+        for word in scope.split("/") if scope else []:
+            path += f"/{word}"
+            found = group(path, word, "scope", found)
+        if composed and call is not None:
+            own = call.name and call.name in graph and not graph.automatic(call.name)
+            title = f"{call.name}: {call.function}" if own else call.function
+            found = group(call, title, "call", found)
+        return found
+
+    rules = _Rules()
+    nodes = []
+    for node in graph.nodes:
+        tensor = graph.tensors[node.id]
+        table: Table = {"n": node.name, "o": node.op.name, "r": node.role, "t": str(node.type)}
+        table["l"] = lines.number(node.origin)
+        optional = {
+            "i": list(node.inputs),
+            "f": formula(tensor, _word) if node.inputs else None,
+            "d": rules.of(tensor) if node.role == "forward" else None,
+            "p": partner(graph, node),
+            "c": None if node.role in ("gradient", "update") or _is_number(node) else group_of(node),
+            "h": int(_is_number(node)),
+            "x": ", ".join(f"{k}={v}" for k, v in node.attrs.items())[:LONGEST],
+        }
+        table |= {k: v for k, v in optional.items() if v not in (None, "", [], 0) or (v == 0 and k in ("p", "c"))}
+        if more is not None:
+            table |= more(node)
+        nodes.append(table)
+    _close_single(groups, nodes)
+    return {"nodes": nodes, "groups": groups, "outputs": [t.id for t in graph.outputs]}
+
+
+def _close_single(groups: list[Table], nodes: list[Table]) -> None:
+    """A group of one node is none."""
+    counts = [0] * len(groups)
+    for node in nodes:
+        at = node.get("c")
+        while at is not None:
+            counts[at] += 1
+            at = groups[at].get("p")
+    for node in nodes:
+        while "c" in node and counts[node["c"]] < 2:
+            above = groups[node["c"]].get("p")
+            node.pop("c") if above is None else node.update(c=above)
+
+
+def partner(graph: Graph, node: Node) -> int | None:
+    """The node beside which a node of a gradient or an update is drawn: what it is the gradient or next value of."""
+    if node.forward is not None:
+        return graph[node.forward].id if node.forward in graph else None
+    if node.role != "update":
+        return None
+    name = node.call.name.partition("/")[2] if node.call is not None else ""
+    if name in graph:
+        return graph[name].id
+    leaves = [i for i in node.inputs if graph.nodes[i].op.name in ("parameter", "variable")]
+    return leaves[0] if leaves else None
+
+
+def _word(tensor: Tensor) -> str | None:
+    return None if _is_number(tensor.node) else tensor.name
+
+
+def _is_number(node: Node) -> bool:
+    return (node.op.name == "constant" and node.type.shape == ()) or node.op.name == "size"
+
+
+class _Rules:
+    """Gradient rules of ops in the letters of their operands, each combination once."""
+
+    def __init__(self) -> None:
+        self.known: dict[Any, str | None] = {}
+
+    def of(self, tensor: Tensor) -> str | None:
+        """``da = dy * b, db = dy * a`` of a product."""
+        node = tensor.node
+        if node.op.kind is Kind.LEAF or not is_float(node.type.dtype) or not node.op.gradient:
+            return None
+        types = tuple(t.type for t in tensor.inputs)
+        key = (node.op.name, str(types), str(sorted(node.attrs.items())))
+        if key not in self.known:
+            try:
+                self.known[key] = self._made(node, [t.type for t in tensor.inputs])
+            except Exception:  # a rule that wants more than its operands' types; the view goes without
+                self.known[key] = None
+        return self.known[key]
+
+    def _made(self, node: Node, types: list[Any]) -> str | None:
+        work = Graph("rule")
+        letters = ["a", "b", "c", "d", "e"]
+        if len(types) > len(letters):
+            return None
+        operands = [work.append(lookup("input"), (), {}, type=t, name=n) for t, n in zip(types, letters, strict=False)]
+        y = work.append(node.op, operands, node.attrs, type=node.type, name="y")
+        dy = work.append(lookup("input"), (), {}, type=node.type, name="dy")
+        named = {t.id: t.name for t in (*operands, y)}
+        found = []
+        for k, operand in enumerate(operands):
+            if not is_float(operand.dtype):
+                continue
+            rules = node.op.gradient
+            if callable(rules):
+                made = rules(dy, y, operands, k)
+            elif (rule := rules[k]) is None:
+                continue
+            else:
+                made = rule(dy, y, *operands)
+            text = gradient_rule(made, {dy.id: "dy"}, lambda t: named.get(t.id))
+            if text is None:
+                return None
+            chosen = node.op.taken and node.op.taken[k] is not None
+            found.append(f"d{operand.name} = {text[0]}{' where it is taken' * bool(chosen)}")
+        return ", ".join(found) or None
+
+
+__all__ = ["Lines", "describe", "partner"]
