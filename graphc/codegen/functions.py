@@ -13,6 +13,8 @@ from numba import types
 
 from graphc.codegen.lower import Lowering, Typed, tree_of
 from graphc.codegen.semantics import LLVM, Semantics, Unlowered
+from graphc.codegen.vecmath.value import call_where_many
+from graphc.codegen.vectors import vector_bytes
 
 SEMANTICS = Semantics()
 
@@ -28,6 +30,7 @@ def kernel_module(tree: ast.FunctionDef, scope: dict[str, Any], signature: str, 
         raise Unlowered(signature)
     module = ir.Module(symbol)
     Function(module, {}, tree, scope, kinds[1:], kinds[0], symbol)
+    call_where_many(module, vector_bytes(SEMANTICS))
     return module
 
 

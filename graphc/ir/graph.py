@@ -219,6 +219,19 @@ class Graph(Creation[Tensor], Uncopied):
             self._reflect(self.nodes[id])
         return self.tensors[id]
 
+    def adopt(self, node: Node, inputs: tuple[int, ...]) -> Tensor:
+        """A node of another graph as one of this, with operands of this; its own name where that is free."""
+        id = len(self.nodes)
+        name = self._readable(node.op, id, None) if node.name in self._names else node.name
+        if (id, inputs, name) != (node.id, node.inputs, node.name):
+            node = replace(node, id=id, inputs=inputs, name=name)
+        self._names[name] = id
+        self.nodes.append(node)
+        self.tensors.append(Tensor(self, id))
+        if self._mirror is not None:
+            self._reflect(node)
+        return self.tensors[id]
+
     @contextmanager
     def placed(self, origin: Origin, forward: str | None, call: Call | None = None) -> Iterator[None]:
         """Nodes made inside take this line, ``forward`` as the forward node they come from, and this call."""
@@ -567,33 +580,42 @@ def rebuild(graph: Graph, visit: Callable[[Graph, Node, tuple[Tensor, ...]], Ten
     roots = [t.id for t in graph.outputs]
     needed = topological(graph, roots)
     for node in sorted(needed, key=lambda n: bool(n.inputs) or n.op.kind is not Kind.LEAF):  # leaves keep their names
-        operands = tuple(made[i] for i in node.inputs)
+        operands = tuple([made[i] for i in node.inputs])
         tensor = None
         if visit is not None:
-            with new.placed(node.origin, node.forward, node.call):
-                tensor = visit(new, node, operands)
-        if tensor is not None and (tensor.dtype, tensor.ndim) != (node.type.dtype, len(node.type.shape)):
+            new._places = [(node.origin, node.forward, node.call)]
+            tensor = visit(new, node, operands)
+        if tensor is None:
+            tensor = copy_node(new, node, operands)
+        elif (tensor.dtype, tensor.ndim) != (node.type.dtype, len(node.type.shape)):
             raise GraphError(f"a pass has made {tensor.type} of {node.name}, which is {node.type}", node=node.name)
-        made[node.id] = tensor if tensor is not None else copy_node(new, node, operands)
-    new._outputs = tuple(made[i].id for i in roots)
+        made[node.id] = tensor
+    new._outputs, new._places = tuple([made[i].id for i in roots]), []
     if (observer := OBSERVER.get()) is not None:
         observer.rebuilt(graph, new, made)
     return new
 
 
+def same(a: Graph, b: Graph) -> bool:
+    """True for graphs that compute the same thing alike, node by node, whatever the names."""
+    if len(a) != len(b) or a._outputs != b._outputs:
+        return False
+    return all(m is n or _alike(m, n) for m, n in zip(a.nodes, b.nodes, strict=True))
+
+
+def _alike(m: Node, n: Node) -> bool:
+    if m.op is not n.op or m.inputs != n.inputs or m.type != n.type or m.attrs != n.attrs:
+        return False
+    return m.op.name != "constant" or m.value is n.value or _bytes(m) == _bytes(n)
+
+
+def _bytes(node: Node) -> bytes | None:
+    return None if node.value is None else node.value.tobytes()
+
+
 def copy_node(new: Graph, node: Node, operands: Sequence[Tensor]) -> Tensor:
     """``node`` again in another graph; its own name where that is free."""
-    return new.append(
-        node.op,
-        operands,
-        node.attrs,
-        type=node.type,
-        name=None if node.name in new else node.name,
-        origin=node.origin,
-        value=node.value,
-        forward=node.forward,
-        call=node.call,
-    )
+    return new.adopt(node, tuple([t.id for t in operands]))
 
 
-__all__ = ["Graph", "Node", "Tensor", "copy_node", "describe", "located", "rebuild", "topological"]
+__all__ = ["Graph", "Node", "Tensor", "copy_node", "describe", "located", "rebuild", "same", "topological"]

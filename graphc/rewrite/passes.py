@@ -12,10 +12,9 @@ import numpy as np
 from graphc.errors import GraphcError
 from graphc.ir import dims
 from graphc.ir.dims import Size
-from graphc.ir.graph import OBSERVER, Graph, copy_node, rebuild
+from graphc.ir.graph import OBSERVER, Graph, copy_node, rebuild, same
 from graphc.ir.op import Attrs, Kind
 from graphc.ir.tensor import Node, Tensor
-from graphc.ir.text import canonical_text
 from graphc.ir.types import Shape
 from graphc.ops.apply import cast
 from graphc.ops.assembly import concat
@@ -227,19 +226,17 @@ PIPELINE = pipeline()
 def run(graph: Graph, on_stage: Stage | None = None, without: Set[str] = frozenset()) -> Graph:
     """Sweeps of the pipeline until nothing changes; ``on_stage(name, graph)`` sees each pass that changed something."""
     passes = pipeline(without) if without else PIPELINE
-    text = canonical_text(graph)
-    for _ in range(SWEEPS):
-        before = text
-        for name, step in passes:
-            if (observer := OBSERVER.get()) is not None:
-                observer.begins(name)
-            graph = step(graph)
-            after = canonical_text(graph)
-            if after != text and on_stage is not None:
-                on_stage(name, graph)
-            text = after
-        if text == before:
+    settled = 0  # passes in a row that changed nothing
+    for name, step in passes * SWEEPS:
+        if (observer := OBSERVER.get()) is not None:
+            observer.begins(name)
+        after = step(graph)
+        settled = settled + 1 if same(graph, after) else 0
+        graph = after
+        if settled == len(passes):
             break
+        if not settled and on_stage is not None:
+            on_stage(name, graph)
     return graph
 
 

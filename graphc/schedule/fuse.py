@@ -36,6 +36,7 @@ from graphc.schedule.plan import Form, Item, Loop, Product, Statement
 
 WINDOW = 8  # how many items back a statement looks for loops to share
 WIDEST = 1 << 14  # elements of an accumulator that each shard may have for itself
+FAR = 16  # how many readers ahead a value looks for what it may wait for
 MOST = 48  # statements in one nest: more would spill registers and cost compile time
 
 
@@ -242,7 +243,9 @@ class _Placer:
         Of a chain such as the mask in a gradient, the operand is kept anyway; computing it late stores one buffer less.
         """
         after = -1
-        while len(self.readers[node.id]) == 1 and node.op.kind is Kind.ELEMENTWISE and self._thin(node):
+        for _ in range(FAR):
+            if len(self.readers[node.id]) != 1 or node.op.kind is not Kind.ELEMENTWISE or not self._thin(node):
+                break
             reader = self.graph.nodes[self.readers[node.id][0]]
             for i in reader.inputs:
                 if i != node.id:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 from numba import types
 
+from graphc.codegen.abi import PREFIX
 from graphc.codegen.llvm import intrinsic, with_parameters
 
 INT, LONG = ir.IntType(32), ir.IntType(64)
@@ -38,13 +39,23 @@ class Value:
         self.builder, self.value, self.type = builder, value, value.type
 
     @property
+    def element(self) -> Any:
+        """LLVM's type of a lane."""
+        return self.type.element if isinstance(self.type, ir.VectorType) else self.type
+
+    def lanes_of(self, element: Any) -> Any:
+        """LLVM's type of as many numbers of another type."""
+        return ir.VectorType(element, self.type.count) if isinstance(self.type, ir.VectorType) else element
+
+    @property
     def floating(self) -> bool:
-        return not isinstance(self.type, ir.IntType)
+        return not isinstance(self.element, ir.IntType)
 
     @property
     def width(self) -> int:
-        """Bits."""
-        return int(self.type.width) if not self.floating else 32 if isinstance(self.type, ir.FloatType) else 64
+        """Bits of a lane."""
+        kind = self.element
+        return int(kind.width) if not self.floating else 32 if isinstance(kind, ir.FloatType) else 64
 
     @property
     def mantissa(self) -> int:
@@ -145,33 +156,37 @@ class Value:
 
     def bits(self) -> Value:
         """A float's bits as an integer of its width."""
-        return Value(self.builder, self.builder.bitcast(self.value, INT if self.width == 32 else LONG))
+        kind = self.lanes_of(INT if self.width == 32 else LONG)
+        return Value(self.builder, self.builder.bitcast(self.value, kind))
 
     def as_float(self) -> Value:
         """The float with these bits."""
-        kind = ir.FloatType() if self.width == 32 else ir.DoubleType()
+        kind = self.lanes_of(ir.FloatType() if self.width == 32 else ir.DoubleType())
         return Value(self.builder, self.builder.bitcast(self.value, kind))
 
     def to_float(self) -> Value:
         """The float of its width nearest to this integer, which is not negative."""
         if self.width == 32:
-            return Value(self.builder, self.builder.sitofp(self.value, ir.FloatType()))
-        return Value(self.builder, self.builder.uitofp(self.value, ir.DoubleType()))  # vectorises more widely
+            return Value(self.builder, self.builder.sitofp(self.value, self.lanes_of(ir.FloatType())))
+        return Value(
+            self.builder, self.builder.uitofp(self.value, self.lanes_of(ir.DoubleType()))
+        )  # vectorises more widely
 
     def extended(self) -> Value:
         """An int32 as int64, zeros above."""
-        return Value(self.builder, self.builder.zext(self.value, LONG))
+        return Value(self.builder, self.builder.zext(self.value, self.lanes_of(LONG)))
 
     def truncated(self) -> Value:
         """The lower half of an int64."""
-        return Value(self.builder, self.builder.trunc(self.value, INT))
+        return Value(self.builder, self.builder.trunc(self.value, self.lanes_of(INT)))
 
 
 def call(name: str, *operands: Value | float) -> Value:
     """LLVM's own function of that name on values of one type, the first operand's."""
     first = next(x for x in operands if isinstance(x, Value))
     kind = first.type
-    full = f"llvm.{name}.{'f' if first.floating else 'i'}{first.width}"
+    lanes = f"v{kind.count}" if isinstance(kind, ir.VectorType) else ""
+    full = f"llvm.{name}.{lanes}{'f' if first.floating else 'i'}{first.width}"
     module = first.builder.module
     function = module.globals.get(full) or ir.Function(module, ir.FunctionType(kind, [kind] * len(operands)), full)
     values = [(x if isinstance(x, Value) else first.constant(x)).value for x in operands]
@@ -234,19 +249,98 @@ def polynomial(x: Value, coefficients: Sequence[Any]) -> Value:
     return total
 
 
+class Form(NamedTuple):
+    """An elementary function in a module: its scalar form, and what writes that, or one on vectors."""
+
+    function: Any
+    build: Callable[..., Value]
+
+    @property
+    def length(self) -> int:
+        """Instructions."""
+        return len(self.function.entry_basic_block.instructions)
+
+
 def kernel_function(build: Callable[..., Value], name: str | None = None) -> Any:
-    """The function of values as one that kernels call with floats, of one dtype or of two that become the wider."""
+    """The function of values as one that kernels call with floats, of one dtype or of two that become the wider.
+
+    A module holds its body once, and it is inlined unless `call_where_many` decides otherwise.
+    """
+    title = name or build.__name__
 
     def typer(typingctx: Any, *args: Any) -> Any:
         common = typingctx.unify_types(*args)
         kind = common if common in (types.float32, types.float64) else types.float64
 
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            return build(*(Value(builder, a) for a in args)).value
+            return builder.call(_scalar(builder.module, title, build, args), args, attrs=("alwaysinline",))
 
         return kind(*[kind] * len(args)), codegen
 
-    typer.__name__ = typer.__qualname__ = name or build.__name__
+    typer.__name__ = typer.__qualname__ = title
     typer.__doc__ = build.__doc__
     parameters = inspect.signature(build).parameters
     return intrinsic(with_parameters(typer, "typingctx", *parameters))
+
+
+def _forms(module: Any) -> dict[Any, Form]:
+    """A module's elementary functions, by their bodies and types."""
+    forms: dict[Any, Form] = vars(module).setdefault("elementary", {})
+    return forms
+
+
+def _scalar(module: Any, name: str, build: Callable[..., Value], args: Sequence[Any]) -> Any:
+    """The module's function of numbers of this type, written where it is not there yet."""
+    forms, kinds = _forms(module), [a.type for a in args]
+    key = build, str(kinds[0])
+    if key not in forms:
+        symbol = module.get_unique_name(f"{PREFIX}_{name}_{'s' if isinstance(kinds[0], ir.FloatType) else 'd'}")
+        forms[key] = Form(_written(module, symbol, build, kinds), build)
+    return forms[key].function
+
+
+def _written(module: Any, symbol: str, build: Callable[..., Value], kinds: Sequence[Any]) -> Any:
+    """A function of numbers or vectors with the body that ``build`` gives."""
+    function = ir.Function(module, ir.FunctionType(kinds[0], kinds), symbol)
+    builder = ir.IRBuilder(function.append_basic_block("start"))
+    builder.ret(build(*(Value(builder, a) for a in function.args)).value)
+    function.linkage = "internal"
+    return function
+
+
+MOST_INLINED = 1500  # instructions of elementary functions in a module, some twenty functions
+
+
+def call_where_many(module: Any, vector_bytes: int) -> None:
+    """Leaves calls of elementary functions as calls in a module that has many.
+
+    Inlined, they would take LLVM longer than they are worth. Its loop vectoriser replaces them by calls of a form on
+    vectors, which the function names (LLVM's language reference, "vector-function-abi-variant").
+    """
+    of = {id(form.function): form for form in _forms(module).values()}
+    blocks = [block for function in module.functions for block in function.blocks]
+    calls = [i for block in blocks for i in block.instructions if i.opname == "call" and id(i.callee) in of]
+    if sum(of[id(i.callee)].length for i in calls) <= MOST_INLINED:
+        return
+    for i in calls:
+        i.attributes.discard("alwaysinline")
+        i.attributes.add("noinline")
+    # As they are: nothing refers to the vector forms yet, and the scalar ones must go on to take the same operands
+    kept = [f for form in of.values() for f in (form.function, _vector(module, form, vector_bytes))]
+    byte = ir.IntType(8).as_pointer()
+    held = ir.GlobalVariable(module, ir.ArrayType(byte, len(kept)), "llvm.compiler.used")
+    held.linkage, held.section = "appending", "llvm.metadata"
+    held.initializer = ir.Constant(held.value_type, [f.bitcast(byte) for f in kept])
+
+
+def _vector(module: Any, form: Form, vector_bytes: int) -> Any:
+    """The form on vectors of a register's width, which the scalar form comes to name."""
+    kinds = [a.type for a in form.function.args]
+    lanes = vector_bytes // (4 if isinstance(kinds[0], ir.FloatType) else 8)
+    symbol = f"{form.function.name}_{lanes}"
+    vector = _written(module, symbol, form.build, [ir.VectorType(k, lanes) for k in kinds])
+    mapping = f"_ZGV_LLVM_N{lanes}{'v' * len(kinds)}_{form.function.name}({symbol})"
+    for function in (form.function, vector):
+        set.add(function.attributes, "nounwind willreturn memory(none)")
+    set.add(form.function.attributes, f'"vector-function-abi-variant"="{mapping}"')
+    return vector
