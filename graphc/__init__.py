@@ -20,6 +20,7 @@ from graphc import dag, fft, init, linalg, nn, optim
 from graphc.compile import compile
 from graphc.config import __version__
 from graphc.dag.reading import from_networkx
+from graphc.derive.custom import checkpoint, custom_gradient
 from graphc.derive.forward import hvp, jvp
 from graphc.derive.jacobian import hessian, jacobian
 from graphc.derive.reverse import grad, vjp
@@ -189,6 +190,7 @@ from graphc.ops.functions import (
     xlog1py,
     xlogy,
 )
+from graphc.ops.gradient import clip_gradient, scale_gradient
 from graphc.ops.index import embedding, one_hot, take
 from graphc.ops.linalg import diagonal, dot, linear, matmul, outer, tensordot, trace, vecdot
 from graphc.ops.loss import (
@@ -325,8 +327,10 @@ __all__ = [
     "broadcast_to",
     "cbrt",
     "ceil",
+    "checkpoint",
     "cholesky",
     "clip",
+    "clip_gradient",
     "compile",
     "concat",
     "concatenate",
@@ -347,6 +351,7 @@ __all__ = [
     "cummin",
     "cumprod",
     "cumsum",
+    "custom_gradient",
     "dag",
     "det",
     "diag",
@@ -502,6 +507,7 @@ __all__ = [
     "round",
     "rsqrt",
     "save",
+    "scale_gradient",
     "scaled_dot_product_attention",
     "scatter_add",
     "scatter_set",

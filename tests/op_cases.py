@@ -13,6 +13,7 @@ from op_case import POSITIVE, REAL, UNIT, Case, binary, unary
 import graphc as gx
 from graphc.ops.apply import apply
 from graphc.ops.functions import weigh
+from graphc.ops.gradient import after
 
 
 def inverse_erfc(x: Any) -> Any:
@@ -107,6 +108,10 @@ CASES: list[Case] = [
     unary("isfinite", np.isfinite, smooth=False),
     unary("positive", lambda x: x, ops=("identity",)),
     unary("stop_gradient", lambda x: x, smooth=False),
+    Case("scale_gradient", lambda x: gx.scale_gradient(x, 2.0), lambda x: x, smooth=False, special=False),
+    Case("clip_gradient", lambda x: gx.clip_gradient(x, -1.0, 1.0), lambda x: x, smooth=False, special=False),
+    Case("own_gradient", gx.custom_gradient(gx.sin, lambda cs, xs, ys: [cs[0] * gx.cos(xs[0])]), np.sin),
+    Case("after", lambda x: after(x, gx.sum(x)), lambda x: x, special=False),
     unary("zeros_like", np.zeros_like, smooth=False, ops=("full_like",)),
     unary("logical_not", np.logical_not, smooth=False),
     binary("add", np.add),

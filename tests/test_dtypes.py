@@ -17,7 +17,7 @@ from graphc.reference import evaluate
 
 NAMES = tuple(DTYPES)
 ELEMENTWISE = [c for c in CASES if (c.name in OPS and OPS[c.name].kind is Kind.ELEMENTWISE) or c.name == "positive"]
-UNARY = [c for c in ELEMENTWISE if len(c.domains) == 1 and c.name != "astype"]
+UNARY = [c for c in ELEMENTWISE if len(c.domains) == 1 and c.name not in ("astype", "scale_gradient", "clip_gradient")]
 BINARY = [c for c in ELEMENTWISE if len(c.domains) == 2 and c.name not in ("where", "weigh")]
 # Tested below, and with what they are part of
 APART = {
@@ -31,6 +31,8 @@ APART = {
     "atan2_slope",
     "lerp",
     "weigh",
+    "scale_gradient",
+    "clip_gradient",
 }
 REFUSED = {("neg", "bool"), ("sign", "bool"), ("subtract", "bool")}
 # What gives the graph's float of integers and bools, whatever the function that stands in for NumPy's does

@@ -7,12 +7,14 @@ products*, 2017). What only the first pass needed depends on cotangents that hav
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
 from graphc.derive.nest import flat, matched
 from graphc.derive.reverse import accumulate, differentiable, disconnected, like
+from graphc.derive.substitution import rebuilt
 from graphc.errors import GradientError, caller
-from graphc.ir.graph import located, topological
+from graphc.ir.graph import Graph, located, topological
 from graphc.ir.tensor import Tensor
 from graphc.ir.trace import tracing
 from graphc.ops.shape import filled
@@ -70,11 +72,26 @@ def push(outputs: list[Tensor], wrt: list[Tensor], tangents: list[Tensor]) -> li
         back = accumulate(graph, outputs, wrt, seeds)
         met = [(b, t) for b, t in zip(back, tangents, strict=True) if b is not None]
         out = accumulate(graph, [b for b, _ in met], seeds, [t for _, t in met])
+        out = _at_once(graph, out, trace.stand_ins)
         needed = topological(graph, [t.id for t in out if t is not None])
         if any(node.id in trace.stand_ins for node in needed):
             raise GradientError("a gradient on the way is not linear in its cotangent, so it has no forward mode")
         trace.close(t for t in out if t is not None)
     return out
+
+
+def _at_once(graph: Graph, results: list[Tensor | None], stand_ins: Set[int]) -> list[Tensor | None]:
+    """Results in which nothing waits for a cotangent that has no value: forward mode needs no values a second time."""
+    depends, made = set(stand_ins), dict[int, Tensor]()
+    present = [t for t in results if t is not None]
+    for node in topological(graph, [t.id for t in present]):
+        if any(i in depends for i in node.inputs):
+            depends.add(node.id)
+            if "waiting" in node.op.facts and node.inputs[0] not in depends:
+                made[node.id] = rebuilt(graph, graph.tensors[node.inputs[0]], made)
+                depends.discard(node.id)
+    found = iter(rebuilt(graph, present, made)) if made else iter(present)
+    return [None if t is None else next(found) for t in results]
 
 
 def hvp(y: Tensor, wrt: Any, vectors: Any, *, on_disconnected: str = "error") -> Any:

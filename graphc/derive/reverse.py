@@ -152,17 +152,28 @@ def like(t: Tensor, value: Any, what: str) -> Tensor:
 
 
 def accumulate(
-    graph: Graph, outputs: Sequence[Tensor], wrt: Sequence[Tensor], seeds: Sequence[Tensor]
+    graph: Graph, outputs: Sequence[Tensor], wrt: Sequence[Tensor], seeds: Sequence[Tensor], within: bool = False
 ) -> list[Tensor | None]:
-    """The cotangents of ``wrt`` when those of ``outputs`` are ``seeds``; None for what no output depends on."""
+    """The cotangents of ``wrt`` when those of ``outputs`` are ``seeds``; None for what no output depends on.
+
+    ``within`` takes what ``wrt`` is made of as given: nothing flows through one of them to another.
+    """
     nodes = topological(graph, [y.id for y in outputs])
-    walk = _Walk(graph, {t.id for t in wrt}, *_ahead(graph, nodes, wrt))
+    walk = _Walk(graph, {t.id for t in wrt}, *_ahead(graph, nodes, wrt, within))
     for y, seed in zip(outputs, seeds, strict=True):
         if y.id in walk.depends:
             held, part = walk.cotangents.get(y.id), Cotangent(seed)
             walk.cotangents[y.id] = part if held is None else walk.sum(held, part, False)
+    together = _together(nodes)
     for node in reversed(nodes):
-        if node.inputs and node.id in walk.cotangents:
+        if within and node.id in walk.wrt:
+            continue
+        if node.op.joint is not None:
+            results = together[node.inputs[1:]]
+            if node is results[0] and any(r.id in walk.cotangents for r in results):
+                with graph.placed(node.origin, node.forward or node.name):
+                    walk.pull_jointly(results)
+        elif node.inputs and node.id in walk.cotangents:
             with graph.placed(node.origin, node.forward or node.name):
                 walk.pull(node)
     out: list[Tensor | None] = []
@@ -175,10 +186,25 @@ def accumulate(
 CARRIED = (Kind.ELEMENTWISE, Kind.MOVEMENT, Kind.ASSEMBLY)  # ops that a choice goes through
 
 
-def _ahead(graph: Graph, nodes: Sequence[Node], wrt: Sequence[Tensor]) -> tuple[set[int], set[int]]:
+def _together(nodes: Sequence[Node]) -> dict[tuple[int, ...], list[Node]]:
+    """Results of one function that are differentiated together, by their common operands.
+
+    They stand before all that uses one of them, so when the walk comes to the first it knows all cotangents.
+    """
+    out: dict[tuple[int, ...], list[Node]] = {}
+    for node in nodes:
+        if node.op.joint is not None:
+            out.setdefault(node.inputs[1:], []).append(node)
+    return out
+
+
+def _ahead(graph: Graph, nodes: Sequence[Node], wrt: Sequence[Tensor], within: bool) -> tuple[set[int], set[int]]:
     """Nodes that depend on ``wrt``, and those on whose way there a derivative may be infinite or NaN."""
     depends, unbounded = {t.id for t in wrt}, set[int]()
+    given = set(depends) if within else set[int]()
     for node in nodes:
+        if node.id in given:
+            continue
         ways = [i for slot, i in enumerate(node.inputs) if i in depends and _differentiable(graph, node, slot)]
         if ways:
             depends.add(node.id)
@@ -242,6 +268,18 @@ class _Walk:
                 if part is not None:
                     held = self.cotangents.get(i)
                     self.cotangents[i] = part if held is None else self.sum(held, part, i in self.unbounded)
+
+    def pull_jointly(self, nodes: Sequence[Node]) -> None:
+        """Hands the cotangents of all results of a function on to its operands."""
+        held = [self.cotangents.get(node.id) for node in nodes]
+        given = [None if c is None else self.settled(c) for c in held]
+        joint = nodes[0].op.joint
+        assert joint is not None
+        parts = joint(given, [self.graph.tensors[node.id] for node in nodes])
+        for i, part in zip(nodes[0].inputs, parts, strict=True):
+            if part is not None and i in self.depends:
+                before, now = self.cotangents.get(i), Cotangent(part)
+                self.cotangents[i] = now if before is None else self.sum(before, now, i in self.unbounded)
 
     def part(self, node: Node, slot: int, given: Cotangent) -> Cotangent | None:
         """What the cotangent of ``node`` gives to its operand in ``slot``; None where that is zero by rule."""

@@ -25,7 +25,7 @@ def substitute(outputs: Any, replacements: Mapping[Tensor, Tensor]) -> Any:
             if new.dtype != old.dtype:
                 raise DTypeError(f"{old.name} is {old.type}, its replacement {new.name} is {new.type}", node=old.name)
         made = {old.id: new for old, new in replacements.items()}
-        return _rebuilt(graph, outputs, made)
+        return rebuilt(graph, outputs, made)
 
 
 def inference(outputs: Any) -> Any:
@@ -38,8 +38,8 @@ def inference(outputs: Any) -> Any:
         for node in topological(graph, [t.id for t in _flat(outputs)]):
             source = dropped(graph, node.id)
             if source is not None:
-                made[node.id] = _rebuilt(graph, source, made)
-        return _rebuilt(graph, outputs, made)
+                made[node.id] = rebuilt(graph, source, made)
+        return rebuilt(graph, outputs, made)
 
 
 def dropped(graph: Graph, id: int) -> Tensor | None:
@@ -53,7 +53,7 @@ def _flat(outputs: Any) -> list[Tensor]:
     return [many] if isinstance(many, Tensor) else tensor_list("outputs", many)
 
 
-def _rebuilt(graph: Graph, outputs: Any, made: dict[int, Tensor]) -> Any:
+def rebuilt(graph: Graph, outputs: Any, made: dict[int, Tensor]) -> Any:
     """``outputs`` with what depends on a replaced tensor built again; ``made`` grows with it."""
     calls: dict[Call, Call] = {}  # what nodes were made together are so again
     for node in topological(graph, [t.id for t in _flat(outputs)]):

@@ -145,6 +145,8 @@ class Examples:
     graph: Graph
     size: Size
     calls: dict[Call, Call] = field(default_factory=dict)  # what nodes were made together are so again
+    wide: dict[Tensor, Tensor] = field(default_factory=dict)  # what is the same for all, for all
+    kept: dict[Any, Any] = field(default_factory=dict)  # of rules
 
     def through(
         self, trace: Trace, given: Mapping[int, Tensor | Diagonal], outputs: Sequence[Tensor]
@@ -205,7 +207,9 @@ class Examples:
     def all(self, one: Tensor, many: Tensor | None, rank: int | None = None) -> Tensor:
         """A tensor for all examples; with axes of size 1 before its own until those are ``rank``."""
         if many is None:
-            many = broadcast_to(one, (self.size, *one.shape))
+            if one not in self.wide:
+                self.wide[one] = broadcast_to(one, (self.size, *one.shape))
+            many = self.wide[one]
         missing = 0 if rank is None else rank - one.ndim
         return reshape(many, (self.size, *(1,) * missing, *one.shape)) if missing > 0 else many
 
@@ -214,7 +218,7 @@ class Examples:
         return reshape(iota(self.graph, self.size), (self.size, *(1,) * ndim))
 
     def rule(self, node: Node, operands: Sequence[Operand]) -> Tensor:
-        rule = RULES.get(node.op.kind)
+        rule = OWN.get(node.op.name) or RULES.get(node.op.kind)
         if rule is None:
             raise UnsupportedOpError(f"vmap does not go through {node.op.name}")
         return rule(self, node, operands)
@@ -369,4 +373,6 @@ RULES: dict[Kind, Rule] = {
     Kind.ROUTINE: _routine,
 }
 
-__all__ = ["Examples", "vmap"]
+OWN: dict[str, Rule] = {}  # of ops that know more than their kind, by name
+
+__all__ = ["OWN", "Examples", "vmap"]

@@ -77,6 +77,8 @@ class Op:
     infer      types of operands and attributes -> type of the result; raises ShapeError, DTypeError
     gradient   one rule for each operand, ``(g, y, *operands) -> cotangent``; None where the operand has no derivative.
                An op with any number of operands has a single rule ``(g, y, operands, slot) -> cotangent``
+    joint      of an op that stands once for each of several results, with the same operands behind the first:
+               ``(cotangents, results) -> cotangents`` of all operands, None for what is 0
     code       the scalar expression in the letters a, b, c, ... of the operands; ``{name}`` stands for an attribute,
                ``position`` for the flat index. Of a routine the name of its function in `codegen.routines`
     core       of a routine: how many of the last axes of each operand its function takes at once
@@ -99,8 +101,10 @@ class Op:
                None for an operand that is always taken
     facts      facts that rules, schedules and proofs use: "commutative", "index_check", "linear": no derivative of the
                op is ever infinite or NaN (of movements and assemblies none is), "overlapping": elements of an assembly
-               that meet at one place add up, "places": the results are indices along the operand's last axis, and
-               "columns": each column of a routine's result depends on that column of the last operand alone
+               that meet at one place add up, "places": the results are indices along the operand's last axis,
+               "columns": each column of a routine's result depends on that column of the last operand alone,
+               "transparent": only derivatives see the op, its value is that of the first operand, and "waiting": its
+               value is that of the first operand, not computed before the others
     fails      of an op that has no result for some finite operands, and gives NaN: what these are like
     """
 
@@ -124,6 +128,7 @@ class Op:
     checks: Callable[[Sequence[TensorType], Attrs], list[SizeCheck]] | None = None
     attrs: tuple[str, ...] = ()
     taken: tuple[Callable[..., tuple[Any, bool]] | None, ...] = ()
+    joint: Callable[..., Sequence[Any]] | None = None
     facts: frozenset[str] = field(default_factory=frozenset)
     fails: str = ""
 

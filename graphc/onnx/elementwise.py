@@ -274,6 +274,13 @@ def lerp(at: Site, a: Value, b: Value, w: Value) -> Value:
     return (abs(apart) < math.inf).select(y, w * b + (1 - w) * a)
 
 
+# ---- the first operand again
+
+
+def first(at: Site, x: Value, *others: Value) -> Value:
+    return x.op("Identity", dtype=at.type.dtype)
+
+
 # ---- made of sizes
 
 
@@ -287,7 +294,8 @@ ELEMENTWISE: dict[str, Rule] = {
     "floor_divide": widened(floor_divide), "remainder": widened(remainder),
     "maximum": number("Max"), "minimum": number("Min"), "clip": widened(clip),
     "fmax": number_of_two("Max"), "fmin": number_of_two("Min"), "copysign": copysign,
-    "identity": plain("Identity"), "stop_gradient": plain("Identity"), "full_like": full_like,
+    **dict.fromkeys(("identity", "stop_gradient", "scale_gradient", "clip_gradient", "own_gradient", "after"), first),
+    "full_like": full_like,
     "equal": comparison("Equal"), "less": comparison("Less"), "less_equal": comparison("LessOrEqual"),
     "greater": comparison("Greater"), "greater_equal": comparison("GreaterOrEqual"),
     "not_equal": widened(lambda at, a, b: ~a.equals(b)),

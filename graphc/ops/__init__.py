@@ -11,6 +11,7 @@ from graphc.ops import (  # noqa: F401
     elementwise,
     fourier,
     functions,
+    gradient,
     index,
     leaf,
     linalg,

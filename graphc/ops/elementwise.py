@@ -109,8 +109,8 @@ elementwise(
     floating=True,
 )
 elementwise("neg", 1, "-a", np.negative, (lambda g, y, a: -g,), facts=("linear",))
-elementwise("identity", 1, "a", lambda a: a, (lambda g, y, a: g,), facts=("linear",))
-elementwise("stop_gradient", 1, "a", lambda a: a, (None,))
+elementwise("identity", 1, "a", lambda a: a, (lambda g, y, a: g,), facts=("linear", "transparent"))
+elementwise("stop_gradient", 1, "a", lambda a: a, (None,), facts=("transparent",))
 elementwise("abs", 1, "fabs(a)", np.abs, (lambda g, y, a: g * sign(a),))
 elementwise("sign", 1, "sign(a)", np.sign, (lambda g, y, a: None,))
 elementwise("floor_divide", 2, "floor_divide(a, b)", np.floor_divide, (None, None))

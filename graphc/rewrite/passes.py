@@ -52,7 +52,7 @@ def _transposes(node: Node) -> bool:
 
 def _canonical(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:
     name, attrs = node.op.name, node.attrs
-    if name in ("identity", "stop_gradient"):  # differentiation is over
+    if "transparent" in node.op.facts:  # differentiation is over
         return operands[0]
     if name == "full_like" and not tests_indices(operands[0]):
         return filled(new, attrs["fill"], node.type.shape, node.type.dtype)
