@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from graphc.codegen import abi, blas, buffer, matrices, rng, routines, rows, sums, team, tiles, vecmath
+from graphc.codegen import abi, blas, buffer, clock, matrices, rng, routines, rows, sums, team, tiles, vecmath
 from graphc.codegen.abi import part_symbol
 from graphc.codegen.blocks import BLOCK
 from graphc.codegen.nest import SHORT, Line, Nest, shard_count
@@ -32,7 +32,7 @@ from graphc.schedule.plan import Group, Item, Product, Schedule, Stage
 from graphc.schedule.sums import is_long, room
 
 TABLES = {"input": "inputs", "output": "outputs", "state": "state"}
-PRIMITIVES = (abi, blas, buffer, matrices, rng, routines, rows, sums, team, tiles, vecmath)  # what kernels call
+PRIMITIVES = (abi, blas, buffer, clock, matrices, rng, routines, rows, sums, team, tiles, vecmath)  # what kernels call
 NEST = f"def nest({', '.join(abi.PART)}):"
 
 
@@ -48,6 +48,7 @@ class Text:
     cost: Size  # of all that can run side by side
     failures: list[int] = field(default_factory=list)  # status k > 0 is the range test failures[k - 1]
     rows: Array | None = None  # places of each call of an item's function; a constant behind all others
+    timed: list[list[int]] = field(default_factory=list)  # the items, by number, behind each time that is taken
 
     @property
     def source(self) -> str:
@@ -58,20 +59,21 @@ class Text:
         return tuple(map(_joined, self.nests))
 
 
-def emit(plan: Schedule, symbols: Sequence[str], serial: bool = False) -> Text:
+def emit(plan: Schedule, symbols: Sequence[str], serial: bool = False, timed: bool = False) -> Text:
     """The source of the kernel of ``plan``; ``symbols`` are the sizes in its dims table.
 
-    A serial kernel runs the same shards in order, on the thread that calls it and no other.
+    A serial kernel runs the same shards in order, on the thread that calls it and no other. A ``timed`` one is serial,
+    and adds up how long its parts take in a table whose address stands behind those of the outputs.
     """
-    writer = _Writer(plan, {name: f"n{k}" for k, name in enumerate(symbols)}, serial)
+    writer = _Writer(plan, {name: f"n{k}" for k, name in enumerate(symbols)}, serial or timed, timed)
     kernel = writer.kernel()
     nests = [_module([Line(NEST), *function]) for _, function in writer.functions.values()]
     outside = [Line(f'nest{k} = part("{part_symbol(_joined(lines))}")') for k, lines in enumerate(nests)]
     spent = dims.total(group.cost for stage in plan.stages for group in stage.groups)
     work = writer.offsets[-1] + writer.scratch
-    return Text(
-        _module(kernel, outside), nests, tuple(symbols), work, writer.scratch, spent, writer.failures, writer.numbers()
-    )
+    rows = writer.numbers()
+    lines = _module(kernel, outside)
+    return Text(lines, nests, tuple(symbols), work, writer.scratch, spent, writer.failures, rows, writer.timed)
 
 
 def workspace(plan: Schedule) -> tuple[Size, int]:
@@ -103,8 +105,11 @@ def _imports(lines: Iterable[Line]) -> list[str]:
 
 
 class _Writer:
-    def __init__(self, plan: Schedule, symbols: dict[str, str], serial: bool) -> None:
+    def __init__(self, plan: Schedule, symbols: dict[str, str], serial: bool, timed: bool = False) -> None:
         self.plan, self.symbols, self.serial = plan, symbols, serial
+        numbers = {id(item): k for k, item in enumerate(i for _, items in plan.sections() for i in items)}
+        self.clock = numbers if timed else {}
+        self.timed: list[list[int]] = [] if plan.split else [[k] for k in self.clock.values()]
         self.failures: list[int] = []
         self.functions: dict[str, tuple[int, list[Line]]] = {}  # canonical text -> number and lines
         self.calls: list[tuple[int, int]] = []  # a function, and where its places begin among the rows
@@ -137,6 +142,9 @@ class _Writer:
             self.repeats = Counter(function[0] for function in self.own.values())
         if self.serial or not sharing:
             self.locate(nest, 1)
+            if self.clock:
+                nest.line(1, "start_clock(times)")
+                nest.clock = {} if plan.split else self.clock
             for stage in stages:
                 self.section(nest, stage.alone, None, 1)
                 for group in stage.groups:
@@ -201,6 +209,8 @@ class _Writer:
                 line.nodes += other.nodes
             self.calls.append((number, len(self.rows)))
             self.rows += rows
+            if self.clock:
+                self.timed.append([self.clock[id(item)] for item in run])
         if not items:
             return
         place = f"{len(self.plan.slots)} + 2*c"
@@ -210,6 +220,8 @@ class _Writer:
         nest.line(margin + 1, f"status = call_part(word(places, {self.table} + word(rows, {place})), {given})")
         nest.line(margin + 1, "if status != 0:")
         nest.line(margin + 2, "return status")
+        if self.clock:
+            nest.line(margin + 1, "tick(times, c)")
 
     def runs(self, items: list[Item]) -> Iterator[list[Item]]:
         """Items that share a function: alone where others do the same, else with unlike neighbours."""
@@ -279,6 +291,7 @@ class _Writer:
                 f"    rows = word(state, {self.first['work'] - self.first['state'] - 1})",
             ]
         shared = not self.serial and any(stage.groups for stage in self.plan.stages)
+        head.append(f"    times = word(outputs, {len(self.plan.outputs)})")
         if self.plan.split:
             head.append("    scratch = 0")
         elif self.scratch:

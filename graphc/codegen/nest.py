@@ -66,6 +66,7 @@ class Nest:
         self.carried = {fold.node.id for _, fold in cut}  # sums in blocks; of those in several loops, steps are counted
         self.counted = {fold.node.id for loop, fold in cut if id(fold.path[fold.open_depth]) != loop}
         self.watch = None if plan.watched is None else Watch(self.graph, plan.watched)
+        self.clock: Mapping[int, int] = {}  # id of an item -> what its time is added to, where times are taken
         self.margin = 0  # levels of indentation around the items
         self.group: Group | None = None
         self.body: list[Line] = []
@@ -83,6 +84,8 @@ class Nest:
                 self.body.insert(start, Line("    " * (1 + margin) + "bad = False"))
                 self.put(1, "if bad:")
                 self.put(2, f"return fail(work, {NOT_FINITE})")
+            if id(item) in self.clock:
+                self.put(1, f"tick(times, {self.clock[id(item)]})")
 
     # ---- names
 

@@ -11,6 +11,7 @@ METHODS = {
     "to_svg": ("picture", "to_svg"),
     "to_dot": ("picture", "to_dot"),
     "explain": ("explain", "explain"),
+    "profile": ("profile", "profile"),
 }
 
 

@@ -105,7 +105,7 @@ class Trace:
             *_chain(watcher.steps[:rewriting], program.source),
             *_chain(watcher.steps[rewriting:], program.optimised),
         ]
-        self.parts = list(_parts(self.plan))
+        self.parts = list(parts_of(self.plan))
         self.part_of: dict[int, list[Part]] = {}
         for part in self.parts:
             for id_ in dict.fromkeys([part.item.root] if isinstance(part.item, Commit) else made_by(part.item)):
@@ -167,7 +167,7 @@ def _events(step: Step, before: int, after: int | None) -> Iterator[str]:
         yield f"{step.name}: computed once, as {new.name}"
 
 
-def _parts(plan: Schedule) -> Iterator[Part]:
+def parts_of(plan: Schedule) -> Iterator[Part]:
     number = 0
     for k, stage in enumerate(plan.stages):
         for group, items in [(None, stage.alone), *((g, g.items) for g in stage.groups)]:

@@ -22,6 +22,7 @@ from graphc.ir.tensor import Node, Tensor
 from graphc.look.describe import LONGEST, Lines, Table, describe
 from graphc.look.explain import fusion
 from graphc.look.inspection import inspect
+from graphc.look.profile import Profile, time_text
 from graphc.look.summary import lines as summary
 from graphc.look.trace import SCHEDULING, Trace, buffer_words
 from graphc.reference import bind_sizes, evaluate
@@ -80,7 +81,13 @@ def view(
         return _page(graph.name, [{"name": "graph", **stage}], lines, {}, path)
 
 
-def view_executable(exe: Executable, path: str | os.PathLike[str] | None = None, *, feeds: Feeds | None = None) -> View:
+def view_executable(
+    exe: Executable,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    feeds: Feeds | None = None,
+    profile: Profile | None = None,
+) -> View:
     """See `Executable.view`."""
     with located("view", caller()):
         program, lines = exe.program, Lines()
@@ -92,7 +99,7 @@ def view_executable(exe: Executable, path: str | os.PathLike[str] | None = None,
             graphs = [graphs[0], graphs[-1]]
         told = [_told(trace), *(lambda node: {} for _ in graphs[1:-1]), _scheduled(trace)]
         stages = [_stage(name, g, lines, feeds, more) for (name, g), more in zip(graphs, told, strict=True)]
-        return _page(exe.graph.name, stages, lines, _kernel(trace), path)
+        return _page(exe.graph.name, stages, lines, _kernel(trace, profile), path)
 
 
 def _stage(
@@ -125,7 +132,7 @@ def _where(trace: Trace, last: int | None) -> Table:
     return {k: v for k, v in found.items() if v not in ([], "")}
 
 
-def _kernel(trace: Trace) -> Table:
+def _kernel(trace: Trace, profile: Profile | None) -> Table:
     """The parts of the kernel, and its source line by line, each with the nodes of the scheduled graph in it."""
     text = trace.kernel.text
     assert text is not None
@@ -134,6 +141,9 @@ def _kernel(trace: Trace) -> Table:
     if len(rows) > MOST_LINES:
         shown.append([f"# {len(rows) - MOST_LINES} lines more: exe.source", []])
     parts = [{"n": p.title, "s": p.stage, "g": str(p.group.size) if p.group else ""} for p in trace.parts]
+    for row in profile.rows if profile is not None else ():
+        if row.part.isdecimal() and int(row.part) < len(parts):
+            parts[int(row.part)]["t"] = time_text(row.seconds)
     return {"parts": parts, "source": shown}
 
 

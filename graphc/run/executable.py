@@ -553,13 +553,38 @@ class Executable(Uncopied):
         """
         return LATER["explain"](self, tensor)
 
-    def view(self, path: str | os.PathLike[str] | None = None, *, feeds: Mapping[Any, Any] | None = None) -> Any:
+    def profile(self, /, *args: Any, **kwargs: Any) -> Any:
+        """How long each part of the kernel takes for these arrays, which come as in a call, on one thread.
+
+        Returns a profile that prints as a table, the longest part first. ``.rows`` has for each part its nodes, the
+        lines of yours behind them, ``seconds``, ``bytes``, ``flops``, and the ``share`` of the time that the machine
+        would need at its best; ``.to_json()`` is the same as JSON. A kernel of its own is compiled, with a clock
+        between the parts. State is copied first, and stays as it is.
+
+        Raises InputError and its kinds as a call does, CompileError without a kernel.
+
+        >>> import numpy as np, graphc as gx
+        >>> x = gx.Graph("sums").input("x", ("n", 64))
+        >>> seen = gx.compile([x], gx.exp(x) @ np.ones((64, 64), "float32")).profile(np.zeros((256, 64)))
+        >>> [row.title for row in seen.rows]
+        ['loop over n x 64', 'product of n x 64 x 64']
+        """
+        return LATER["profile"](self, args, kwargs)
+
+    def view(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        feeds: Mapping[Any, Any] | None = None,
+        profile: Any = None,
+    ) -> Any:
         """The program as one page for a browser, as `Graph.view`, with a slider over the compiler's stages.
 
         A node shows besides which rules touched it, the part of the kernel that computes it, what that is fused with
         and where the value is kept. Boxes can be the parts of the kernel. The generated source is linked both ways.
+        With a ``profile`` that `profile` returned, parts show how long they take.
         """
-        return LATER["view_executable"](self, path, feeds=feeds)
+        return LATER["view_executable"](self, path, feeds=feeds, profile=profile)
 
     def memory(self, /, **sizes: int) -> int:
         """Bytes of workspace for given symbolic sizes, ``exe.memory(batch=256)``; InputError for other names."""

@@ -149,9 +149,12 @@ class Program:
     def optimised(self) -> Graph:
         return self.stages[-1][1]
 
-    def kernel(self, serial: bool = False, limit: Limit | None = None, debug: str | None = None) -> Kernel:
+    def kernel(
+        self, serial: bool = False, limit: Limit | None = None, debug: str | None = None, timed: bool = False
+    ) -> Kernel:
         """The kernel, by all passes: for one thread where it is serial, with values computed twice to keep a limit."""
-        return build(self.optimised, self.inputs, self.n_outputs, self.updates, self.symbols, serial, limit, debug)
+        graph, inputs, symbols = self.optimised, self.inputs, self.symbols
+        return build(graph, inputs, self.n_outputs, self.updates, symbols, serial, limit, debug, timed)
 
     @cached
     def checks(self) -> list[tuple[Node, SizeCheck]]:

@@ -56,7 +56,7 @@
     const partOf = (number) => {
       if (!made.has(number)) {
         const part = data.parts[number];
-        const unit = { key: `k${number}`, title: `part ${number}: ${part.n}`, kind: "part", children: [], above: root };
+        const unit = { key: `k${number}`, title: `part ${number}: ${part.n}`, time: part.t, kind: "part", children: [], above: root };
         made.set(number, unit);
         root.children.push(unit);
       }
@@ -140,6 +140,7 @@
       const last = result(unit);
       const lines = [[short(unit.title || kinds(unit)), "title"], [`${unit.count} node${unit.count > 1 ? "s" : ""}`, ""]];
       if (unit.kind === "scope" || unit.kind === "part") lines.push([short(kinds(unit)), "type"]);
+      if (unit.time) lines.push([unit.time, "value"]);
       if (last && unit.kind === "call") for (const v of last.v || []) lines.push([short(v), "value"]);
       return lines;
     }
@@ -545,7 +546,7 @@
     if (n.readers.length) row(list, "read by", links(n.readers));
     if (n.c !== undefined) { const path = []; for (let g = stage().groups[n.c]; g; g = stage().groups[g.p]) path.unshift(g.n); row(list, "stands in", path.join(" / ")); }
     if (n.e) row(list, "rules that touched it", ...n.e);
-    if (n.k) row(list, "kernel", ...n.k.map((k) => `part ${k}, stage ${data.parts[k].s}${data.parts[k].g ? `, shards of ${data.parts[k].g}` : ""}: ${data.parts[k].n}`));
+    if (n.k) row(list, "kernel", ...n.k.map((k) => `part ${k}, stage ${data.parts[k].s}${data.parts[k].g ? `, shards of ${data.parts[k].g}` : ""}: ${data.parts[k].n}${data.parts[k].t ? `; ${data.parts[k].t} a call` : ""}`));
     if (n.u) row(list, "fusion", n.u);
     if (n.b) row(list, "buffer", n.b);
   }
