@@ -54,6 +54,26 @@ def without_first(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return at_root(lambda s: (function(s) - s) / s**3)
 
 
+def near_bessel(order: int) -> Callable[[Any], Any]:
+    """(1 + x) exp(-x) I0(x), or (1 + x)^2 exp(-x) I1(x) / x, which vary little, up to x = 8, of t = x / 4 - 1."""
+
+    def function(t: Any) -> Any:
+        x = 4 * (1 + t)
+        return (1 + x) ** (1 + order) * mp.exp(-x) * mp.besseli(order, x) / x**order
+
+    return function
+
+
+def far_bessel(order: int) -> Callable[[Any], Any]:
+    """sqrt(x) exp(-x) I(x) from x = 8 on, of t = 16 / x - 1."""
+
+    def function(t: Any) -> Any:
+        x = 16 / (1 + t)
+        return mp.sqrt(x) * mp.exp(-x) * mp.besseli(order, x)
+
+    return function
+
+
 # name, what it is, function, range, degrees for float32 and float64
 FITS: list[tuple[str, str, Callable[[Any], Any], float, float, int, int]] = [
     ("EXP", "(exp(r) - 1 - r) / r^2", lambda r: (mp.exp(r) - 1 - r) / r**2, -0.3475, 0.3475, 5, 10),
@@ -75,6 +95,10 @@ FITS: list[tuple[str, str, Callable[[Any], Any], float, float, int, int]] = [
     ("ASIN", "(asin(t) - t) / t^3 of t^2, to 1/2", without_first(mp.asin), 0, 0.25, 4, 12),
     ("ERF", "erf(x) / x - 1 of x^2, to 1", at_root(lambda x: mp.erf(x) / x - 1), 0, 1.0, 6, 13),
     ("ERFC", "(1 + 2 a) exp(a^2) erfc(a) of (a - 4) / (a + 4), to a = 28", scaled_erfc, -1, 0.75, 11, 24),
+    ("I0_NEAR", "(1 + x) exp(-x) I0(x) of x / 4 - 1, to 8", near_bessel(0), -1, 1, 16, 28),
+    ("I0_FAR", "sqrt(x) exp(-x) I0(x) of 16 / x - 1, from 8", far_bessel(0), -1, 1, 7, 24),
+    ("I1_NEAR", "(1 + x)^2 exp(-x) I1(x) / x of x / 4 - 1, to 8", near_bessel(1), -1, 1, 16, 28),
+    ("I1_FAR", "sqrt(x) exp(-x) I1(x) of 16 / x - 1, from 8", far_bessel(1), -1, 1, 7, 24),
 ]
 
 

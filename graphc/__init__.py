@@ -84,6 +84,7 @@ from graphc.ops.aliases import (
     rint,
     true_divide,
 )
+from graphc.ops.alignment import ctc
 from graphc.ops.assembly import concat, flip, hstack, pad, repeat, roll, split, stack, tile, vstack
 from graphc.ops.convolution import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from graphc.ops.creation import arange, eye, full, full_like, linspace, ones, ones_like, tri, zeros, zeros_like
@@ -262,6 +263,7 @@ from graphc.ops.shape import (
 )
 from graphc.ops.softmax import layer_norm, log_softmax, logsumexp, rms_norm, softmax
 from graphc.ops.sorting import argsort, median, quantile, sort, topk
+from graphc.ops.special import betainc, gammainc, gammaincc, i0e, i1e, polygamma, zeta
 from graphc.ops.window import dynamic_slice, dynamic_update_slice, take_along_axis
 from graphc.ops.windows import fold, unfold
 from graphc.run.executable import Executable
@@ -322,6 +324,7 @@ __all__ = [
     "avg_pool3d",
     "batch_norm",
     "beta_ln",
+    "betainc",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "broadcast_to",
@@ -347,6 +350,7 @@ __all__ = [
     "count_nonzero",
     "cross",
     "cross_entropy",
+    "ctc",
     "cummax",
     "cummin",
     "cumprod",
@@ -392,6 +396,8 @@ __all__ = [
     "from_onnx",
     "full",
     "full_like",
+    "gammainc",
+    "gammaincc",
     "gaussian_nll",
     "gelu",
     "global_avg_pool",
@@ -410,6 +416,8 @@ __all__ = [
     "huber",
     "hvp",
     "hypot",
+    "i0e",
+    "i1e",
     "identity",
     "inference",
     "init",
@@ -484,6 +492,7 @@ __all__ = [
     "permute_dims",
     "pinv",
     "poisson_nll",
+    "polygamma",
     "positive",
     "pow",
     "power",
@@ -571,6 +580,7 @@ __all__ = [
     "xlogy",
     "zeros",
     "zeros_like",
+    "zeta",
 ]
 
 if not _TYPE_CHECKING:

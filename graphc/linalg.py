@@ -21,17 +21,24 @@ from graphc.ops.decompositions import (
     solve_triangular,
     svd,
 )
-from graphc.ops.linalg import diagonal, matmul, outer, tensordot, trace, vecdot
+from graphc.ops.einsum import einsum
+from graphc.ops.linalg import diagonal, dot, matmul, outer, tensordot, trace, vecdot
+from graphc.ops.matrices import cross, diag, kron, tril, triu
 from graphc.ops.reduce import norm
 from graphc.ops.shape import matrix_transpose
 
 __all__ = [
     "cholesky",
+    "cross",
     "det",
+    "diag",
     "diagonal",
+    "dot",
     "eigh",
+    "einsum",
     "expm",
     "inv",
+    "kron",
     "logdet",
     "lstsq",
     "matmul",
@@ -47,5 +54,7 @@ __all__ = [
     "svd",
     "tensordot",
     "trace",
+    "tril",
+    "triu",
     "vecdot",
 ]

@@ -15,15 +15,19 @@ from typing import Any
 import numpy as np
 
 from graphc.derive.reverse import grad
+from graphc.derive.substitution import substitute
 from graphc.errors import GraphError, caller
 from graphc.ir.call import Call
 from graphc.ir.graph import Graph, located, topological
 from graphc.ir.tensor import Tensor
 from graphc.ops.apply import tensor_list
+from graphc.ops.assembly import concat
+from graphc.ops.elementwise import abs as absolute
 from graphc.ops.elementwise import equal, greater, logical_and, maximum, minimum, multiply, sign, where
 from graphc.ops.functions import cos, expm1, floor, pow, sqrt
 from graphc.ops.functions import exp as _exp
 from graphc.ops.reduce import norm, range_scale, sum
+from graphc.ops.shape import expand_dims, ravel, reshape
 from graphc.ops.signature import found
 
 Rate = Any  # a float or a scalar Tensor
@@ -65,23 +69,30 @@ class Optimizer(ABC):
             if self.clip_norm is not None:
                 with part("clip_norm"):
                     gradients = clip_by_global_norm(gradients, self.clip_norm)
-            with part("step"):
-                common = self._common(graph, prefix, out)
-            for p, g in zip(chosen, gradients, strict=True):
-                name = p.name
-
-                def slot(key: str, like: Tensor = p, name: str = name) -> Tensor:
-                    """A variable of zeros in the shape of the parameter."""
-                    value = np.zeros(graph.state.storage[like.name].shape, like.dtype)
-                    return graph.variable(f"{prefix}/{name}/{key}", value)
-
-                with part(name):
-                    decayed = g + self.weight_decay * p if self.weight_decay and not self._decoupled else g
-                    out.update(self._step(p, decayed, slot, common))
+            self._steps(loss, chosen, gradients, prefix, part, out)
             out.update(_noted(loss))
             return out
 
     _decoupled = False
+
+    def _steps(
+        self, loss: Tensor, chosen: list[Tensor], gradients: list[Tensor], prefix: str, part: Any, out: Updates
+    ) -> None:
+        """Adds the next values of all parameters, one after the other, and of what goes with them."""
+        graph = loss.graph
+        with part("step"):
+            common = self._common(graph, prefix, out)
+        for p, g in zip(chosen, gradients, strict=True):
+            name = p.name
+
+            def slot(key: str, like: Tensor = p, name: str = name) -> Tensor:
+                """A variable of zeros in the shape of the parameter."""
+                value = np.zeros(graph.state.storage[like.name].shape, like.dtype)
+                return graph.variable(f"{prefix}/{name}/{key}", value)
+
+            with part(name):
+                decayed = g + self.weight_decay * p if self.weight_decay and not self._decoupled else g
+                out.update(self._step(p, decayed, slot, common))
 
     def _prefix(self, graph: Graph) -> str:
         """The name of this optimiser in the graph, numbered from the second on."""
@@ -319,6 +330,95 @@ def orthogonalised(x: Tensor, by: Muon) -> Tensor:
         inner = b * square + c * (square @ square)
         x = a * x + (inner @ x if wide else x @ inner)
     return x
+
+
+@dataclass(frozen=True)
+class LBFGS(Optimizer):
+    """Limited-memory BFGS for full batches: one step for each call (Nocedal 1980; Liu and Nocedal 1989).
+
+    The direction comes from the last ``history`` changes of parameters and gradient by the two-loop recursion, with
+    torch.optim.LBFGS's rules for the first step and for changes that are left out. The step is the longest of ``lr``,
+    ``lr / 2``, ``lr / 4`` and so on, ``search`` of them beside the first, that lowers the loss enough (Armijo 1966,
+    with 1e-4), the shortest where none does; all are evaluated. With ``search=0`` it is ``lr``, as torch's without a
+    line search. All parameters must have one dtype.
+    """
+
+    lr: Rate = 1.0
+    history: int = 10
+    search: int = 10
+
+    def _step(self, p: Tensor, g: Tensor, slot: Any, common: Any) -> Updates:
+        raise NotImplementedError  # all parameters move together
+
+    def _steps(
+        self, loss: Tensor, chosen: list[Tensor], gradients: list[Tensor], prefix: str, part: Any, out: Updates
+    ) -> None:
+        graph, kind = loss.graph, chosen[0].dtype
+        if any(p.dtype != kind for p in chosen):
+            raise GraphError(
+                "LBFGS needs parameters of one dtype, found " + ", ".join(f"{p.name}: {p.type}" for p in chosen)
+            )
+        sizes = [int(np.prod(graph.state.storage[p.name].shape)) for p in chosen]
+        count = int(np.sum(sizes))
+
+        def variable(name: str, shape: Sequence[int]) -> Tensor:
+            return graph.variable(f"{prefix}/{name}", np.zeros(shape, kind))
+
+        with part("step"):
+            x = concat([ravel(p) for p in chosen])
+            g = concat([ravel(d) for d in gradients])
+            g = g + self.weight_decay * x if self.weight_decay else g
+            step, move = variable("step", (count,)), variable("gradient", (count,))
+            steps, changes = variable("steps", (self.history, count)), variable("changes", (self.history, count))
+            scale, started = variable("scale", ()), variable("started", ())
+            change = g - move
+            bent = sum(change * step)
+            kept = logical_and(greater(bent, 1e-10), greater(started, 0))
+            new_steps, new_changes = (
+                where(kept, concat([held[1:], expand_dims(last, 0)]), held)
+                for held, last in ((steps, step), (changes, change))
+            )
+            new_scale = where(kept, bent / sum(change * change), where(greater(started, 0), scale, 1))
+            direction = -_inverse_times(g, new_steps, new_changes, new_scale)
+            slope = sum(g * direction)
+            first = minimum(1 / sum(absolute(g)), 1)
+            length = self.lr * where(greater(started, 0), 1, where(equal(first, first), first, 1))
+            value = loss + 0.5 * self.weight_decay * sum(x * x) if self.weight_decay else loss
+        taken = length
+        for k in range(self.search, -1, -1) if self.search else ():
+            with part("search"):
+                trial = length * 0.5**k
+                at = x + trial * direction
+                there = substitute(loss, dict(zip(chosen, _parts(at, chosen, sizes), strict=True)))
+                there = there + 0.5 * self.weight_decay * sum(at * at) if self.weight_decay else there
+                enough = there <= value + 1e-4 * trial * slope
+                taken = where(enough, trial, trial if k == self.search else taken)
+        with part("step"):
+            moved = taken * direction
+            out |= {step: moved, move: g, steps: new_steps, changes: new_changes, scale: new_scale}
+            out[started] = started * 0 + 1
+            out.update(zip(chosen, _parts(x + moved, chosen, sizes), strict=True))
+
+
+def _parts(x: Tensor, like: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
+    """A vector cut up and shaped like tensors of these sizes."""
+    ends = np.cumsum(sizes)
+    return [reshape(x[int(e - n) : int(e)], p.shape) for p, n, e in zip(like, sizes, ends, strict=True)]
+
+
+def _inverse_times(g: Tensor, steps: Tensor, changes: Tensor, scale: Tensor) -> Tensor:
+    """The approximate inverse of the Hessian times ``g``; rows of zeros have no part (Nocedal 1980)."""
+    rows = int(steps.shape[0])
+    bent = sum(steps * changes, 1)
+    weights = where(greater(bent, 0), 1 / bent, 0)
+    q, shares = g, dict[int, Tensor]()
+    for k in reversed(range(rows)):
+        shares[k] = weights[k] * sum(steps[k] * q)
+        q = q - shares[k] * changes[k]
+    q = scale * q
+    for k in range(rows):
+        q = q + (shares[k] - weights[k] * sum(changes[k] * q)) * steps[k]
+    return q
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 import scipy.special as sp
+import scipy.stats as st
 from op_case import POSITIVE, REAL, Case, binary, unary
 
 import graphc as gx
+from graphc.ops.apply import apply
 
 EACH = np.array([[0, 3, -1], [2, 2, 0], [1, 0, 1]])
 IDS = np.array([2, 0, 2, 1, 2])
 UFUNCS = {"add": np.add, "multiply": np.multiply, "max": np.maximum, "min": np.minimum}
+
+
+def quantile_of_gamma(a: Any, q: Any) -> Any:
+    return np.where(q < 0, sp.gammaincinv(a, 0.5 * np.abs(q)), sp.gammainccinv(a, 0.5 * np.abs(q)))
+
+
+WORDS = np.array([[1, 1], [2, 1]])
+
+
+def _ctc(x: Any) -> Any:
+    """Over all ways of saying a row of labels, written out."""
+    out = []
+    for scores, word in zip(x, WORDS, strict=True):
+        paths = (p for p in itertools.product(range(3), repeat=len(scores)) if _said(p) == list(word))
+        out.append(-sp.logsumexp([sum(row[c] for row, c in zip(scores, p, strict=True)) for p in paths]))
+    return np.array(out)
+
+
+def _said(path: Any) -> list[int]:
+    return [int(c) for c, _ in itertools.groupby(path) if c]
 
 
 def _changed(x: np.ndarray, index: Any, values: Any, how: str) -> np.ndarray:
@@ -106,6 +129,18 @@ FUNCTION_CASES: list[Case] = [
     unary("ndtri", sp.ndtri, (0.05, 0.95), special=False),
     unary("sinc", np.sinc),
     binary("beta_ln", sp.betaln, POSITIVE, POSITIVE, special=False, tolerance=1e-12),
+    # gamma, beta, zeta and Bessel functions
+    Case("polygamma", lambda x: gx.polygamma(2, x), lambda x: sp.polygamma(2, x), (POSITIVE,), special=False, tolerance=1e-12),
+    unary("i0e", sp.i0e),
+    unary("i1e", sp.i1e),
+    binary("gammainc", sp.gammainc, POSITIVE, POSITIVE, special=False, tolerance=1e-12, ops=("gammainc_by_a", "gammainc_by_aa")),
+    binary("gammaincc", sp.gammaincc, POSITIVE, POSITIVE, special=False, tolerance=1e-12),
+    Case("betainc", lambda x: gx.betainc(2.5, 1.25, x), lambda x: sp.betainc(2.5, 1.25, x), ((0.1, 0.9),), special=False, tolerance=1e-12),
+    Case("zeta", lambda q: gx.zeta(2.5, q), lambda q: sp.zeta(2.5, q), (POSITIVE,), special=False, tolerance=1e-12),
+    Case("gamma_quantile", lambda a, q: apply("gamma_quantile", a, q), quantile_of_gamma, ((1.2, 4.0), (0.2, 0.9)), ((3, 4), (4,)), special=False, tolerance=1e-12),
+    Case("poisson_quantile", lambda a, q: apply("poisson_quantile", a, q), lambda a, q: st.poisson.isf(0.5 * q, a), (POSITIVE, (0.2, 0.9)), ((3, 4), (4,)), smooth=False, special=False),
+    # alignments
+    Case("ctc", lambda x: gx.ctc(x, x.graph.constant(WORDS)), _ctc, shapes=((2, 4, 3),), tolerance=1e-12, ops=("alignment_scores", "banded_recurrence"), special=False),
     # network
     Case("batch_norm", lambda x, m, v: gx.batch_norm(x, m, v, axis=1), lambda x, m, v: (x - m[:, None]) / np.sqrt(v[:, None] + 1e-5), (REAL, REAL, POSITIVE), ((2, 3, 4), (3,), (3,)), tolerance=1e-12),
     Case("batch_norm_training", lambda x: gx.batch_norm(x, 0.0, 1.0, training=True)[0], lambda x: (x - x.mean((0, 1))) / np.sqrt(x.var((0, 1)) + 1e-5), shapes=((2, 3, 4),), tolerance=1e-12),

@@ -41,7 +41,12 @@ def _conv(x: Any, w: Any, stride: int = 1, pad: int = 0, groups: int = 1) -> Any
     return np.concatenate(parts, 1)
 
 
-def _conv_transpose(x: Any, w: Any, stride: int, pad: int) -> Any:
+def _conv_of_any_rank(x: Any, w: Any, stride: int = 1, pad: int = 0) -> Any:
+    u = _windows(x, w.shape[2:], stride, pad)
+    return np.moveaxis(np.tensordot(u, w, ((1, *range(-w.ndim + 2, 0)), range(1, w.ndim))), -1, 1)
+
+
+def _conv_transpose(x: Any, w: Any, stride: int, pad: int, last: int | None = None) -> Any:
     n, _, *sizes = x.shape
     whole = np.zeros((n, w.shape[1], *((s - 1) * stride + k for s, k in zip(sizes, w.shape[2:], strict=True))))
     for i, j in np.ndindex(*sizes):
@@ -51,7 +56,8 @@ def _conv_transpose(x: Any, w: Any, stride: int, pad: int) -> Any:
             *(slice(a * stride, a * stride + k) for a, k in zip((i, j), w.shape[2:], strict=True)),
         )
         whole[at] += np.einsum("nc,cmkl->nmkl", x[:, :, i, j], w)
-    return whole[:, :, pad : whole.shape[2] - pad, pad : whole.shape[3] - pad]
+    last = pad if last is None else last
+    return whole[:, :, pad : whole.shape[2] - pad, last : whole.shape[3] - last]
 
 
 def _definite(x: Any) -> Any:
@@ -143,6 +149,7 @@ CASES: list[Case] = [
     binary("logical_xor", np.logical_xor, smooth=False),
     Case("where", lambda a, b: gx.where(a > b, a, b * b), lambda a, b: np.where(a > b, a, b * b), (REAL, REAL), ((3, 4), (3, 1))),
     Case("clip", lambda x: gx.clip(x, -1.0, 1.5), lambda x: np.clip(x, -1.0, 1.5)),
+    Case("fma", gx.fma, lambda a, b, c: a * b + c, (REAL,) * 3, ((3, 4), (4,), (3, 1)), special=False),
     Case("lerp", gx.lerp, lambda a, b, w: a + w * (b - a), (REAL,) * 3, ((3, 4), (4,), ())),
     Case("astype", lambda x: x.astype("float32").astype("float64"), lambda x: x.astype("f4"), smooth=False),
     # reductions
@@ -178,10 +185,13 @@ CASES: list[Case] = [
     Case("split", lambda x: gx.split(x, 2, 1)[1], lambda x: np.split(x, 2, 1)[1]),
     Case("split_at", lambda x: gx.split(x, [1, -1], 1)[1], lambda x: np.split(x, [1, -1], 1)[1]),
     Case("squeeze", lambda x: gx.squeeze(gx.expand_dims(x, 1), 1), lambda x: x),
+    Case("swapaxes", lambda x: gx.swapaxes(x, 0, 2), lambda x: np.swapaxes(x, 0, 2), shapes=((2, 3, 4),)),
+    Case("ravel", gx.ravel, np.ravel, shapes=((2, 3, 4),)),
     Case("moveaxis", lambda x: gx.moveaxis(x, 0, 2), lambda x: np.moveaxis(x, 0, 2), shapes=((2, 3, 4),)),
     # indexing
     Case("take", lambda x: gx.take(x, [2, 0, -1, 2], 0), lambda x: np.take(x, [2, 0, 2, 2], 0), ops=("scatter_add", "checked_index")),
     Case("take_matrix", lambda x: gx.take(x, np.array([[0, 1], [2, 0]]), 1), lambda x: np.take(x, [[0, 1], [2, 0]], 1)),
+    Case("embedding", lambda x: gx.embedding(x.graph.constant(LABELS % 3), x), lambda x: x[LABELS % 3]),
     Case("one_hot", lambda x: gx.one_hot(gx.argmax(x, 1), 4) * x, lambda x: np.eye(4)[x.argmax(1)] * x),
     # products
     Case("matmul", gx.matmul, np.matmul, (REAL, REAL), ((3, 4), (4, 2)), tolerance=1e-12),
@@ -190,6 +200,7 @@ CASES: list[Case] = [
     Case("matmul_vector", gx.matmul, np.matmul, (REAL, REAL), ((3, 4), (4,)), tolerance=1e-12),
     Case("matmul_vectors", gx.matmul, np.matmul, (REAL, REAL), ((4,), (4,)), tolerance=1e-12),
     Case("matmul_transposed", lambda a, b: a.T @ b.T, lambda a, b: a.T @ b.T, (REAL, REAL), ((20, 30), (25, 20)), tolerance=1e-11),
+    Case("linear", gx.linear, lambda x, w, b: x @ w + b, (REAL,) * 3, ((3, 4), (4, 2), (2,)), tolerance=1e-12),
     Case("dot", gx.dot, np.dot, (REAL, REAL), ((3, 4), (4, 2)), tolerance=1e-12),
     Case("outer", gx.outer, np.outer, (REAL, REAL), ((3,), (4,))),
     Case("vecdot", gx.vecdot, lambda a, b: (a * b).sum(-1), (REAL, REAL), ((3, 4), (3, 4)), tolerance=1e-12),
@@ -206,6 +217,16 @@ CASES: list[Case] = [
     Case("conv_groups", lambda x, w: gx.conv2d(x, w, groups=2), lambda x, w: _conv(x, w, groups=2), (REAL, REAL), ((2, 4, 5, 4), (6, 2, 2, 3)), tolerance=1e-12, special=False),
     Case("conv_depthwise", lambda x, w: gx.conv2d(x, w, padding=1, groups=3), lambda x, w: _conv(x, w, 1, 1, 3), (REAL, REAL), ((2, 3, 4, 5), (3, 1, 3, 3)), tolerance=1e-12, special=False),
     Case("conv_transpose", lambda x, w: gx.conv_transpose2d(x, w, stride=2, padding=1), lambda x, w: _conv_transpose(x, w, 2, 1), (REAL, REAL), ((2, 3, 4, 3), (3, 2, 3, 4)), tolerance=1e-12, special=False),
+    Case("conv1d", lambda x, w: gx.conv1d(x, w, stride=2, padding=1), lambda x, w: _conv_of_any_rank(x, w, 2, 1), (REAL, REAL), ((2, 3, 7), (4, 3, 3)), tolerance=1e-12, special=False),
+    Case("conv3d", gx.conv3d, lambda x, w: _conv_of_any_rank(x, w), (REAL, REAL), ((1, 2, 3, 4, 3), (2, 2, 2, 3, 2)), tolerance=1e-12, special=False),
+    Case("conv_transpose1d", lambda x, w: gx.conv_transpose1d(x, w, stride=2, padding=1), lambda x, w: _conv_transpose(x[..., None], w[..., None], 2, 1, 0)[..., 0], (REAL, REAL), ((2, 3, 4), (3, 2, 3)), tolerance=1e-12, special=False),
+    Case("conv_transpose3d", lambda x, w: gx.conv_transpose3d(x, w), lambda x, w: np.stack([sum(_conv_transpose(x[:, :, a], w[:, :, d - a], 1, 0) for a in range(2) if 0 <= d - a < 2) for d in range(3)], 2), (REAL, REAL), ((1, 2, 2, 3, 2), (2, 2, 2, 2, 3)), tolerance=1e-12, special=False),
+    Case("max_pool1d", lambda x: gx.max_pool1d(x, 2), lambda x: _windows(x, (2,), 2, 0).max(-1), shapes=((2, 3, 7),), special=False),
+    Case("max_pool3d", lambda x: gx.max_pool3d(x, 2), lambda x: _windows(x, (2, 2, 2), 2, 0).max((-3, -2, -1)), shapes=((1, 1, 4, 3, 4),), special=False),
+    Case("avg_pool1d", lambda x: gx.avg_pool1d(x, 2), lambda x: _windows(x, (2,), 2, 0).mean(-1), shapes=((2, 3, 7),), tolerance=1e-12, special=False),
+    Case("avg_pool3d", lambda x: gx.avg_pool3d(x, 2), lambda x: _windows(x, (2, 2, 2), 2, 0).mean((-3, -2, -1)), shapes=((1, 2, 4, 5, 4),), tolerance=1e-12, special=False),
+    Case("global_avg_pool", gx.global_avg_pool, lambda x: x.mean((2, 3), keepdims=True), shapes=((2, 3, 4, 3),), tolerance=1e-12, special=False),
+    Case("global_max_pool", gx.global_max_pool, lambda x: x.max((2, 3), keepdims=True), shapes=((2, 3, 4, 3),), special=False),
     Case("max_pool", lambda x: gx.max_pool2d(x, 3, stride=2, padding=1), lambda x: _windows(x, (3, 3), 2, 1, -np.inf).max((-2, -1)), shapes=((2, 3, 6, 5),), ops=("max_pool_pick", "max_pool_put"), special=False),
     Case("max_pool_pick", lambda x, h: apply("max_pool_pick", x, h, kernel=(2, 2), stride=(2, 1), dilation=(1, 1), before=(0, 0), sizes=(2, 3)), lambda x, h: np.where(_windows(x, (2, 2), 1, 0) == _windows(x, (2, 2), 1, 0).max((-2, -1), keepdims=True), _windows(h, (2, 2), 1, 0), 0).sum((-2, -1))[:, :, ::2], (REAL, REAL), ((2, 1, 4, 4), (2, 1, 4, 4)), special=False),
     Case("avg_pool", lambda x: gx.avg_pool2d(x, 3, stride=2, padding=1), lambda x: _windows(x, (3, 3), 2, 1).mean((-2, -1)), shapes=((2, 3, 7, 5),), tolerance=1e-12, special=False),

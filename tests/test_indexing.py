@@ -230,6 +230,38 @@ def test_where_the_axes_of_index_arrays_stand(backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_masks_that_are_known(backend: str) -> None:
+    """As NumPy's: over one axis or several, beside slices, ints and arrays, in lists and constants, all or none."""
+    two, three, plane = np.array([False, True]), np.array([True, False, True]), np.arange(6).reshape(3, 2) % 4 > 1
+    entries: list[Any] = [
+        (three,), ([True, False, True],), (slice(None), two), (plane,), (plane, slice(None, None, 2)), (three, 1), (1, two), (three, slice(None), 0),
+        (three, two), (three, np.array([1, 0])), (..., np.array([True, False, True, False])), (None, three), (three & False,), (three | True, None, two),
+        ([[True, False], [False, False], [True, True]],), (plane, [0, 1, 1][: plane.sum()]),
+    ]  # fmt: skip
+    entries = [e for e in entries if _fits(e)]
+    assert len(entries) > 14
+    for declared in ((3, 2, 4), ("n", "m", "k")):
+        compared(entries, declared, [filled((3, 2, 4))], backend)
+    g = gx.Graph("masks", float_dtype="float64")
+    x = g.input("x", ("n", 2), "float64")
+    y = x[g.constant(three)]
+    exe = gx.compile([x], [y, gx.grad(gx.sum(y**2), x)], backend=backend)
+    value, slope = exe(filled((3, 2)))
+    np.testing.assert_array_equal(value, filled((3, 2))[three])
+    np.testing.assert_array_equal(slope, 2 * filled((3, 2)) * three[:, None])
+    with pytest.raises(gx.InputShapeError, match=r"test_indexing\.py"):
+        exe(filled((4, 2)))
+
+
+def _fits(entry: Any) -> bool:
+    try:
+        filled((3, 2, 4))[entry]
+    except IndexError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_tensors_as_indices(backend: str) -> None:
     """Of symbolic length, with repeats, which add up to any order."""
     g = gx.Graph("tensors", float_dtype="float64")
@@ -276,10 +308,18 @@ def test_an_index_out_of_range_stores_nothing(backend: str) -> None:
 
 
 REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
-    "mask": (lambda x: x[np.array([True, False, True])], gx.DTypeError, "gx.where"),
-    "list mask": (lambda x: x[[True, False, True]], gx.DTypeError, "gx.where"),
+    "mask of another size": (
+        lambda x: x[:, np.array([True, False, True])],
+        gx.ShapeError,
+        "mask of shape .*3.* axis 1",
+    ),
+    "mask of too many axes": (lambda x: x[np.ones((3, 2, 1), bool)], gx.ShapeError, "mask of shape"),
     "tensor mask": (lambda x: x[x > 0], gx.DTypeError, "gx.where"),
-    "mask beside an array": (lambda x: x[[0, 1], np.array([True, False])], gx.DTypeError, "gx.where"),
+    "mask that meets no array": (
+        lambda x: x[[0, 1], np.array([True, False])] * x[[0, 1, 0], np.array([True, True])],
+        gx.ShapeError,
+        "do not broadcast",
+    ),
     "True": (lambda x: x[True], gx.DTypeError, "gx.where"),
     "floats": (lambda x: x[np.array([0.5])], gx.DTypeError, "integer indices"),
     "float tensor": (lambda x: x[x], gx.DTypeError, "integer indices"),

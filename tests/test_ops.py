@@ -21,6 +21,8 @@ KNOWN = (
     "tensordot",
     "rotary",
     "conv",
+    "conv1d",
+    "conv3d",
     "fold",
     "max_pool_pick",
 )  # ops that need some of their sizes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -269,3 +270,44 @@ def test_gradients_of_any_size_are_clipped(size: float) -> None:
     )
     want = -np.array([0.6, 0.8, 0, 0]) * size * min(1.0, 1.0 / (size + 1e-6))
     np.testing.assert_allclose(g.state["w"], want, rtol=1e-6)
+
+
+def test_lbfgs_takes_the_steps_of_torch() -> None:
+    torch = pytest.importorskip("torch")
+    g = gx.Graph("opt", float_dtype="float64")
+    p = g.parameter("p", START.copy())
+    loss = gx.sum(p * p * SCALE + gx.sin(p))
+    step = gx.compile([], loss, updates=gx.optim.LBFGS(lr=0.5, history=4, search=0).updates(loss))
+    beside = torch.tensor(START, requires_grad=True)
+    other = torch.optim.LBFGS([beside], lr=0.5, max_iter=1, history_size=4, tolerance_grad=0, tolerance_change=0)
+
+    def closure() -> object:
+        other.zero_grad()
+        y = (beside * beside * torch.tensor(SCALE) + torch.sin(beside)).sum()
+        y.backward()
+        return y
+
+    for _ in range(12):
+        np.testing.assert_allclose(step(), float(other.step(closure).detach()), rtol=1e-13, atol=1e-13)
+    np.testing.assert_allclose(g.state["p"], beside.detach().numpy(), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5])
+def test_lbfgs_searches_along_its_direction(decay: float) -> None:
+    """Rosenbrock's valley, of parameters of several shapes, to its end; with weight decay to where its gradient is 0."""
+    g = gx.Graph("valley", float_dtype="float64")
+    a, b = g.parameter("a", np.array([-1.2])), g.parameter("b", np.array([[1.0]]))
+    loss = gx.sum((1 - a) ** 2) + 100 * gx.sum((b[0] - a * a) ** 2)
+    step = gx.compile([], loss, updates=gx.optim.LBFGS(weight_decay=decay).updates(loss))
+    slope = gx.compile([], [d + decay * p for d, p in zip(gx.grad(loss, [a, b]), (a, b), strict=True)])
+    values = [float(step()) for _ in range(60)]
+    assert values[-1] < 1e-20 or decay
+    assert all(abs(s).max() < 1e-7 for s in slope())
+    assert decay or all(y <= x for x, y in itertools.pairwise(values))
+
+
+def test_lbfgs_refuses_parameters_of_two_dtypes() -> None:
+    g = gx.Graph("two", float_dtype="float64")
+    a, b = g.parameter("a", np.ones(2)), g.parameter("b", np.ones(2, np.float32))
+    with pytest.raises(gx.GraphError, match="LBFGS needs parameters of one dtype, found a: float64"):
+        gx.optim.LBFGS().updates(gx.sum(a * b))

@@ -172,3 +172,47 @@ def test_errors(act: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text) as caught:
         act(gx.Graph("g").input("x", (2, 6, 3)))
     assert "test_sequence.py" in str(caught.value)
+
+
+@pytest.mark.parametrize("backend", ["numba", "numpy"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_ctc(dtype: str, backend: str) -> None:
+    """As torch's, with rows of other lengths, repeated labels, none, and more than there is room for."""
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    g = gx.Graph("ctc", float_dtype=dtype)
+    x, labels = g.input("x", ("n", "t", 6)), g.input("labels", ("n", "l"), "int64")
+    sizes = [g.input(n, ("n",), "int64") for n in ("lengths", "label_lengths")]
+    loss = gx.ctc(gx.log_softmax(x), labels, *sizes)
+    exe = gx.compile([x, labels, *sizes], [loss, gx.grad(gx.sum(loss), x)], backend=backend)
+    scores, said = rng.normal(size=(6, 9, 6)).astype(dtype), rng.integers(1, 6, (6, 4))
+    said[0], said[2, 3] = [2, 2, 3, 3], -7  # beyond its row's length
+    lengths, counts = np.array([9, 8, 7, 3, 9, 1]), np.array([4, 3, 2, 4, 0, 1])
+    found, slope = exe(scores, said, lengths, counts)
+    given = torch.tensor(scores, requires_grad=True)
+    rows = torch.log_softmax(given, -1).transpose(0, 1)
+    args = (rows, torch.tensor(np.maximum(said, 0)), torch.tensor(lengths), torch.tensor(counts))
+    wanted = torch.nn.functional.ctc_loss(*args, reduction="none", zero_infinity=True)
+    wanted.sum().backward()
+    error = 1e-12 if dtype == "float64" else 1e-5
+    assert found[3] == np.inf and (slope[3] == 0).all()
+    np.testing.assert_allclose(np.where(np.isinf(found), 0, found), wanted.detach().numpy(), rtol=error)
+    np.testing.assert_allclose(slope, given.grad.numpy(), rtol=error, atol=error)
+    with pytest.raises(gx.InputIndexError, match="label"):
+        exe(scores, np.full((6, 4), 6), lengths, counts)
+    with np.errstate(all="ignore"):
+        silent = exe(np.where(np.arange(6) == 3, -np.inf, scores).astype(dtype), said, lengths, counts)
+    assert silent[0][0] == np.inf and not np.isnan(silent[0]).any() and not np.isnan(silent[1][1:]).all()
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda x: gx.ctc(x[0, 0], [1]),
+        lambda x: gx.ctc(x, [[1.0]]),
+        lambda x: gx.ctc(x, [1]),
+    ],
+)
+def test_ctc_refuses(act: object) -> None:
+    with pytest.raises(gx.GraphcError, match="ctc: expected"):
+        act(gx.Graph("g").input("x", (1, 3, 4)))  # type: ignore[operator]

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from numba.extending import register_jitable
 
-from graphc.codegen.buffer import buffer, f64, i64
-from graphc.codegen.vecmath import cos, sin
+from graphc.codegen.buffer import buffer, f64, i64, inf
+from graphc.codegen.vecmath import cos, exp, log, maximum, sin
 
 
 def routine(function):
@@ -30,6 +30,56 @@ def recurrence_rows(real, a_at, b_at, y_at, n, also, reverse):
         k = n - 1 - i if reverse else i
         last = b[k] if i == 0 else real(a[k] * last + b[k])
         y[k] = last
+
+
+@routine
+def alignment_scores(real, e_at, skip_at, y_at, steps, places, skips):
+    """y[t, s]: the log of the sum, over all paths to place s at step t, of the exponential of the sum of e along it.
+
+    A path begins at place 0 or 1 and then stays, goes one place on, or two where skip is not 0 (Graves et al. 2006).
+    """
+    e, skip, y = buffer(e_at, real, 0, 1), buffer(skip_at, real, 0, 1), buffer(y_at, real, 0, 1)
+    for t in range(steps):
+        here = t * places
+        for s in range(places):
+            score = real(0) if t == 0 and s < 2 else real(-inf)
+            if t > 0:
+                at = here - places + s
+                stay = y[at]
+                one = y[max(at - 1, 0)] if s > 0 else real(-inf)
+                two = y[max(at - 2, 0)] if s > 1 and skip[s] != real(0) else real(-inf)
+                best = maximum(maximum(stay, one), two)
+                score = best
+                if best > real(-inf) and best < real(inf):
+                    score = real(best + log(exp(real(stay - best)) + exp(real(one - best)) + exp(real(two - best))))
+            y[here + s] = real(score + e[here + s])
+
+
+@routine
+def banded_rows(real, a_at, b_at, c_at, d_at, y_at, steps, places, s1, p1, s2, p2, s3, p3, reverse):
+    """y[t, s] = d[t, s] + a[t, s] y[t - 1, s] + b[t, s] y[t - 1, s - 1] + c[t, s] y[t - 1, s - 2], or its adjoint."""
+    a, b, c = buffer(a_at, real, 0, 1), buffer(b_at, real, 0, 1), buffer(c_at, real, 0, 1)
+    d, y = buffer(d_at, real, 0, 1), buffer(y_at, real, 0, 1)
+    for i in range(steps):
+        t = steps - 1 - i if reverse else i
+        here = t * places
+        for s in range(places):
+            total = d[here + s]
+            if i > 0 and reverse:
+                at = here + places + s
+                total = real(total + a[at] * y[at])
+                if s + 1 < places:
+                    total = real(total + b[at + 1] * y[at + 1])
+                if s + 2 < places:
+                    total = real(total + c[at + 2] * y[at + 2])
+            elif i > 0:
+                at = here - places + s
+                total = real(total + a[here + s] * y[at])
+                if s > 0:
+                    total = real(total + b[here + s] * y[at - 1])
+                if s > 1:
+                    total = real(total + c[here + s] * y[at - 2])
+            y[here + s] = total
 
 
 @routine

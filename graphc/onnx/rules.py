@@ -24,6 +24,13 @@ REFUSED = {
     "digamma": "ONNX has no derivative of the gamma function",
     "log_ndtr": "ONNX has no scaled error function, which its lower tail needs",
     "polygamma": "ONNX has no derivative of the gamma function",
+    **dict.fromkeys(
+        ("gammainc", "gammaincc", "gammainc_by_a", "gammainc_by_aa", "gamma_quantile", "poisson_quantile"),
+        "ONNX has no incomplete gamma function",
+    ),
+    "betainc": "ONNX has no beta function",
+    "zeta": "ONNX has no zeta function",
+    **dict.fromkeys(("i0e", "i1e"), "ONNX has no Bessel functions"),
     "fourier": "the transform of ONNX (DFT) is not written yet",
     **dict.fromkeys(
         (
@@ -39,6 +46,7 @@ REFUSED = {
         ),
         "ONNX has no linear algebra but products of matrices",
     ),
+    **dict.fromkeys(("alignment_scores", "banded_recurrence"), "ONNX has no such recurrence but by Scan"),
     "arg_extreme_so_far": "ONNX has no running maximum or minimum",
 }
 

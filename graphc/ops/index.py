@@ -244,14 +244,19 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     and an int beside an array is one of them. Their axes stand where they stood, or in front where a slice, None or
     ``...`` lies between them. Negative indices count from the end; repeated ones add up in the gradient.
 
-    Raises ShapeError for too many indices or an int out of range, DTypeError for any other kind of index, a bool mask
-    among them. An array's index out of range raises InputIndexError when called.
+    A bool mask whose elements are known (an array, a list or a constant) stands for the places where it is True, over
+    as many axes as it has. Of a mask that is computed the sizes of the result would depend on data: a DTypeError,
+    which names ``gx.where``.
+
+    Raises ShapeError for too many indices, an int out of range or a mask of another size, DTypeError for any other kind
+    of index. An array's index out of range raises InputIndexError when called.
 
     >>> from graphc.ir.graph import Graph
     >>> x = Graph("grid").input("x", shape=("n", 4, 5))
     >>> x[:2, 1].shape, x[[0, 2], [[1], [3]]].shape, x[0, :, [1, 2, 1]].shape
     ((min(2, n), 5), (2, 2, 5), (3, 4))
     """
+    x = _sized(x, index)
     entries, apart = parsed(x, index)
     along = [e for e in entries if e.axis is not None]
     start, step, size = (tuple(getattr(e, field) for e in along) for field in ("start", "step", "size"))
@@ -317,12 +322,68 @@ def _spread(x: Tensor, index: Any) -> list[Any]:
     """
     given = list(index) if isinstance(index, tuple) else [index]
     given = [int(e) if isinstance(e, np.ndarray) and e.ndim == 0 and is_integer(e.dtype) else e for e in given]
+    given = _without_masks(x, given)
     used = len([e for e in given if e is not None and e is not Ellipsis])
     dots = [k for k, e in enumerate(given) if e is Ellipsis]
     if len(dots) > 1 or used > x.ndim:
         raise ShapeError(f"too many indices for {x.type}: {len(given)}")
     at = dots[0] if dots else len(given)
     return [*given[:at], *[slice(None)] * (x.ndim - used), *given[at:]]
+
+
+def _known_mask(entry: Any) -> Any:
+    """The elements of a bool mask that are known; None for any other entry of an index."""
+    if isinstance(entry, Tensor):
+        entry = entry.node.value if entry.op.name == "constant" else None
+    elif isinstance(entry, list):
+        entry = np.asarray(entry) if _holds_bools(entry) else None
+    mask = isinstance(entry, np.ndarray) and entry.dtype == np.dtype("bool") and entry.ndim > 0
+    return entry if mask else None
+
+
+def _holds_bools(entry: Any) -> bool:
+    """True for nested lists of bools alone, of which there is one at least."""
+    return bool(entry) and all(
+        _holds_bools(e) if isinstance(e, list) else isinstance(e, (bool, np.bool_)) for e in entry
+    )
+
+
+def _axes_of(entry: Any) -> int:
+    """How many axes an entry of an index takes."""
+    mask = _known_mask(entry)
+    return int(mask.ndim) if mask is not None else 0 if entry is None or entry is Ellipsis else 1
+
+
+def _masks(x: Tensor, given: list[Any]) -> list[tuple[int, Any]]:
+    """Known masks of an index, each with the axis of ``x`` where it begins."""
+    used, axis, out = sum(map(_axes_of, given)), 0, []
+    for entry in given:
+        mask = _known_mask(entry)
+        if mask is not None:
+            out.append((axis, mask))
+        axis += x.ndim - used if entry is Ellipsis else _axes_of(entry)
+    return out
+
+
+def _sized(x: Tensor, index: Any) -> Tensor:
+    """``x`` with the sizes of known masks along their axes, which are tested when called where they are symbolic."""
+    shape = list(x.shape)
+    for axis, mask in _masks(x, list(index) if isinstance(index, tuple) else [index]):
+        for k, n in enumerate(mask.shape[: x.ndim - axis]):
+            shape[axis + k] = shape[axis + k] if isinstance(shape[axis + k], int) else n
+    return x if tuple(shape) == x.shape else reshape(x, tuple(shape))
+
+
+def _without_masks(x: Tensor, given: list[Any]) -> list[Any]:
+    """The entries of an index; in the stead of known masks the places where they are True, an array for each axis."""
+    for axis, mask in _masks(x, given):
+        if mask.shape != x.shape[axis : axis + mask.ndim]:
+            raise ShapeError(f"a mask of shape {shape_text(mask.shape)} does not fit axis {axis} of {x.type}")
+    out: list[Any] = []
+    for entry in given:
+        mask = _known_mask(entry)
+        out += [entry] if mask is None else np.nonzero(mask)
+    return out
 
 
 def _is_array(entry: Any) -> bool:

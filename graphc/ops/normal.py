@@ -33,11 +33,11 @@ def _erfcx_slope(x: Tensor, y: Tensor) -> Tensor:
     coefficients = [-1 / SQRT_PI]
     for k in range(1, SERIES):
         coefficients.append(coefficients[-1] * -(2 * k + 1) / 2)
-    series = _polynomial(w, coefficients) * w
+    series = polynomial(w, coefficients) * w
     return where(greater(x, FAR), series, 2 * (x * y - 1 / SQRT_PI))
 
 
-def _polynomial(x: Tensor, coefficients: list[float]) -> Tensor:
+def polynomial(x: Tensor, coefficients: list[float]) -> Tensor:
     """By Horner's rule, lowest coefficient first."""
     out = x * coefficients[-1] + coefficients[-2]
     for c in reversed(coefficients[:-2]):
@@ -106,7 +106,7 @@ def ndtri(p: Tensor) -> Tensor:
 def sinc(x: Tensor) -> Tensor:
     """``sin(pi * x) / (pi * x)``, 1 at 0, as NumPy's; near 0 by its series, so that all derivatives are right there."""
     u = _float(x) * math.pi
-    series = _polynomial(u * u, [(-1) ** k / math.factorial(2 * k + 1) for k in range(12)])
+    series = polynomial(u * u, [(-1) ** k / math.factorial(2 * k + 1) for k in range(12)])
     near = less(abs(u), 1)
     return where(near, series, sin(u) / u)
 

@@ -9,15 +9,19 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import DTypeError, ShapeError
+from graphc.ir.dims import Dim
 from graphc.ir.op import Attrs, Kind, Op, register
 from graphc.ir.tensor import Tensor
-from graphc.ir.types import FLOAT64, INT32, INT64, DType, TensorType, dtype_of, is_float, shape_text
+from graphc.ir.types import FLOAT64, INT32, INT64, DType, TensorType, dtype_of, is_float, normalize_axis, shape_text
 from graphc.ops import counter_rng
 from graphc.ops.apply import Operand, apply, cast, common_dtype, graph_of, is_scalar, public, public_in, tensor
 from graphc.ops.elementwise import abs, clip, copysign, equal, greater, greater_equal, less, where
-from graphc.ops.functions import cos, erfcinv, expm1, floor, log, log1p, sqrt
+from graphc.ops.functions import cos, erfcinv, exp, expm1, floor, log, log1p, sigmoid, sqrt
+from graphc.ops.index import take
 from graphc.ops.normal import ndtr, ndtri
 from graphc.ops.reduce import argmax
+from graphc.ops.softmax import softmax
+from graphc.ops.sorting import argsort
 
 
 def _generator(name: str, single: Any, double: Any) -> None:
@@ -206,6 +210,91 @@ def student_t(
     square = free * expm1(log(u) * (-2 / free))
     length = where(equal(square, 0), 0, sqrt(square))
     return _moved(length * cos(v * (2 * math.pi)), loc, scale, key, kind, shape)
+
+
+def _log_gamma(key: Tensor, shape: Sequence[Any], alpha: Tensor) -> Tensor:
+    """Logarithms of gamma numbers: of one of shape ``alpha + 1``, and ``log(u) / alpha`` (Marsaglia and Tsang 2000)."""
+    larger = apply("gamma_quantile", alpha + 1, _draw("signed_uniform", key, shape, alpha.dtype))
+    return log(larger) + log(abs(_draw("signed_uniform", key, shape, alpha.dtype))) / alpha
+
+
+def _shape_parameter(name: str, value: Operand, key: Tensor, kind: DType) -> Tensor:
+    if is_scalar(value) and not value > 0:
+        raise ShapeError(f"expected {name} > 0, found {value}")
+    return _parameter(value, key, kind)
+
+
+@public_in("random")
+def gamma(key: Tensor, shape: Sequence[Any], alpha: Operand, scale: Operand = 1.0, dtype: Any = None) -> Tensor:
+    """Gamma numbers of shape parameter ``alpha``, any above 0, times ``scale``; both get gradients.
+
+    By the inverse of the distribution function, so that gradients by ``alpha`` are those of an implicit function
+    (Figurnov, Mohamed and Mnih 2018), of first and second order.
+    """
+    kind = _dtype(key, dtype, alpha, scale)
+    return _moved(
+        exp(_log_gamma(key, shape, _shape_parameter("alpha", alpha, key, kind))), 0.0, scale, key, kind, shape
+    )
+
+
+@public_in("random")
+def beta(key: Tensor, shape: Sequence[Any], a: Operand, b: Operand, dtype: Any = None) -> Tensor:
+    """Beta numbers, in [0, 1], of parameters above 0 that get gradients: ``x / (x + y)`` of two gamma numbers.
+
+    Their logarithms are compared, so small parameters give no 0 / 0.
+    """
+    kind = _dtype(key, dtype, a, b)
+    logs = [_log_gamma(key, shape, _shape_parameter(n, v, key, kind)) for n, v in (("a", a), ("b", b))]
+    return _of_shape(sigmoid(logs[0] - logs[1]), shape)
+
+
+@public_in("random")
+def dirichlet(key: Tensor, alpha: Operand, shape: Sequence[Any] | None = None, dtype: Any = None) -> Tensor:
+    """Dirichlet's probabilities along the last axis of ``alpha``, which are above 0 and get gradients.
+
+    ``shape`` is that of the result without its last axis, to which the other axes of ``alpha`` broadcast; by default
+    these. Gamma numbers over their sum, by the softmax of their logarithms.
+
+    >>> from graphc.ir.graph import Graph
+    >>> dirichlet(Graph("g").random_key(), [1.0, 2.0, 3.0], ("n",)).shape
+    (n, 3)
+    """
+    a = _parameter(alpha, key, _dtype(key, dtype, alpha))
+    if a.ndim == 0:
+        raise ShapeError(f"expected alpha with an axis of classes, found {a.type}")
+    wanted = (*(a.shape[:-1] if shape is None else tuple(shape)), a.shape[-1])
+    return softmax(_of_shape(_log_gamma(key, wanted, a), wanted))
+
+
+@public_in("random")
+def poisson(key: Tensor, shape: Sequence[Any], rate: Operand) -> Tensor:
+    """Poisson's counts of mean ``rate``, int64, which have no gradient; the lowest int64 where the rate is below 0.
+
+    By the inverse of the distribution function, computed in float64 whatever the dtype of ``rate``.
+    """
+    if is_scalar(rate) and not rate >= 0:
+        raise ShapeError(f"expected rate >= 0, found {rate}")
+    q = _draw("signed_uniform", key, shape, FLOAT64)
+    return _of_shape(cast(apply("poisson_quantile", _parameter(rate, key, FLOAT64), q), INT64), shape)
+
+
+@public_in("random")
+def permutation(key: Tensor, x: Operand, axis: int = 0) -> Tensor:
+    """``x`` with its parts along ``axis`` in a random order, each order as likely; a size gives whole numbers below it.
+
+    The order of random numbers of 53 bits. Gradients go back by the same order.
+
+    >>> from graphc.ir.graph import Graph
+    >>> str(permutation(Graph("g").random_key(), 10).type)
+    'int64[10]'
+    """
+    if isinstance(x, (int, np.integer, Dim)) and not isinstance(x, bool):
+        return argsort(_draw("uniform", key, (x,), FLOAT64))
+    held = tensor(x, key.graph)
+    if held.ndim == 0:
+        raise ShapeError(f"expected a size, or at least one axis, found {held.type}")
+    axis = normalize_axis(axis, held.ndim, str(held.type))
+    return take(held, argsort(_draw("uniform", key, (held.shape[axis],), FLOAT64)), axis)
 
 
 @public_in("random")

@@ -8,12 +8,14 @@ a time.
 """
 
 from graphc.codegen.vecmath import arithmetic as _arithmetic
+from graphc.codegen.vecmath import bessel as _bessel
 from graphc.codegen.vecmath import error_function as _error_function
 from graphc.codegen.vecmath import exponential as _exponential
 from graphc.codegen.vecmath import logarithm as _logarithm
 from graphc.codegen.vecmath import power as _power
 from graphc.codegen.vecmath import trigonometric as _trigonometric
 from graphc.codegen.vecmath.arithmetic import fabs, floor_divide, isfinite, isinf, pow, remainder, sign
+from graphc.codegen.vecmath.incomplete import betainc, gamma_quantile, incomplete_gamma, poisson_quantile, zeta
 from graphc.codegen.vecmath.instructions import (
     ceil,
     copysign,
@@ -77,6 +79,9 @@ log_ndtr = _kernel_function(_error_function.log_ndtr)
 erfinv = _kernel_function(_error_function.erfinv)
 erfcinv = _kernel_function(_error_function.erfcinv)
 
+i0e = _kernel_function(_bessel.i0e)
+i1e = _kernel_function(_bessel.i1e)
+
 __all__ = [
     "acos",
     "acosh",
@@ -87,6 +92,7 @@ __all__ = [
     "atan2_slope",
     "atanh",
     "beta_ln",
+    "betainc",
     "cbrt",
     "ceil",
     "copysign",
@@ -106,7 +112,11 @@ __all__ = [
     "floor_divide",
     "fmax",
     "fmin",
+    "gamma_quantile",
     "hypot",
+    "i0e",
+    "i1e",
+    "incomplete_gamma",
     "isfinite",
     "isinf",
     "lerp",
@@ -121,6 +131,7 @@ __all__ = [
     "logaddexp",
     "maximum",
     "minimum",
+    "poisson_quantile",
     "polygamma",
     "pow",
     "reduce_add",
@@ -142,4 +153,5 @@ __all__ = [
     "trunc",
     "xlog1py",
     "xlogy",
+    "zeta",
 ]

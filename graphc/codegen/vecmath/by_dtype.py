@@ -31,7 +31,9 @@ def function_by_dtype(name: str, single: Any, double: Any, other: Any = None) ->
     choosers = {
         ("x",): lambda x: choose(x),
         ("a", "b"): lambda a, b: choose(a, b),
+        ("a", "b", "x"): lambda a, b, x: choose(a, b, x),
         ("n", "x"): lambda n, x: choose(n, x),
+        ("n", "a", "b"): lambda n, a, b: choose(n, a, b),
     }
     overload(stub, jit_options=OPTIONS)(choosers[names])
     stub.implementation = choose  # type: ignore[attr-defined]
