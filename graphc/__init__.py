@@ -20,6 +20,7 @@ from graphc import dag, fft, init, linalg, nn, optim
 from graphc.compile import compile
 from graphc.config import __version__
 from graphc.dag.reading import from_networkx
+from graphc.derive import control as _control  # noqa: F401 - how derivatives go through loops
 from graphc.derive.custom import checkpoint, custom_gradient
 from graphc.derive.forward import hvp, jvp
 from graphc.derive.jacobian import hessian, jacobian
@@ -86,6 +87,7 @@ from graphc.ops.aliases import (
 )
 from graphc.ops.alignment import ctc
 from graphc.ops.assembly import concat, flip, hstack, pad, repeat, roll, split, stack, tile, vstack
+from graphc.ops.control import cond, map, scan, while_loop
 from graphc.ops.convolution import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from graphc.ops.creation import arange, eye, full, full_like, linspace, ones, ones_like, tri, zeros, zeros_like
 from graphc.ops.cumulative import cummax, cummin, cumprod, cumsum, logcumsumexp
@@ -337,6 +339,7 @@ __all__ = [
     "compile",
     "concat",
     "concatenate",
+    "cond",
     "conv1d",
     "conv2d",
     "conv3d",
@@ -459,6 +462,7 @@ __all__ = [
     "logsumexp",
     "lstm_cell",
     "lstsq",
+    "map",
     "matmul",
     "matrix_power",
     "matrix_transpose",
@@ -518,6 +522,7 @@ __all__ = [
     "save",
     "scale_gradient",
     "scaled_dot_product_attention",
+    "scan",
     "scatter_add",
     "scatter_set",
     "searchsorted",
@@ -576,6 +581,7 @@ __all__ = [
     "vstack",
     "weight_norm",
     "where",
+    "while_loop",
     "xlog1py",
     "xlogy",
     "zeros",

@@ -11,9 +11,10 @@ import numpy as np
 
 from graphc.errors import CompileError, DTypeError, GraphError, ShapeError, caller, did_you_mean
 from graphc.ir import dims
+from graphc.ir.body import within
 from graphc.ir.call import Call
 from graphc.ir.graph import Graph, copy_node, located, topological
-from graphc.ir.op import lookup
+from graphc.ir.op import Kind, lookup
 from graphc.ir.tensor import Tensor
 from graphc.ops.apply import tensor_list
 from graphc.ops.signature import found
@@ -113,6 +114,8 @@ def one_graph(arguments: list[Tensor], results: list[Tensor], nexts: dict[Tensor
         raise CompileError("nothing to compute: neither outputs nor updates")
     graph = tensors[-1].graph
     for t in tensors:
+        if t.op.kind is Kind.CONTROL:
+            raise CompileError(f"{t.name} is a {t.op.name}; take its results", node=t.name, origin=t.origin)
         if t.graph is not graph:
             raise GraphError(
                 f"tensors of two graphs: {t.name} of {t.graph.name!r}, others of {graph.name!r}", node=t.name
@@ -226,7 +229,7 @@ def extract(graph: Graph, arguments: Sequence[Tensor], roots: Sequence[Tensor], 
 def _check_sizes(program: Program) -> None:
     """Every symbol must be the size of an input's axis, and no tensor larger than any memory."""
     bound = set(program.symbols)
-    for node in program.source.nodes:
+    for node in within(program.source):
         sizes = [*node.type.shape, *(s for v in node.attrs.values() for s in (v if isinstance(v, tuple) else (v,)))]
         for name in dims.free_symbols(s for s in sizes if isinstance(s, dims.Dim)):
             if name not in bound:

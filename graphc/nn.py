@@ -166,8 +166,8 @@ def batch_norm(
         kept = normalisation.batch_norm(*told, axis=along)
         results: Any = normalisation.batch_norm(*told, axis=along, training=True, momentum=momentum)
         y: Tensor = results[0]
-        g.noted[y.id] = [(average.id, results[1].id), (variance.id, results[2].id)]
-        g.dropouts[y.id] = kept.id
+        y.graph.noted[y.id] = [(average.id, results[1].id), (variance.id, results[2].id)]
+        y.graph.dropouts[y.id] = kept.id
         return y
 
 

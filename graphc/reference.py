@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from graphc.errors import GraphcError, InputError, InputShapeError
+from graphc.errors import GraphcError, InputError, InputShapeError, NumericalError
 from graphc.ir import dims
+from graphc.ir.body import Body, bodies
 from graphc.ir.graph import Graph, topological
 from graphc.ir.op import Kind
 from graphc.ir.state import Array
@@ -64,14 +65,29 @@ def evaluate(
     if sizes is None:
         bound = [t for n, t in graph.inputs.items() if n in feeds]
         sizes = bind_sizes(bound, [np.asarray(feeds[t.name], t.dtype).shape for t in bound])
-    values: dict[int, Array] = {}
+    values: dict[int, Any] = {}  # of a loop or branch: all that it computes
+    read = _results_read(nodes)
     with np.errstate(all="ignore"):
         for node in nodes:
+            operands = [values[i] for i in node.inputs]
             if node.op.kind is Kind.LEAF:
                 values[node.id] = _leaf(node, arrays, state or {})
+            elif node.op.kind is Kind.CONTROL:
+                values[node.id] = run_control(graph, node, operands, sizes, read.get(node.id, set()))
+            elif node.op.kind is Kind.RESULT:
+                values[node.id] = operands[0][node.attrs["index"]]
             else:
-                values[node.id] = run_node(graph, node, [values[i] for i in node.inputs], sizes)
+                values[node.id] = run_node(graph, node, operands, sizes)
     return [values[t.id] for t in tensors]
+
+
+def _results_read(nodes: Iterable[Node]) -> dict[int, set[int]]:
+    """Loop or branch -> which of its results are read."""
+    found: dict[int, set[int]] = {}
+    for node in nodes:
+        if node.op.kind is Kind.RESULT:
+            found.setdefault(node.inputs[0], set()).add(node.attrs["index"])
+    return found
 
 
 def _leaf(node: Node, arrays: Mapping[str, Array], state: Mapping[str, Array]) -> Array:
@@ -96,12 +112,88 @@ def run_node(graph: Graph, node: Node, operands: Sequence[Array], sizes: Mapping
     return value
 
 
+def run_control(
+    graph: Graph, node: Node, operands: Sequence[Array], sizes: Mapping[str, int], read: Collection[int]
+) -> list[Any]:
+    """What a loop or a branch computes; None for histories that are not ``read``."""
+    check_sizes([(node, check) for check in _checks_of(graph, node)], sizes)
+    try:
+        return _CONTROL[node.op.name](graph, node, operands, sizes, read)
+    except NumericalError as error:
+        if error.node is not None:
+            raise
+        raise NumericalError(f"{node.name}: {error.message}", node=node.name, origin=node.origin) from None
+
+
+def run_body(body: Body, given: Sequence[Any], sizes: Mapping[str, int]) -> list[Array]:
+    """What a body computes of arrays."""
+    feeds = {name: value for (name, _), value in zip(body.inputs, given, strict=True) if name in body.graph}
+    made = evaluate(body.graph, feeds, sizes=sizes)
+    return [np.asarray(v, t.type.dtype) for v, t in zip(made, body.outputs, strict=True)]
+
+
+def _scan(
+    graph: Graph, node: Node, operands: Sequence[Array], sizes: Mapping[str, int], read: Collection[int]
+) -> list[Any]:
+    body, n, m = node.attrs["body"], node.attrs["carries"], node.attrs["xs"]
+    length = dims.evaluate(node.attrs["length"], sizes)
+    carry, rows, rest = list(operands[:n]), operands[n : n + m], operands[n + m :]
+    stacked = _empty(graph, node, sizes, range(n, n + len(body.types)), read)
+    for t in reversed(range(length)) if node.attrs["reverse"] else range(length):
+        made = run_body(body, [np.int64(t), *carry, *(row[t] for row in rows), *rest], sizes)
+        for held, value in zip(stacked, [*made[n:], *carry], strict=True):
+            if held is not None:
+                held[t] = value
+        carry = made[:n]
+    return [*carry, *stacked]
+
+
+def _while(
+    graph: Graph, node: Node, operands: Sequence[Array], sizes: Mapping[str, int], read: Collection[int]
+) -> list[Any]:
+    test, body = node.attrs["test"], node.attrs["body"]
+    n, limit = len(body.types), dims.evaluate(node.attrs["max_steps"], sizes)
+    carry, rest, t = list(operands[:n]), operands[n:], 0
+    kept = [] if limit < 0 else _empty(graph, node, sizes, range(n + 1, 2 * n + 1), read)
+    while run_body(test, [np.int64(t), *carry, *rest], sizes)[0]:
+        if t == limit:
+            raise NumericalError(f"goes on after max_steps = {limit}")
+        for held, value in zip(kept, carry, strict=False):
+            if held is not None:
+                held[t] = value
+        carry = run_body(body, [np.int64(t), *carry, *rest], sizes)
+        t += 1
+    return [*carry, np.int64(t), *kept]
+
+
+def _cond(
+    graph: Graph, node: Node, operands: Sequence[Array], sizes: Mapping[str, int], read: Collection[int]
+) -> list[Any]:
+    return run_body(node.attrs["on_true" if operands[0] else "on_false"], operands[1:], sizes)
+
+
+def _empty(
+    graph: Graph, node: Node, sizes: Mapping[str, int], indices: Iterable[int], read: Collection[int]
+) -> list[Array | None]:
+    """Zeros for results of these numbers, as far as they are read."""
+    assert node.op.results is not None
+    types = node.op.results([graph.nodes[i].type for i in node.inputs], node.attrs)
+    shapes = {k: tuple(dims.evaluate(s, sizes) for s in types[k].shape) for k in read}
+    return [np.zeros(shapes[k], types[k].dtype) if k in shapes else None for k in indices]
+
+
+_CONTROL = {"scan": _scan, "while_loop": _while, "cond": _cond}
+
+
 def size_checks(graph: Graph) -> list[tuple[Node, SizeCheck]]:
     """What a graph wants of sizes that could not be compared when built, each with the first node that asks for it."""
     found: dict[SizeCheck, Node] = {}
     for node in graph.nodes:
         for check in _checks_of(graph, node):
             found.setdefault(check, node)
+        for _, body in bodies(node):
+            for inner, check in size_checks(body.graph):
+                found.setdefault(check, inner)
     return [(node, check) for check, node in found.items()]
 
 
@@ -133,4 +225,4 @@ def _number(value: Any, sizes: Mapping[str, int]) -> Any:
     return dims.evaluate(value, sizes) if isinstance(value, dims.Dim) else value
 
 
-__all__ = ["bind_sizes", "check_sizes", "evaluate", "run_node", "size_checks"]
+__all__ = ["bind_sizes", "check_sizes", "evaluate", "run_body", "run_control", "run_node", "size_checks"]

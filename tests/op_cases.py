@@ -310,4 +310,9 @@ ELSEWHERE = {
     "random_word",
     "sum_broadcast",
     "iota",
+    "random_seed",
+    "scan",
+    "while_loop",
+    "cond",
+    "result",
 }

@@ -63,6 +63,17 @@ def stack(typingctx: Any, count: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def outlined(typingctx: Any) -> Any:
+    """Keeps LLVM from inlining the function that this stands in."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        builder.function.attributes.add("noinline")
+        return context.get_dummy_value()
+
+    return types.none(), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def keep(typingctx: Any, status: Any, arrays: Any) -> Any:
     """``status``; keeps a tuple of arrays, of which only addresses were used so far, alive up to here."""
 

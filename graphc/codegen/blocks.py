@@ -20,7 +20,8 @@ from graphc.schedule.rowwise import RowProduct, row_products
 from graphc.schedule.stages import is_function, statements_in
 
 if TYPE_CHECKING:
-    from graphc.codegen.nest import Line, Loads, Nest
+    from graphc.codegen.line import Line
+    from graphc.codegen.nest import Loads, Nest
 
 BLOCK = 64  # rows, at most
 LEAST = 8  # rows, at least

@@ -19,8 +19,9 @@ import numpy as np
 
 from graphc.codegen import abi, blas, buffer, clock, matrices, rng, routines, rows, sums, team, tiles, vecmath
 from graphc.codegen.abi import part_symbol
-from graphc.codegen.blocks import BLOCK
-from graphc.codegen.nest import SHORT, Line, Nest, shard_count
+from graphc.codegen.control import definitions
+from graphc.codegen.line import Line
+from graphc.codegen.nest import Nest, shard_count
 from graphc.config import settings
 from graphc.ir import dims
 from graphc.ir.dims import Size
@@ -46,7 +47,7 @@ class Text:
     work_bytes: Size
     scratch_bytes: int  # more of it for each thread beyond the first
     cost: Size  # of all that can run side by side
-    failures: list[int] = field(default_factory=list)  # status k > 0 is the range test failures[k - 1]
+    failures: list[Node] = field(default_factory=list)  # status k > 0 is the test of failures[k - 1]
     rows: Array | None = None  # places of each call of an item's function; a constant behind all others
     timed: list[list[int]] = field(default_factory=list)  # the items, by number, behind each time that is taken
 
@@ -67,7 +68,7 @@ def emit(plan: Schedule, symbols: Sequence[str], serial: bool = False, timed: bo
     """
     writer = _Writer(plan, {name: f"n{k}" for k, name in enumerate(symbols)}, serial or timed, timed)
     kernel = writer.kernel()
-    nests = [_module([Line(NEST), *function]) for _, function in writer.functions.values()]
+    nests = [_module(function) for _, function in writer.functions.values()]
     outside = [Line(f'nest{k} = part("{part_symbol(_joined(lines))}")') for k, lines in enumerate(nests)]
     spent = dims.total(group.cost for stage in plan.stages for group in stage.groups)
     work = writer.offsets[-1] + writer.scratch
@@ -110,12 +111,12 @@ class _Writer:
         numbers = {id(item): k for k, item in enumerate(i for _, items in plan.sections() for i in items)}
         self.clock = numbers if timed else {}
         self.timed: list[list[int]] = [] if plan.split else [[k] for k in self.clock.values()]
-        self.failures: list[int] = []
+        self.failures: list[Node] = []
         self.functions: dict[str, tuple[int, list[Line]]] = {}  # canonical text -> number and lines
         self.calls: list[tuple[int, int]] = []  # a function, and where its places begin among the rows
         self.rows: list[int] = []
         counts = {"input": len(plan.inputs), "output": len(plan.outputs), "state": len(plan.state)}
-        counts["state"] += len(plan.constants) + plan.split  # the rows are a constant too
+        counts["state"] += len(plan.constants) + len(plan.held) + plan.split  # the rows are a constant too
         self.first, at = dict[str, int](), 0  # where each kind of place begins in the table of places
         for kind, count in counts.items():
             self.first[kind], at = at, at + count
@@ -127,7 +128,7 @@ class _Writer:
         self.offsets: list[Size] = [self.places + -(-most // 64) * 64]
         for slot in plan.slots:
             self.offsets.append(self.offsets[-1] + slot.bytes)
-        products = [item for _, items in plan.sections() for item in items if isinstance(item, Product)]
+        products = [item for item in plan.items() if isinstance(item, Product)]
         self.scratch = tiles.SCRATCH if products and settings().blas == "tiles" else 0  # bytes that each thread needs
         self.scratch += max((room(p) for p in products if is_long(p)), default=0)
 
@@ -250,30 +251,15 @@ class _Writer:
 
         def rename(match: re.Match[str]) -> str:
             if match.group(0) not in names:
-                kind = match.group(1) or match.group(2)
+                kind = match.group(1) or match.group(2) or match.group(3)
                 names[match.group(0)] = f"{kind}{counts[kind]}"
                 counts[kind] += 1
             return names[match.group(0)]
 
-        lines = [Line(LOCAL.sub(rename, line.text), line.nodes) for line in self.body(nest, head)]
+        own = [Line(LOCAL.sub(rename, line.text), line.nodes) for line in nest.whole(head)]
+        lines = [*definitions(nest), Line(NEST), *own]
         rows = [self.first[kind] + k for kind, k in slots]
         return "\n".join(line.text for line in lines), lines, rows
-
-    def body(self, nest: Nest, addresses: list[str]) -> list[Line]:
-        """A function's body behind the declarations of what it uses."""
-        scopes = {place: k for k, place in enumerate(dict.fromkeys(p for p, _ in nest.pointers.values()))}
-        head = [f"    {local} = word(dims, {k})" for k, local in enumerate(self.symbols.values())] + addresses
-        for name, (place, dtype) in nest.pointers.items():
-            kind = SHORT[dtype.name] if dtype.kind != "b" else "bool_"
-            where = f"local({BLOCK}" if place[0] == "block" else f"buffer({nest.address(place)}"
-            head.append(f"    {name} = {where}, {kind}, {scopes[place]}, {len(scopes)})")
-        uses = Counter(word for line in nest.body for word in re.findall(r"\w+", line.text))
-        kept = []
-        for line in reversed(head):  # only what is used
-            if uses[line.split()[0]]:
-                kept.append(Line(line))
-                uses.update(re.findall(r"\w+", line))
-        return kept[::-1] + nest.body
 
     def whole(self, nest: Nest) -> list[Line]:
         """The kernel: what it is called with, declarations, body."""
@@ -292,15 +278,15 @@ class _Writer:
             ]
         shared = not self.serial and any(stage.groups for stage in self.plan.stages)
         head.append(f"    times = word(outputs, {len(self.plan.outputs)})")
-        if self.plan.split:
+        if self.plan.split or not self.scratch:
             head.append("    scratch = 0")
-        elif self.scratch:
+        else:
             ticket = f" + {self.scratch}*ticket(work, call)" if shared else ""
             head.append(f"    scratch = work + {nest.size(self.offsets[-1])}{ticket}")
-        lines = self.body(nest, head)
+        lines = nest.whole(head)
         if shared:
             lines.insert(0, Line("    call, work = work, unmarked(work)"))
-        return [Line("def kernel(inputs, outputs, dims, state, work):"), *lines]
+        return [*definitions(nest), Line("def kernel(inputs, outputs, dims, state, work):"), *lines]
 
     def locate(self, nest: Nest, margin: int) -> None:
         """Fills the table of places."""
@@ -331,7 +317,7 @@ class _Writer:
 
 
 MOST_NOTES = 4  # on one line: a function may serve many nodes
-LOCAL = re.compile(r"\b(?:([vxsctrkm])\d+|(?:input|output|state|work|block)\d+_(at|[a-z]+\d*))\b")
+LOCAL = re.compile(r"\b(?:([vxsctrkm])\d+|([pqg])\d+_\d+|(?:input|output|state|work|block)\d+_(at|[a-z]+\d*))\b")
 
 
 def annotate(text: Text, graph: Graph) -> str:

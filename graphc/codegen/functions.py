@@ -86,7 +86,7 @@ class Function(Lowering):
         kinds = tuple(a.type for a in args)
         if (function, kinds) not in self.made:
             try:
-                result = _returned(function, kinds)
+                result = getattr(function, "returns", None) or _returned(function, kinds)
             except OSError as error:  # its source is not to be had, which Numba does not need
                 raise Unlowered(str(error)) from error
             symbol = self.module.get_unique_name(function.__name__.strip("_"))

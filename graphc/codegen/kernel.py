@@ -10,6 +10,7 @@ from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
 from graphc.ir.state import Array
+from graphc.ir.tensor import Node
 from graphc.schedule.expand import expand, outputs_apart
 from graphc.schedule.lower import lower
 from graphc.schedule.memory import schedule
@@ -44,8 +45,8 @@ class Kernel:
     ``int64 kernel(int64 inputs, int64 outputs, int64 dims, int64 state, int64 work)`` takes addresses: tables of the
     data addresses of inputs and of outputs, a table of the values of ``symbols``, a table of the data addresses of
     ``state_names`` followed by ``constants``, and ``work_bytes`` bytes of workspace, 64-byte aligned. It returns 0,
-    or k for an index out of range at the node named ``failures[k - 1]``; the flat position and the value then stand in
-    the first two int64 of the workspace.
+    or k for an index out of range, or too many steps, at the node ``failures[k - 1]``; the flat position and the value
+    then stand in the first two int64 of the workspace.
     """
 
     source: str
@@ -56,7 +57,7 @@ class Kernel:
     work_bytes: Size
     scratch_bytes: int  # more workspace for each thread beyond the first
     cost: Size  # of what several threads may share
-    failures: tuple[str, ...]
+    failures: tuple[Node, ...]
     text: Text | None  # None where the kernel was recalled from disk
     schedule: Schedule | None
     limit: Limit | None = None  # what it was made to keep
@@ -101,12 +102,10 @@ def build(
 
     ready = expand(outputs_apart(lower(graph), elementwise=tested is not None))
     plan = plan_of(ready) if limit is None else fit(ready, plan_of, limit.bytes_of, limit.most, limit.sizes)
-    ready = plan.graph
     text = emit(plan, symbols, serial, timed)
-    constants = tuple(value for i in plan.constants if (value := ready.nodes[i].value) is not None)
+    constants = plan.arrays
     if text.rows is not None:
         constants += (text.rows,)
-    failures = tuple(ready.nodes[i].name for i in text.failures)
     return Kernel(
         text.source,
         text.parts,
@@ -116,7 +115,7 @@ def build(
         text.work_bytes,
         text.scratch_bytes,
         text.cost,
-        failures,
+        tuple(text.failures),
         text,
         plan,
         limit,

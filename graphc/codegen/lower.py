@@ -338,9 +338,14 @@ def _signature(typing: Any, function: Any, kinds: tuple[Any, ...]) -> tuple[Any,
     return kind, signature
 
 
-@cache
 def tree_of(function: Any) -> ast.FunctionDef:
     """The syntax tree of a function; OSError where its file is not there, or no longer what was imported."""
+    made = getattr(function, "tree", None)  # of generated source
+    return _tree_in_file(function) if made is None else made
+
+
+@cache
+def _tree_in_file(function: Any) -> ast.FunctionDef:
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
     (code,) = (c for c in compile(ast.Module([tree], []), "", "exec").co_consts if isinstance(c, CodeType))
     if (code.co_code, code.co_consts) != (function.__code__.co_code, function.__code__.co_consts):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from graphc.codegen import product
-from graphc.codegen.blocks import Blocks
+from graphc.codegen import control, product
+from graphc.codegen.blocks import BLOCK, Blocks
+from graphc.codegen.line import Line
 from graphc.codegen.sums import HELD
 from graphc.codegen.watch import NOT_FINITE, Watch
 from graphc.ir import dims
@@ -26,6 +28,7 @@ from graphc.schedule.plan import (
     Buffer,
     Combine,
     Commit,
+    Control,
     Form,
     Group,
     Item,
@@ -42,14 +45,6 @@ SHORT = {"float32": "f32", "float64": "f64", "int32": "i32", "int64": "i64", "ui
 UNROLLED = 128  # steps of an inner loop that LLVM may unroll
 
 
-@dataclass(slots=True)
-class Line:
-    """One line of source, and the nodes that it computes."""
-
-    text: str
-    nodes: tuple[int, ...] = ()
-
-
 Loads = dict[tuple[int, str], str]  # whose value is read where -> its name; others may come to lie there later
 
 
@@ -57,11 +52,19 @@ class Nest:
     """Writes the body of one function: loops, statements and products, on typed pointers.
 
     ``symbols`` maps each size to its local name. Where ``group`` is not None the outermost loops run from ``lo`` to
-    ``hi``, the rows of shard number ``shard``.
+    ``hi``, the rows of shard number ``shard``. ``functions`` are those of bodies that it calls, by their text: its
+    own, or those of the function that it is a part of.
     """
 
-    def __init__(self, plan: Schedule, symbols: Mapping[str, str], failures: list[int]) -> None:
+    def __init__(
+        self,
+        plan: Schedule,
+        symbols: Mapping[str, str],
+        failures: list[Node],
+        functions: dict[str, control.Function] | None = None,
+    ) -> None:
         self.plan, self.graph, self.symbols, self.failures = plan, plan.graph, symbols, failures
+        self.functions: dict[str, control.Function] = {} if functions is None else functions
         cut = [(loop, fold) for loop, block in plan.blocks.items() for fold, _ in block.sums]
         self.carried = {fold.node.id for _, fold in cut}  # sums in blocks; of those in several loops, steps are counted
         self.counted = {fold.node.id for loop, fold in cut if id(fold.path[fold.open_depth]) != loop}
@@ -86,6 +89,14 @@ class Nest:
                 self.put(2, f"return fail(work, {NOT_FINITE})")
             if id(item) in self.clock:
                 self.put(1, f"tick(times, {self.clock[id(item)]})")
+
+    def shards(self, group: Group, depth: int) -> None:
+        """Appends the code of a group, one shard after the other."""
+        self.line(depth, f"count = {shard_count(self, group)}")
+        self.line(depth, "for shard in range(count):")
+        size = self.factor(group.size)
+        self.line(depth + 1, f"lo, hi = {size}*shard//count, {size}*(shard + 1)//count")
+        self.write(group.items, group, depth)
 
     # ---- names
 
@@ -115,6 +126,26 @@ class Nest:
 
     # ---- lines
 
+    def whole(self, addresses: Sequence[str], apart: bool = True) -> list[Line]:
+        """The body behind the declarations of what it uses, ``addresses`` among them.
+
+        LLVM is told that places lie ``apart``.
+        """
+        scopes = {place: k for k, place in enumerate(dict.fromkeys(p for p, _ in self.pointers.values()))}
+        head = [f"    {local} = word(dims, {k})" for k, local in enumerate(self.symbols.values())] + [*addresses]
+        for name, (place, dtype) in self.pointers.items():
+            kind = SHORT[dtype.name] if dtype.kind != "b" else "bool_"
+            where = f"local({BLOCK}" if place[0] == "block" else f"buffer({self.address(place)}"
+            scope = f"{scopes[place]}, {len(scopes)}" if apart else "0, 1"
+            head.append(f"    {name} = {where}, {kind}, {scope})")
+        uses = Counter(word for line in self.body for word in re.findall(r"\w+", line.text))
+        kept = []
+        for line in reversed(head):  # only what is used
+            if uses[line.split()[0]]:
+                kept.append(Line(line))
+                uses.update(re.findall(r"\w+", line))
+        return kept[::-1] + self.body
+
     def line(self, depth: int, text: str) -> None:
         """A line of the function around the items."""
         self.body.append(Line("    " * depth + text))
@@ -129,6 +160,8 @@ class Nest:
             self.loop(item, depth, loads)
         elif isinstance(item, Product):
             product.write(self, item, depth)
+        elif isinstance(item, Control):
+            control.write(self, item, depth)
         elif isinstance(item, Combine):
             self.combine(item, depth)
         elif isinstance(item, Commit):
@@ -463,13 +496,17 @@ class Nest:
 
     def check(self, s: Statement, value: str, depth: int) -> None:
         """Leaves the kernel when the value is out of range, before anything has been stored."""
-        if s.node.id not in self.failures:
-            self.failures.append(s.node.id)
         low, high = (self.factor(s.node.attrs[k]) for k in ("low", "high"))
         self.put(depth, f"if {value} < {low} or {value} >= {high}:", s.node.id)
-        self.put(depth + 1, f"set_word(work, 0, {self.position(s)})")
-        self.put(depth + 1, f"set_word(work, 1, {value})")
-        self.put(depth + 1, f"return fail(work, {self.failures.index(s.node.id) + 1})")
+        self.fail(s.node, self.position(s), value, depth + 1)
+
+    def fail(self, node: Node, where: str, value: str, depth: int) -> None:
+        """Leaves the kernel."""
+        if node not in self.failures:
+            self.failures.append(node)
+        self.put(depth, f"set_word(work, 0, {where})")
+        self.put(depth, f"set_word(work, 1, {value})")
+        self.put(depth, f"return fail(work, {self.failures.index(node) + 1})")
 
     # ---- expressions
 

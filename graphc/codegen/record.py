@@ -16,6 +16,7 @@ import numpy as np
 
 from graphc.codegen.kernel import Kernel
 from graphc.config import settings
+from graphc.ir.body import within
 from graphc.ir.graph import Graph
 from graphc.ir.sizes import parse
 from graphc.ir.text import canonical_text
@@ -31,7 +32,13 @@ def program_key(source: Graph, inputs: Sequence[str], n_outputs: int, updates: S
 
 def to_record(kernel: Kernel, source: Graph, updates: Sequence[str], key: str) -> dict[str, Any] | None:
     """The record of ``kernel``; None where its constants are large or a test is not a node of ``source``."""
-    if sum(c.nbytes for c in kernel.constants) > LARGEST or any(name not in source for name in kernel.failures):
+    known: dict[Any, int] = {}
+    for k, node in reversed(list(enumerate(within(source)))):
+        known[node.op.name, str(node.origin)] = known[node.name, str(node.origin), ""] = k
+    failing = [  # in bodies, passes may have named a node anew
+        known.get((n.name, str(n.origin), ""), known.get((n.op.name, str(n.origin)))) for n in kernel.failures
+    ]
+    if sum(c.nbytes for c in kernel.constants) > LARGEST or None in failing:
         return None
     fields = {
         "source": kernel.source,
@@ -42,7 +49,7 @@ def to_record(kernel: Kernel, source: Graph, updates: Sequence[str], key: str) -
         "work_bytes": str(kernel.work_bytes),
         "scratch_bytes": kernel.scratch_bytes,
         "cost": str(kernel.cost),
-        "failures": [source[name].id for name in kernel.failures],
+        "failures": failing,
     }
     return {**fields, "sum": _sum(key, fields)}
 
@@ -51,6 +58,7 @@ def from_record(record: Any, source: Graph, updates: Sequence[str], key: str) ->
     """The kernel of a record, with the names of this program. ValueError for what `to_record` did not make for it."""
     if not isinstance(record, dict) or record.get("sum") != _sum(key, record):
         raise ValueError("its fields do not belong together")
+    everything = list(within(source))
     names = {tuple(_place(source, updates, n.name)): n.name for n in source.nodes}
     names |= {("update", k): name for k, name in enumerate(updates)}
     return Kernel(
@@ -64,7 +72,7 @@ def from_record(record: Any, source: Graph, updates: Sequence[str], key: str) ->
         work_bytes=parse(record["work_bytes"]),
         scratch_bytes=record["scratch_bytes"],
         cost=parse(record["cost"]),
-        failures=tuple(source.nodes[i].name for i in record["failures"]),
+        failures=tuple(everything[i] for i in record["failures"]),
         text=None,
         schedule=None,
     )

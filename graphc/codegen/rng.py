@@ -61,6 +61,17 @@ def word32(typingctx: Any, seed: Any, counter: Any, stream: Any, position: Any) 
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def word64(typingctx: Any, seed: Any, counter: Any, stream: Any, position: Any) -> Any:
+    """Any int64."""
+
+    def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        x0, x1 = _words(b, *args)
+        return b.or_(b.shl(b.zext(x0, LONG), LONG(32)), b.zext(x1, LONG))
+
+    return types.int64(*SIGNATURE), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def uniform32(typingctx: Any, seed: Any, counter: Any, stream: Any, position: Any) -> Any:
     """float32 in [0, 1), 24 bits."""
 

@@ -9,6 +9,7 @@ its operands, then attributes. They are Python in the forms that `lower` knows.
 
 from __future__ import annotations
 
+from numba import types
 from numba.extending import register_jitable
 
 from graphc.codegen.buffer import buffer, f64, i64, inf
@@ -19,6 +20,12 @@ def routine(function):
     """A function that kernels call and LLVM does not inline: its memory accesses are told apart by no other's marks."""
     function.outlined = True
     return register_jitable(error_model="numpy", fastmath=False)(function)
+
+
+def of_kernel(function, inline):
+    """Lets the kernel call a function of words in its own source: a loop's body, or a side of a branch."""
+    function.outlined, function.returns = not inline, types.int64
+    register_jitable(error_model="numpy", fastmath=False)(function)
 
 
 @routine

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import numpy as np
 
 from graphc.dag.text import decoded, tupled
-from graphc.errors import GraphError, ShapeError, brief
-from graphc.file.schema import ATTRIBUTES
+from graphc.errors import GraphError, GraphFileError, ShapeError, brief
+from graphc.file.schema import ATTRIBUTES, decode_body
+from graphc.ir.body import Body
 from graphc.ir.dims import Dim, Size
 from graphc.ir.sizes import parse
 from graphc.ir.types import Shape, dtype_of
@@ -82,6 +84,8 @@ def raw_attribute(op: str, name: str, value: Any) -> Any:
     def fail(expected: str) -> NoReturn:
         raise GraphError(f"{op}: {name} must be {expected}, found {found(value)}")
 
+    if kind == "body":
+        return _body(op, name, value)
     single = _KINDS.get(kind)
     if single is not None:
         made = single(value)
@@ -91,6 +95,18 @@ def raw_attribute(op: str, name: str, value: Any) -> Any:
         made = tuple(_size(v, 0) if kind == "shape" else each(v) for v in value)
         return fail(_WORDS[kind]) if None in made else made
     return fail(_WORDS[kind]) if kind != "any" else _any(value)
+
+
+def _body(op: str, name: str, value: Any) -> Body:
+    """A body as `graphc.Graph.to_networkx` writes it."""
+    if isinstance(value, Body):
+        return value
+    try:
+        return decode_body(json.loads(json.dumps(value)), f"{op}: {name}")
+    except GraphFileError as error:
+        raise GraphError(error.message) from None
+    except (RecursionError, TypeError, ValueError):
+        raise GraphError(f"{op}: {name} must be a body as to_networkx writes it, found {found(value)}") from None
 
 
 def _whole(value: Any) -> int | None:

@@ -20,13 +20,15 @@ from graphc.dag.snapshot import snapshot
 from graphc.dag.table import Function
 from graphc.dag.text import decoded
 from graphc.errors import GraphcError, GraphError, Origin, ShapeError, brief, caller, did_you_mean, listed
-from graphc.file.legal import proven
+from graphc.file.legal import proven, proven_body
+from graphc.ir.body import bodies
 from graphc.ir.call import Call
 from graphc.ir.graph import Graph
 from graphc.ir.interchange import GRAPH
 from graphc.ir.op import OPS, Kind, Op
 from graphc.ir.tensor import Node, Tensor
 from graphc.ir.types import TensorType, dtype_of
+from graphc.ir.verify import check_body, check_result
 from graphc.ops.signature import REQUIRED, found
 
 
@@ -228,6 +230,14 @@ class Reading:
         with _guarded(op.name):
             kind = op.infer([t.type for t in tensors], attrs)
         node = Node(len(self.graph), op, tuple(t.id for t in tensors), attrs, kind, name, self.origin)
+        if op.kind is Kind.RESULT:
+            check_result(self.graph, node)
+        elif any(t.op.kind is Kind.CONTROL for t in tensors):
+            fail(f"{name} has a loop or a branch as an operand, not one of its results")
+        for part, body in bodies(node):
+            check_body(part, body)
+            if not proven_body(body.graph):
+                fail(f"{part}: nothing keeps an index within its axis; put a checked_index before it")
         return self._append(op, tensors, attrs, given, name, type=kind) if proven(self.graph, node) else None
 
     @staticmethod

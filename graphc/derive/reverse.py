@@ -12,17 +12,18 @@ applied once, at their end. Past a reduction, a product of matrices or a gather,
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, overload
+from typing import Any, NamedTuple, TypeVar, overload
 
 from graphc.derive.nest import Pack, flat, matched
 from graphc.errors import GradientError, Origin, ShapeError, caller
 from graphc.ir.graph import Graph, located, topological
+from graphc.ir.inner import traced
 from graphc.ir.op import Kind
 from graphc.ir.tensor import Node, Tensor
 from graphc.ir.types import Shape, broadcast_shapes, is_float
-from graphc.ops.apply import cast, graph_of, tensor, tensor_list
+from graphc.ops.apply import cast, innermost, tensor, tensor_list
 from graphc.ops.elementwise import logical_and, logical_not, logical_or, not_equal, where
 from graphc.ops.shape import broadcast_to, filled, sum_to
 from graphc.ops.signature import found
@@ -91,17 +92,19 @@ def _pulled(origin: Origin, outputs: Any, wrt: Any, cotangents: Any, on_disconne
     """The cotangents of ``wrt``, in its structure."""
     many, targets, pack = differentiable(outputs, wrt, on_disconnected)
     given = [None] * len(many) if cotangents is None else matched("cotangents", cotangents, outputs, "outputs")
-    graph = targets[0].graph if targets else many[0].graph
-    seeds = []
-    for y, cotangent in zip(many, given, strict=True):
-        with graph.placed(origin, y.name):
-            seeds.append(_seed(graph, y, cotangent))
+    graph = innermost([*many, *targets])
     out = []
-    for t, result in zip(targets, accumulate(graph, many, targets, seeds), strict=True):
-        if result is None and on_disconnected == "error":
-            raise disconnected(many, t)
-        with graph.placed(origin, t.name):
-            out.append(filled(graph, 0, t.shape, t.dtype) if result is None else result)
+    with traced(graph):
+        many, targets = ([graph.admit(t, "grad") for t in tensors] for tensors in (many, targets))
+        seeds = []
+        for y, cotangent in zip(many, given, strict=True):
+            with graph.placed(origin, y.name):
+                seeds.append(_seed(graph, y, cotangent))
+        for t, result in zip(targets, accumulate(graph, many, targets, seeds), strict=True):
+            if result is None and on_disconnected == "error":
+                raise disconnected(many, t)
+            with graph.placed(origin, t.name):
+                out.append(filled(graph, 0, t.shape, t.dtype) if result is None else result)
     return pack(out)
 
 
@@ -117,7 +120,7 @@ def differentiable(outputs: Any, wrt: Any, on_disconnected: str = "error") -> tu
         targets, pack = tensor_list("wrt", wrt, GradientError), list
     if not many:
         raise GradientError(f"expected at least one output, found {found(outputs)}")
-    graph_of([*many, *targets])
+    innermost([*many, *targets])
     if not isinstance(on_disconnected, str) or on_disconnected not in ("error", "zeros"):
         raise GradientError(f'on_disconnected must be "error" or "zeros", found {on_disconnected!r}')
     for t in [*many, *targets]:
@@ -159,7 +162,7 @@ def accumulate(
     ``within`` takes what ``wrt`` is made of as given: nothing flows through one of them to another.
     """
     nodes = topological(graph, [y.id for y in outputs])
-    walk = _Walk(graph, {t.id for t in wrt}, *_ahead(graph, nodes, wrt, within))
+    walk = _Walk(graph, {t.id for t in wrt}, *ahead(graph, nodes, wrt, within))
     for y, seed in zip(outputs, seeds, strict=True):
         if y.id in walk.depends:
             held, part = walk.cotangents.get(y.id), Cotangent(seed)
@@ -173,7 +176,7 @@ def accumulate(
             if node is results[0] and any(r.id in walk.cotangents for r in results):
                 with graph.placed(node.origin, node.forward or node.name):
                     walk.pull_jointly(results)
-        elif node.inputs and node.id in walk.cotangents:
+        elif node.inputs and (node.id in walk.cotangents or node.id in walk.results):
             with graph.placed(node.origin, node.forward or node.name):
                 walk.pull(node)
     out: list[Tensor | None] = []
@@ -198,17 +201,40 @@ def _together(nodes: Sequence[Node]) -> dict[tuple[int, ...], list[Node]]:
     return out
 
 
-def _ahead(graph: Graph, nodes: Sequence[Node], wrt: Sequence[Tensor], within: bool) -> tuple[set[int], set[int]]:
+class Through(NamedTuple):
+    """How derivatives go through a loop or a branch, of which slots and results are numbers.
+
+    reach  (graph, node, operands that depend) -> results that do
+    pull   (graph, node, cotangents of results, operands that want one) -> cotangents of operands
+    """
+
+    reach: Callable[[Graph, Node, set[int]], set[int]]
+    pull: Callable[[Graph, Node, dict[int, Tensor], list[int]], dict[int, Tensor]]
+
+
+THROUGH: dict[str, Through] = {}  # by op; `derive.control` fills it
+
+
+def ahead(
+    graph: Graph, nodes: Sequence[Node], wrt: Sequence[Tensor], within: bool = False
+) -> tuple[set[int], set[int]]:
     """Nodes that depend on ``wrt``, and those on whose way there a derivative may be infinite or NaN."""
     depends, unbounded = {t.id for t in wrt}, set[int]()
     given = set(depends) if within else set[int]()
+    reached: dict[int, set[int]] = {}  # loop or branch -> its results that depend
     for node in nodes:
         if node.id in given:
             continue
-        ways = [i for slot, i in enumerate(node.inputs) if i in depends and _differentiable(graph, node, slot)]
-        if ways:
+        if node.op.kind is Kind.RESULT:
+            if node.attrs["index"] in reached.get(node.inputs[0], ()) and is_float(node.type.dtype):
+                depends.add(node.id)
+            continue
+        ways = {slot: i for slot, i in enumerate(node.inputs) if i in depends and _differentiable(graph, node, slot)}
+        if ways and node.op.kind is Kind.CONTROL:
+            reached[node.id] = THROUGH[node.op.name].reach(graph, node, set(ways))
+        elif ways:
             depends.add(node.id)
-            if node.op.kind in CARRIED and (not _linear(node) or any(i in unbounded for i in ways)):
+            if node.op.kind in CARRIED and (not _linear(node) or any(i in unbounded for i in ways.values())):
                 unbounded.add(node.id)
     return depends, unbounded
 
@@ -252,22 +278,42 @@ class _Walk:
     depends: set[int]
     unbounded: set[int]
     cotangents: dict[int, Cotangent] = field(default_factory=dict)
+    results: dict[int, dict[int, Tensor]] = field(default_factory=dict)  # of loops and branches, by their numbers
     tests: dict[Choice, tuple[Tensor, bool]] = field(default_factory=dict)
     selected: dict[tuple[int, Choice], Tensor] = field(default_factory=dict)
 
     def pull(self, node: Node) -> None:
         """Hands the cotangent of ``node`` on to its operands."""
+        if node.op.kind is Kind.CONTROL:
+            self.through(node)
+            return
         given = self.cotangents[node.id]
         if node.id not in self.unbounded:
             given = Cotangent(self.settled(given))
-        elif node.id in self.wrt:  # what is asked for is what the rest is made of
+        if node.op.kind is Kind.RESULT:
+            held = self.results.setdefault(node.inputs[0], {})
+            k, value = node.attrs["index"], self.settled(given)
+            held[k] = held[k] + value if k in held else value
+            return
+        if node.id in self.unbounded and node.id in self.wrt:  # what is asked for is what the rest is made of
             given = Cotangent(self.settled(given), given.choice)
         for slot, i in enumerate(node.inputs):
             if i in self.depends and is_float(self.graph.nodes[i].type.dtype):
                 part = self.part(node, slot, given)
                 if part is not None:
-                    held = self.cotangents.get(i)
-                    self.cotangents[i] = part if held is None else self.sum(held, part, i in self.unbounded)
+                    before = self.cotangents.get(i)
+                    self.cotangents[i] = part if before is None else self.sum(before, part, i in self.unbounded)
+
+    def through(self, node: Node) -> None:
+        """The same of a loop or a branch, whose results have a cotangent each."""
+        wanted = [
+            slot for slot, i in enumerate(node.inputs) if i in self.depends and _differentiable(self.graph, node, slot)
+        ]
+        parts = THROUGH[node.op.name].pull(self.graph, node, self.results[node.id], wanted)
+        for slot, value in parts.items():
+            i = node.inputs[slot]
+            held, part = self.cotangents.get(i), Cotangent(value)
+            self.cotangents[i] = part if held is None else self.sum(held, part, i in self.unbounded)
 
     def pull_jointly(self, nodes: Sequence[Node]) -> None:
         """Hands the cotangents of all results of a function on to its operands."""

@@ -22,7 +22,7 @@ from graphc.codegen import tiles
 from graphc.codegen.abi import PART_SIGNATURE
 from graphc.codegen.emit import NEST, PRIMITIVES, annotated, clean, titled
 from graphc.codegen.kernel import SIGNATURE, Kernel
-from graphc.codegen.nest import Line
+from graphc.codegen.line import Line
 from graphc.config import settings
 from graphc.errors import ExportError, Origin, caller
 from graphc.export import words
@@ -147,12 +147,12 @@ class _Writer:
         yield f"KEYS: tuple = {tuple(p.structure.keys)!a}"
         yield f"SYMBOLS: tuple = {tuple(p.symbols)!a}"
         yield words.table("CHECKS", [(n.op.name, str(c), _line(n.origin)) for n, c in self.exe.program.checks])
-        yield words.table("TESTS", [(str(n.attrs["what"]), _line(n.origin)) for n in self.tests])
+        yield words.table("TESTS", [(str(n.attrs.get("what", "")), _line(n.origin)) for n in self.tests])
 
     @property
     def tests(self) -> list[Node]:
-        """Tests of indices, in the order of the kernel's status numbers."""
-        return [self.exe.program.source[name].node for name in self.kernel.failures]
+        """Tests of indices, and loops that may go on too long, in the order of the kernel's status numbers."""
+        return list(self.kernel.failures)
 
     # ---- code
 
@@ -170,7 +170,9 @@ class _Writer:
             a, b = self.size(check.left), self.size(check.right)
             equal = f"{a} > {b}" if check.positive else f"{a} == {b}" + f" or 1 in ({a}, {b})" * check.broadcast
             fits.append(f"({a}, {b}, {equal})")
-        tests = [(*(self.size(n.attrs[k]) for k in ("low", "high")), self.shape(n.type.shape)) for n in self.tests]
+        tests = [
+            (*(self.size(n.attrs.get(k, 0)) for k in ("low", "high")), self.shape(n.type.shape)) for n in self.tests
+        ]
         return "\n".join(
             [
                 f"def sizes({', '.join(f'n{k}' for k in range(len(p.symbols)))}):",
@@ -190,9 +192,17 @@ class _Writer:
         assert text is not None and plan is not None
         note = _Notes()
         for k, lines in enumerate(text.nests):
-            part = _function(lines, plan.graph, note)
+            part = _BODY.sub(rf"items{k}_\1", _function(lines, plan.graph, note))
             yield part.replace(NEST, NEST.replace("nest", f"items{k}"), 1) + "\n\n"
         yield _function(text.lines, plan.graph, note)
+
+    def known(self) -> Iterator[str]:
+        """What has bodies of loops and branches called from the functions in which they stand."""
+        text = self.kernel.text
+        assert text is not None
+        for k, lines in enumerate([*text.nests, text.lines]):
+            prefix = f"items{k}_" if k < len(text.nests) else ""
+            yield from (_BODY.sub(rf"{prefix}\1", line.text) for line in lines if line.text.startswith(KNOWN))
 
     def stand_ins(self) -> Iterator[str]:
         """What of graphc's settings its functions ask for."""
@@ -209,6 +219,7 @@ class _Writer:
         for code, letter in self.products:
             yield tiles.function_text(code, f"{code}_function") + "\n"
             functions.append(f'Function({code}_function, "{tiles.SIGNATURE}", SYMBOL + "{letter}")')
+        yield from self.known()
         for k in range(len(kernel.parts)):
             yield f'nest{k} = part(f"{{PREFIX}}_nest{k}")'
             functions.append(f'Function(items{k}, "{PART_SIGNATURE}", f"{{PREFIX}}_nest{k}"{fast})')
@@ -260,9 +271,13 @@ class _Notes:
         return f"{titled(node)}: {clean(str(node.type))}  {clean(line)}"
 
 
+KNOWN = "of_kernel("  # how a line begins that says what a body's function is
+_BODY = re.compile(r"\b(body\d+)\b")
+
+
 def _function(lines: Iterable[Line], graph: Graph, note: _Notes) -> str:
     """A function of the kernel, without what stands before it."""
-    every = list(annotated(lines, graph, note))
+    every = [line for line in annotated(lines, graph, note) if not line.startswith(KNOWN)]
     return "\n".join(every[next(k for k, line in enumerate(every) if line.startswith("def ")) :])
 
 

@@ -196,7 +196,7 @@ class Program:
         if len(self.spare) < MOST_SPARE:
             self.spare.append(work)
         if status:
-            raise self.index_error(sizes, status - 1, int(where), int(value))
+            raise self.failure(sizes, status - 1, int(where), int(value))
         return [r if r.ndim else r[()] for r in results]
 
     def kernel(self, cache: bool) -> Any:
@@ -247,9 +247,11 @@ class Program:
             if not holds:
                 raise ValueError(f"{op}: sizes do not fit: expected {relation}, found {a} and {b}\n  at {line}")
 
-    def index_error(self, sizes: Sizes, k: int, where: int, value: int) -> IndexError:
-        """The error for an index that the kernel has found out of range."""
+    def failure(self, sizes: Sizes, k: int, where: int, value: int) -> IndexError | ArithmeticError:
+        """The error for an index that the kernel has found out of range, or a loop that does not end."""
         (what, line), (low, high, shape) = self.tests[k], sizes.tests[k]
+        if not what:
+            return ArithmeticError(f"a loop goes on after max_steps = {value}\n  at {line}")
         at = tuple(map(int, np.unravel_index(where, shape))) if shape else ()
         row = f" at row {at[0]}" if len(at) == 1 else f" at {at}" if at else ""
         return IndexError(f"{what} {value}{row} is not in [{low}, {high})\n  at {line}")

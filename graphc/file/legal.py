@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from graphc.errors import GraphcError, GraphFileError
+from graphc.ir.body import bodies
 from graphc.ir.dims import Size, at_most
 from graphc.ir.graph import Graph
 from graphc.ir.op import Kind, indexed
@@ -24,16 +25,28 @@ def check(graph: Graph, place: str) -> None:
         verify(graph)
     except GraphcError as error:
         raise GraphFileError(f"{place}: {error.message}", node=error.node) from None
+    _check_indices(graph, place)
+
+
+def _check_indices(graph: Graph, place: str) -> None:
     for node in graph.nodes:
         for index, size in _indexed(graph, node):
             if not within(graph, index, size):
                 text = f"node {node.id} ({node.name[:60]!r}): nothing keeps its index within an axis of {size}"
                 raise GraphFileError(f"{place}: {text}", node=node.name)
+        for name, body in bodies(node):
+            _check_indices(body.graph, f"{place}: node {node.id} ({node.name[:60]!r}): {name}")
 
 
 def proven(graph: Graph, node: Node) -> bool:
     """Whether a node whose operands are in ``graph`` can be seen to read and write within its arrays."""
     return all(within(graph, index, size) for index, size in _indexed(graph, node))
+
+
+def proven_body(graph: Graph) -> bool:
+    """Whether every node of a body, and of those in it, can be."""
+    inner = (body for node in graph.nodes for _, body in bodies(node))
+    return all(proven(graph, node) for node in graph.nodes) and all(proven_body(body.graph) for body in inner)
 
 
 def _indexed(graph: Graph, node: Node) -> list[tuple[Node, Size]]:

@@ -6,7 +6,6 @@ for bit. Values of leaves stand in members of their own.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NoReturn
@@ -18,12 +17,14 @@ from graphc.file import legal, strict
 from graphc.file.strict import show
 from graphc.file.tensors import Declared
 from graphc.ir import dims
+from graphc.ir.body import Body
 from graphc.ir.call import Call
 from graphc.ir.graph import Graph
+from graphc.ir.interchange import encoded
 from graphc.ir.op import Kind, Op, lookup
 from graphc.ir.sizes import parse
 from graphc.ir.state import Array
-from graphc.ir.tensor import Node, Tensor
+from graphc.ir.tensor import Tensor
 from graphc.ir.types import DTYPES, Shape, TensorType
 
 MOST_NODES = 50_000
@@ -47,6 +48,9 @@ NODE = {
 CALLS = {"calls": list}  # which nodes were made together; only where there are any, since format 2
 CALL = {"call": (int, type(None))}
 ROLES = ("forward", "update")
+BODY = {"inputs": list, "origins": list, "nodes": list, "outputs": list, "dropouts": list}  # since format 3
+VALUE = {"value": (int, bool, dict)}  # of a constant in a body
+DEEPEST = 12  # bodies in one another
 # What an attribute must be, by name, or by op and name. Other ones, of ops that a user registered, may be any number.
 ATTRIBUTES = {
     "axis": "count", "axes": "counts", "keepdims": "flag", "n": "count", "stream": "count", "dtype": "dtype",
@@ -54,6 +58,8 @@ ATTRIBUTES = {
     "sizes": "shape", "slice size": "shape", "size": "size", "low": "size", "high": "size",
     "kernel": "integers", "stride": "integers", "dilation": "integers", "groups": "count", "before": "sizes",
     "after": "sizes", "include": "flag",
+    "carries": "count", "xs": "count", "length": "size", "reverse": "flag", "unroll": "count", "max_steps": "size",
+    "index": "count", "body": "body", "test": "body", "on_true": "body", "on_false": "body",
 }  # fmt: skip
 
 
@@ -65,7 +71,7 @@ def encode(graph: Graph, chosen: Sequence[int]) -> dict[str, Any]:
     place = {id: k for k, id in enumerate(chosen)}
     origins: dict[tuple[str, int, str], int] = {}
     calls: dict[Call, int] = {}
-    nodes = [_encode_node(graph.nodes[id], place, origins) for id in chosen]
+    nodes = [encoded(graph.nodes[id], place, origins) for id in chosen]
     for node, id in zip(nodes, chosen, strict=True):
         if (call := graph.nodes[id].composition) is not None:
             node["call"] = calls.setdefault(call, len(calls))
@@ -83,32 +89,6 @@ def encode(graph: Graph, chosen: Sequence[int]) -> dict[str, Any]:
         "random_keys": [[place[i], graph._streams.get(i, -1) + 1] for i in sorted(graph.random_keys) if i in place],
         "dropouts": [[place[y], place[x]] for y, x in sorted(graph.dropouts.items()) if y in place and x in place],
     }
-
-
-def _encode_node(node: Node, place: Mapping[int, int], origins: dict[tuple[str, int, str], int]) -> dict[str, Any]:
-    line = (os.path.basename(node.origin.file), node.origin.line, node.origin.text[:200])
-    return {
-        "op": node.op.name,
-        "name": node.name,
-        "dtype": node.type.dtype.name,
-        "shape": [_encode(s) for s in node.type.shape],
-        "attrs": {k: _encode(v) for k, v in sorted(node.attrs.items())},
-        "inputs": [place[i] for i in node.inputs],
-        "origin": origins.setdefault(line, len(origins)),
-        "forward": node.forward,
-    }
-
-
-def _encode(value: Any) -> Any:
-    if isinstance(value, (tuple, list)):
-        return [_encode(v) for v in value]
-    if isinstance(value, (bool, np.bool_)):
-        return bool(value)
-    if isinstance(value, (int, np.integer)):
-        return int(value)
-    if isinstance(value, (float, np.floating)):
-        return {"real": float(value).hex()}
-    return {"text": value} if isinstance(value, str) else str(value)
 
 
 # ---- reading
@@ -187,11 +167,43 @@ def _declared(nodes: Sequence[Any], ops: Sequence[str]) -> Declared:
     return out
 
 
+def decode_body(value: Any, place: str, depth: int = 1) -> Body:
+    """A body that `encode` wrote as an attribute; GraphFileError for any other."""
+    held = strict.record(value, place, BODY)
+    if depth > DEEPEST:
+        raise GraphFileError(f"{place}: more than {DEEPEST} loops and branches in one another")
+    if len(held["nodes"]) > MOST_NODES or any(len(held[f]) > len(held["nodes"]) for f in ("origins", "dropouts")):
+        raise GraphFileError(f"{place}: nodes: more than {MOST_NODES}, or fewer than there are origins")
+    origins = [_origin(o, f"{place}: origins: entry {k}") for k, o in enumerate(held["origins"])]
+    graph = Graph("body")
+    for k, node in enumerate(held["nodes"]):
+        at = f"{place}: nodes: entry {k}"
+        constant = type(node) is dict and node.get("op") == "constant"
+        strict.record(node, at, {**NODE, **VALUE} if constant else NODE)
+        entry = _Entry(graph, node, at, depth)
+        if not 0 < len(node["name"]) <= LONGEST_NAME or node["name"] in graph:
+            entry.fail("name: empty, too long, or the name of two")
+        if node["op"] in STATE:
+            entry.fail("op: a body holds no state")
+        entry.append(origins, {node["name"]: entry.number()} if constant else {}, ())
+    inputs = []
+    for k, given in enumerate(held["inputs"]):
+        if type(given) is not list or [type(v) for v in given] != [str, str, list] or given[1] not in DTYPES:
+            raise GraphFileError(f"{place}: inputs: entry {k}: expected a name, a dtype and a shape")
+        shape = _Entry(graph, {"name": given[0]}, f"{place}: inputs: entry {k}").shape(given[2], "shape")
+        inputs.append((given[0], TensorType(DTYPES[given[1]], shape)))
+    if len(dict(inputs)) != len(inputs):
+        raise GraphFileError(f"{place}: inputs: two have one name")
+    graph.outputs = [graph.tensors[k] for k in strict.numbers(held["outputs"], f"{place}: outputs", len(graph))]
+    _dropouts(graph, held["dropouts"], place)
+    return Body(graph, inputs)
+
+
 class _Entry:
     """One node on its way into a graph; every refusal names it."""
 
-    def __init__(self, graph: Graph, node: dict[str, Any], place: str) -> None:
-        self.graph, self.node, self.place = graph, node, place
+    def __init__(self, graph: Graph, node: dict[str, Any], place: str, depth: int = 0) -> None:
+        self.graph, self.node, self.place, self.depth = graph, node, place, depth
 
     def fail(self, text: str) -> NoReturn:
         raise GraphFileError(f"{self.place}: {text}", node=self.node["name"])
@@ -233,6 +245,21 @@ class _Entry:
                 self.fail(f"{field}: declared {_short(one)}, but {op.name} gives {_short(other)}")
         return self.graph.append(op, operands, attrs, type=found, name=name, origin=origin, forward=forward, call=call)
 
+    def number(self) -> Array:
+        """The value of a constant in a body."""
+        kind, given = self.node["dtype"], self.node["value"]
+        if kind not in DTYPES or self.node["shape"] != []:
+            self.fail("a constant in a body must be a number of a dtype that is supported")
+        value = self.single("real", "value", given) if type(given) is dict else given
+        wanted = {"b": bool, "f": float}.get(DTYPES[kind].kind, int)
+        try:
+            made = np.array(value, DTYPES[kind])
+        except OverflowError:
+            self.fail(f"value: {show(given)} does not fit in {kind}")
+        if type(value) is not wanted or (made.item() != value and value == value):
+            self.fail(f"value: expected a {kind}, found {show(given)}")
+        return made
+
     def call(self, calls: Sequence[Call]) -> Call | None:
         """The call that the node is part of."""
         k: int | None = self.node.get("call")
@@ -257,6 +284,8 @@ class _Entry:
         kind = ATTRIBUTES.get(f"{op.name} {name}") or ATTRIBUTES.get(name)
         if kind == "shape":
             return self.shape(value, name)
+        if kind == "body":
+            return decode_body(value, f"{self.place}: {name}", self.depth + 1)
         if kind in ("counts", "integers", "sizes"):
             if type(value) is not list or len(value) > MOST_AXES:
                 self.fail(f"{name}: expected a list of at most {MOST_AXES}, found {show(value)}")
@@ -341,24 +370,33 @@ def _roles(graph: Graph, held: dict[str, Any], place: str) -> None:
     graph._fresh_symbols = held["symbols"]
     if held["outputs"] is not None:
         graph.outputs = [graph.tensors[k] for k in strict.numbers(held["outputs"], f"{place}: outputs", len(graph))]
-    for field in ("random_keys", "dropouts"):
-        for k, pair in enumerate(held[field]):
-            at = f"{place}: {field}: entry {k}"
-            if type(pair) is not list or len(pair) != 2:
-                raise GraphFileError(f"{at}: expected two numbers, found {show(pair)}")
-            first, second = strict.numbers(pair, at, 2**62)
-            if first >= len(graph):
-                raise GraphFileError(f"{at}: there is no node {first}")
-            made = graph.nodes[first]
-            if field == "random_keys":
-                if made.op.name != "variable" or str(made.type) != "int64[2]":
-                    raise GraphFileError(f"{at}: {show(made.name)} is not a random key", node=made.name)
-                graph.random_keys.add(first)
-                graph._streams[first] = second - 1
-            else:
-                if second >= first or graph.nodes[second].type != made.type:
-                    raise GraphFileError(f"{at}: {show(made.name)} is no dropout of node {second}", node=made.name)
-                graph.dropouts[first] = second
+    for k, pair in enumerate(held["random_keys"]):
+        first, second, at = _pair(graph, pair, f"{place}: random_keys: entry {k}")
+        made = graph.nodes[first]
+        if made.op.name != "variable" or str(made.type) != "int64[2]":
+            raise GraphFileError(f"{at}: {show(made.name)} is not a random key", node=made.name)
+        graph.random_keys.add(first)
+        graph._streams[first] = second - 1
+    _dropouts(graph, held["dropouts"], place)
 
 
-__all__ = ["decode", "encode"]
+def _dropouts(graph: Graph, held: Sequence[Any], place: str) -> None:
+    for k, pair in enumerate(held):
+        first, second, at = _pair(graph, pair, f"{place}: dropouts: entry {k}")
+        made = graph.nodes[first]
+        if second >= first or graph.nodes[second].type != made.type:
+            raise GraphFileError(f"{at}: {show(made.name)} is no dropout of node {second}", node=made.name)
+        graph.dropouts[first] = second
+
+
+def _pair(graph: Graph, pair: Any, place: str) -> tuple[int, int, str]:
+    """A node and a number."""
+    if type(pair) is not list or len(pair) != 2:
+        raise GraphFileError(f"{place}: expected two numbers, found {show(pair)}")
+    first, second = strict.numbers(pair, place, 2**62)
+    if first >= len(graph):
+        raise GraphFileError(f"{place}: there is no node {first}")
+    return first, second, place
+
+
+__all__ = ["decode", "decode_body", "encode"]

@@ -12,12 +12,14 @@ from graphc.config import __version__
 from graphc.errors import GraphcError, GraphFileError, InputKeyError, Uncopied, caller, did_you_mean, listed
 from graphc.file import archive, programs, schema, strict, tensors
 from graphc.file.strict import show
+from graphc.ir.body import bodies
 from graphc.ir.graph import Graph
 from graphc.ir.state import Array
 from graphc.run.executable import Executable, graph_of
 from graphc.run.program import Program
 
-FORMAT = 2  # the version of the format; readers know every earlier one. 2 tells which nodes were made together
+# The version of the format; readers know every earlier one. 2 tells which nodes were made together, 3 has bodies.
+FORMAT = 3
 MOST_THREADS = 1 << 16
 MOST_BYTES = 1 << 62
 MANIFEST = {"format": int, "graphc": str, "members": dict, "executables": dict}
@@ -55,7 +57,8 @@ def save(path: str | os.PathLike[str], /, **executables: Executable) -> None:
     weights = tensors.pack(graph.state.copies(n.name for n in nodes if n.op.name in schema.STATE))
     constants = tensors.pack({n.name: n.value for n in nodes if n.op.name == "constant" and n.value is not None})
     encoded = schema.encode(graph, chosen)
-    text, version = strict.dump(encoded), 2 if "calls" in encoded else 1  # the least that holds it
+    version = 3 if any(bodies(node) for node in nodes) else 2 if "calls" in encoded else 1  # the least that holds it
+    text = strict.dump(encoded)
     described = {name: _describe(exe, place) for name, exe in executables.items()}
 
     def manifest(listed: dict[str, Any]) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 from graphc.errors import Origin, caller
 
@@ -40,9 +41,10 @@ class Call:
 
 
 class _Open(threading.local):
-    """The outermost public call that this thread is in."""
+    """The outermost public call that this thread is in, and the graph of the body that it traces."""
 
     call: Call | None = None
+    body: Any = None
 
 
 OPEN = _Open()

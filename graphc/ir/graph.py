@@ -107,6 +107,9 @@ class Graph(Creation[Tensor], Uncopied):
         with located(name or "constant"):
             array = self.as_array(value, dtype)
         array.setflags(write=False)
+        if self.outer is not None and array.shape != ():  # bodies hold numbers only, and capture what is larger
+            kind = TensorType(array.dtype, array.shape)
+            return self.outermost.append(lookup("constant"), (), {}, type=kind, value=array)
         claimed = None if name is None else self._claim(name, caller())
         kind = TensorType(array.dtype, array.shape)
         return self.append(lookup("constant"), (), {}, type=kind, name=claimed, value=array)
@@ -166,8 +169,7 @@ class Graph(Creation[Tensor], Uncopied):
 
     def _size(self, entry: Any) -> dims.Size:
         if entry is None:
-            self._fresh_symbols += 1
-            return dims.symbol(f"d{self._fresh_symbols}")
+            return self._fresh_symbol()
         if isinstance(entry, str):
             if not entry.isidentifier():
                 raise ShapeError(f"the name of a symbolic size must be an identifier, found {entry!r}")
@@ -178,7 +180,37 @@ class Graph(Creation[Tensor], Uncopied):
             raise ShapeError(f"a size must be an int of at least 0, a name, or a size of a tensor; found {entry!r}")
         return int(entry)
 
+    def _fresh_symbol(self) -> dims.Dim:
+        self._fresh_symbols += 1
+        return dims.symbol(f"d{self._fresh_symbols}")
+
     # ---- growth
+
+    outer: Graph | None = None  # the graph around it, of the body of a loop or a branch
+
+    def inside(self, graph: Graph) -> bool:
+        """Whether this is ``graph``, or the graph of a body in it."""
+        return self is graph or (self.outer is not None and self.outer.inside(graph))
+
+    @property
+    def outermost(self) -> Graph:
+        """The graph itself, or the one around all bodies that it is in."""
+        return self if self.outer is None else self.outer.outermost
+
+    @property
+    def open(self) -> Graph:
+        """Where what is computed now goes: this graph, or that of the body in it which is traced."""
+        body: Graph | None = OPEN.body
+        return body if body is not None and body.inside(self) else self
+
+    def admit(self, tensor: Tensor, what: str) -> Tensor:
+        """A tensor as an operand here; GraphError for one of another graph."""
+        if tensor.graph is not self:
+            text = f"{what}: {tensor.name} belongs to graph {tensor.graph.name!r}, not to {self.name!r}"
+            if tensor.graph.inside(self):
+                text = f"{what}: {tensor.name} is made inside {tensor.graph.name}; return it from there"
+            raise GraphError(text, node=tensor.name)
+        return tensor
 
     def append(
         self,
@@ -197,15 +229,15 @@ class Graph(Creation[Tensor], Uncopied):
 
         Raises GraphError for operands of another graph, and what inference raises, with the user's line.
         """
+        if OPEN.body is not None and self.open is not self and (op.kind is not Kind.LEAF or _is_number(op, type)):
+            return self.open.append(
+                op, inputs, attrs, type=type, name=name, origin=origin, value=value, forward=forward, call=call
+            )
         if origin is None:
             origin, forward, call = self._place()
-        for tensor in inputs:
-            if tensor.graph is not self:
-                raise GraphError(
-                    f"{op.name}: {tensor.name} belongs to graph {tensor.graph.name!r}, not to {self.name!r}",
-                    node=tensor.name,
-                    origin=origin,
-                )
+        if any(t.graph is not self for t in inputs):
+            with located(op.name, origin):
+                inputs = [self.admit(t, op.name) for t in inputs]
         if type is None:
             try:
                 type = op.infer([t.type for t in inputs], attrs)
@@ -524,6 +556,10 @@ class Graph(Creation[Tensor], Uncopied):
         return len(self) == len(other) and {n.name: _signature(self, n) for n in self.nodes} == {
             n.name: _signature(other, n) for n in other.nodes
         }
+
+
+def _is_number(op: Op, type: TensorType | None) -> bool:
+    return op.name == "constant" and type is not None and type.shape == ()
 
 
 def _signature(graph: Graph, node: Node) -> Any:

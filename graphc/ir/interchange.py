@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import networkx
 import numpy as np
 
+from graphc.ir.body import Body
 from graphc.ir.dims import Dim
 from graphc.ir.tensor import Node
 
@@ -26,7 +29,7 @@ def describe(node: Node) -> dict[str, Any]:
         "name": node.name,
         "dtype": node.type.dtype.name,
         "shape": _plain(node.type.shape),
-        "attrs": {k: _plain(v) for k, v in node.attrs.items()},
+        "attrs": {k: encoded_body(v) if isinstance(v, Body) else _plain(v) for k, v in node.attrs.items()},
         "role": node.role,
         "line": node.origin.describe(),
     }
@@ -37,6 +40,53 @@ def describe(node: Node) -> dict[str, Any]:
     if (call := node.composition) is not None:
         out["call"] = {"function": call.function, "name": call.name}
     return out
+
+
+def encoded(node: Node, place: Mapping[int, int], origins: dict[tuple[str, int, str], int]) -> dict[str, Any]:
+    """A node as JSON values: operands by their ``place``, its line as a number of ``origins``, which grow."""
+    line = (os.path.basename(node.origin.file), node.origin.line, node.origin.text[:200])
+    return {
+        "op": node.op.name,
+        "name": node.name,
+        "dtype": node.type.dtype.name,
+        "shape": [encoded_value(s) for s in node.type.shape],
+        "attrs": {k: encoded_value(v) for k, v in sorted(node.attrs.items())},
+        "inputs": [place[i] for i in node.inputs],
+        "origin": origins.setdefault(line, len(origins)),
+        "forward": node.forward,
+    }
+
+
+def encoded_value(value: Any) -> Any:
+    """An attribute as JSON values."""
+    if isinstance(value, Body):
+        return encoded_body(value)
+    if isinstance(value, (tuple, list)):
+        return [encoded_value(v) for v in value]
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return {"real": float(value).hex()}
+    return {"text": value} if isinstance(value, str) else str(value)
+
+
+def encoded_body(body: Body) -> dict[str, Any]:
+    """A body as JSON values: its inputs, whose types are given, and its nodes; constants, numbers all, have a value."""
+    graph = body.graph
+    place, origins = {node.id: node.id for node in graph.nodes}, dict[tuple[str, int, str], int]()
+    nodes = []
+    for node in graph.nodes:
+        value = {} if node.value is None else {"value": encoded_value(node.value.item())}
+        nodes.append({**encoded(node, place, origins), **value})
+    return {
+        "inputs": [[name, kind.dtype.name, [encoded_value(s) for s in kind.shape]] for name, kind in body.inputs],
+        "origins": [list(o) for o in origins],
+        "nodes": nodes,
+        "outputs": [t.id for t in body.outputs],
+        "dropouts": [list(pair) for pair in sorted(graph.dropouts.items())],
+    }
 
 
 def describe_graph(graph: Graph) -> dict[str, Any]:
@@ -88,4 +138,4 @@ def _plain(value: Any) -> Any:
     return tuple(map(_plain, value)) if isinstance(value, tuple) else value
 
 
-__all__ = ["GRAPH", "as_text", "describe", "describe_graph"]
+__all__ = ["GRAPH", "as_text", "describe", "describe_graph", "encoded", "encoded_value"]

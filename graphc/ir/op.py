@@ -33,6 +33,8 @@ class Kind(enum.Enum):
     SCATTER = "scatter"  # combines elements with those at indices that are data
     COMPOSITE = "composite"  # made of other ops when a program is scheduled
     ROUTINE = "routine"  # a function of whole rows or matrices, for each index of the axes before them
+    CONTROL = "control"  # runs graphs that it holds: a loop or a branch. Its own value says nothing
+    RESULT = "result"  # one of what a loop or a branch computes
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +61,13 @@ FIELDS: dict[Kind, tuple[str, ...]] = {
     Kind.ASSEMBLY: ("regions",),
     Kind.COMPOSITE: ("lower",),
     Kind.ROUTINE: ("code", "core"),
+    Kind.CONTROL: ("results",),
 }
 ATTRIBUTES: dict[Kind | str, tuple[tuple[str, ...], ...]] = {
     Kind.REDUCTION: (("axes", "keepdims"), ("shape", "operand_shape")),
     Kind.GATHER: (("axis",), ("axes",)),
     Kind.SCATTER: (("axis", "size"), ("axes", "sizes")),
+    Kind.RESULT: (("index", "shape", "dtype"),),
     "index_check": (("low", "high", "what"),),  # a fact, not a kind
 }
 LETTERS = string.ascii_lowercase  # of operands, in code
@@ -95,6 +99,7 @@ class Op:
     lower      of a composite: what it is made of, ``(attributes, *operands) -> tensor``, in the DSL
     rows       of a composite whose result has, for each row along its first axis, a row that depends on no other:
                which operands have that axis. The others are the same for all rows
+    results    of a loop or branch: the types of what it computes, types and attributes given
     checks     what must hold of symbolic sizes when called
     taken      of an op that chooses, for each operand ``(y, *operands) -> (condition, holds)``: the operand is taken
                where the bool tensor is ``holds``. Elsewhere its cotangent is 0, whatever ``gradient`` gives there.
@@ -125,6 +130,7 @@ class Op:
     rows: tuple[bool, ...] = ()
     core: tuple[int, ...] | None = None
     scratch: Callable[[Sequence[TensorType], Attrs], Size] | None = None
+    results: Callable[[Sequence[TensorType], Attrs], list[TensorType]] | None = None
     checks: Callable[[Sequence[TensorType], Attrs], list[SizeCheck]] | None = None
     attrs: tuple[str, ...] = ()
     taken: tuple[Callable[..., tuple[Any, bool]] | None, ...] = ()

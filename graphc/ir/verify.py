@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graphc.errors import GraphcError, GraphError
+from graphc.ir.body import Body, bodies
 from graphc.ir.graph import Graph
 from graphc.ir.op import OPS, Kind
 from graphc.ir.tensor import Node
@@ -12,7 +13,8 @@ def verify(graph: Graph) -> None:
     """Raises GraphError, naming node and line, where ``graph`` is not legal.
 
     Operands exist and come first, arity and attributes are the op's, types are what inference gives, names are
-    unique, leaves have a value exactly where they should, the networkx mirror, where it was made, agrees.
+    unique, leaves have a value exactly where they should, the networkx mirror, where it was made, agrees. Bodies are
+    legal, and hold inputs and constants only.
     """
     names: set[str] = set()
     for place, node in enumerate(graph.nodes):
@@ -52,6 +54,35 @@ def _verify_type(graph: Graph, node: Node) -> None:
         raise _wrong(node, f"does not infer: {error.message}") from None
     if inferred != node.type:
         raise _wrong(node, f"is {node.type}, inference gives {inferred}")
+    if node.op.kind is Kind.RESULT:
+        check_result(graph, node)
+    elif any(graph.nodes[i].op.kind is Kind.CONTROL for i in node.inputs):
+        raise _wrong(node, "has a loop or a branch as an operand, not one of its results")
+    for name, body in bodies(node):
+        try:
+            check_body(name, body)
+        except GraphcError as error:
+            raise _wrong(node, f"has a body that is not legal: {error.message}") from None
+
+
+def check_body(name: str, body: Body) -> None:
+    """GraphError where a body is not legal."""
+    verify(body.graph)
+    if any(n.op.kind is Kind.LEAF and n.op.name not in ("input", "constant") for n in body.graph.nodes):
+        raise GraphError(f"{name}: a body holds no state")
+    given = dict(body.inputs)
+    if any(given.get(t.name) != t.type for t in body.graph.inputs.values()):
+        raise GraphError(f"{name}: the inputs that the body declares are not those that it has")
+
+
+def check_result(graph: Graph, node: Node) -> None:
+    """GraphError where a node is no result of a loop or a branch as it says."""
+    held = graph.nodes[node.inputs[0]]
+    if held.op.results is None:
+        raise _wrong(node, f"is a result of {held.name}, which is no loop and no branch")
+    types, k = held.op.results([graph.nodes[i].type for i in held.inputs], held.attrs), node.attrs["index"]
+    if not 0 <= k < len(types) or types[k] != node.type:
+        raise _wrong(node, f"is {node.type}, which is not result {k} of {held.name}")
 
 
 def _wrong(node: Node, what: str) -> GraphError:

@@ -151,7 +151,7 @@ def profile(exe: Executable, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
             spent.append(time.perf_counter() - started)
             if status and status != NOT_FINITE:
                 where, value = (int(v) for v in work[:16].view(np.int64))
-                raise exe.index_error(status, where, value, replace(plan, failures=kernel.failures))
+                raise exe.failure(status, where, value, replace(plan, failures=kernel.failures))
             ticks.append(times[1:].copy())
         fastest = int(np.argmin(spent))  # the others were disturbed
         total, counted = spent[fastest], ticks[fastest]

@@ -3,6 +3,7 @@
 from graphc.ops import (  # noqa: F401
     activation,
     assembly,
+    control,
     convolution,
     creation,
     cumulative,

@@ -78,17 +78,31 @@ def _outermost(error: GraphcError, name: str) -> GraphcError:
 
 
 def graph_of(operands: Sequence[Operand]) -> Graph:
-    """The one graph of the tensors among ``operands``; GraphError where there is none or more than one."""
+    """The one graph of the tensors among ``operands``, or the body in it that is traced.
+
+    GraphError where there is no tensor, or they are of several graphs.
+    """
+    return innermost(operands).open
+
+
+def innermost(operands: Sequence[Operand]) -> Graph:
+    """The one graph of the tensors among ``operands``; of a body and what lies around it, the body.
+
+    GraphError where there is no tensor, or they are of several graphs.
+    """
     tensors = [o for o in operands if isinstance(o, Tensor)]
     if not tensors:
         raise GraphError(f"expected a tensor, found {' and '.join(map(found, operands))}; g.constant(...) makes one")
+    graph = tensors[0].graph
     for other in tensors[1:]:
-        if other.graph is not tensors[0].graph:
-            raise GraphError(
-                f"operands of two graphs: {tensors[0].name} of {tensors[0].graph.name!r}, "
-                f"{other.name} of {other.graph.name!r}"
-            )
-    return tensors[0].graph
+        if other.graph is not graph and not graph.inside(other.graph):
+            if not other.graph.inside(graph):
+                raise GraphError(
+                    f"operands of two graphs: {tensors[0].name} of {tensors[0].graph.name!r}, "
+                    f"{other.name} of {other.graph.name!r}"
+                )
+            graph = other.graph
+    return graph
 
 
 def tensor_list(what: str, value: Any, kind: type[GraphcError] = GraphError) -> list[Tensor]:

@@ -49,6 +49,12 @@ def word32(seed: int, counter: int, stream: int, position: Any) -> Any:
     return (x0 ^ np.uint32(0x80000000)).view(np.int32)
 
 
+def word64(seed: int, counter: int, stream: int, position: Any) -> Any:
+    """Any int64."""
+    x0, x1 = random_words(seed, counter, stream, position)
+    return ((x0.astype(np.uint64) << np.uint64(32)) | x1.astype(np.uint64)).view(np.int64)
+
+
 def uniform32(seed: int, counter: int, stream: int, position: Any) -> Any:
     """float32 in [0, 1), 24 bits."""
     x0, _ = random_words(seed, counter, stream, position)

@@ -10,6 +10,8 @@ import numpy as np
 
 from graphc.errors import DTypeError, ShapeError
 from graphc.ir.dims import Dim
+from graphc.ir.graph import Graph
+from graphc.ir.inner import Inner
 from graphc.ir.op import Attrs, Kind, Op, register
 from graphc.ir.tensor import Tensor
 from graphc.ir.types import FLOAT64, INT32, INT64, DType, TensorType, dtype_of, is_float, normalize_axis, shape_text
@@ -69,6 +71,26 @@ register(
         attrs=("shape", "stream"),
     )
 )
+
+
+def _infer_seed(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
+    if any(t != TensorType(INT64, ()) for t in types):
+        raise DTypeError(f"expected int64 seed, counter and step, found {', '.join(map(str, types))}")
+    return TensorType(INT64, ())
+
+
+register(
+    Op(
+        "random_seed",  # the seed of a step of a loop
+        Kind.ELEMENTWISE,
+        3,
+        _infer_seed,
+        lambda seed, counter, step, stream: counter_rng.word64(int(seed), int(counter), stream, step),
+        (None, None, None),
+        "word64(a, b, {stream}, c)",
+        attrs=("stream",),
+    )
+)
 _generator("uniform", counter_rng.uniform32, counter_rng.uniform64)  # in [0, 1)
 _generator("signed_uniform", counter_rng.signed32, counter_rng.signed64)  # in [-1, 1], as precise near 0 as floats are
 
@@ -77,10 +99,20 @@ def _draw(name: str, key: Tensor, shape: Sequence[Any], kind: DType | None = Non
     """A stream of ``key`` of its own, of floats of a dtype or of words."""
     if not isinstance(key, Tensor) or key.dtype != INT64 or key.shape != (2,):
         raise DTypeError(f"expected a key made by g.random_key, found {key.type if isinstance(key, Tensor) else key!r}")
-    graph = key.graph
-    stream = graph.next_stream(key)
+    graph = key.graph.open
+    stream = graph.next_stream(graph.admit(key, name))
     dtype = {} if kind is None else {"dtype": kind.name}
-    return apply(name, key[0], key[1], shape=graph.shape(tuple(shape)), stream=stream, **dtype)
+    seed, counter = key[0], key[1]
+    for step in _steps(graph):
+        seed = apply("random_seed", seed, counter, step, stream=stream)
+    return apply(name, seed, counter, shape=graph.shape(tuple(shape)), stream=stream, **dtype)
+
+
+def _steps(graph: Graph) -> list[Tensor]:
+    """Which step it is of each loop whose body this is, the outermost first."""
+    if not isinstance(graph, Inner):
+        return []
+    return [*_steps(graph.outer), *([] if graph.step is None else [graph.step])]
 
 
 def _below(probability: float) -> int:
@@ -358,5 +390,5 @@ def dropout(x: Tensor, rate: float, *, key: Tensor) -> Tensor:
         return x
     keep = greater_equal(_draw("random_word", key, x.shape), min(_below(rate), 2**32 - 1) - 2**31)
     out = where(keep, x * (1 / (1 - rate)), 0)
-    x.graph.dropouts[out.id] = x.id
+    out.graph.dropouts[out.id] = out.graph.admit(x, "dropout").id
     return out

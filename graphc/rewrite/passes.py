@@ -19,11 +19,13 @@ from graphc.ir.types import Shape
 from graphc.ops.apply import cast
 from graphc.ops.assembly import concat
 from graphc.ops.shape import filled, matrix_transpose, reshape
+from graphc.rewrite.bodies import entering
 from graphc.rewrite.rules import ALGEBRA, RULES, STABILITY, Rule, tests_indices
 
 Pass = Callable[[Graph], Graph]
 Stage = Callable[[str, Graph], Any]
 SWEEPS = 8  # a rule may make work for another; graphs settle in two or three sweeps
+UNFOLDED = (Kind.GENERATOR, Kind.CONTROL, Kind.RESULT)
 FOLDED = 4096  # elements of the largest constant that folding makes
 
 
@@ -145,7 +147,7 @@ def fold(graph: Graph) -> Graph:
 
 
 def _folded(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:
-    if not operands or node.op.kind is Kind.GENERATOR or any(t.op.name != "constant" for t in operands):
+    if not operands or node.op.kind in UNFOLDED or any(t.op.name != "constant" for t in operands):
         return None
     size = node.type.size
     attributes = [s for v in node.attrs.values() for s in (v if isinstance(v, tuple) else (v,))]
@@ -211,6 +213,7 @@ def pipeline(without: Set[str] = frozenset()) -> tuple[tuple[str, Pass], ...]:
         return rewriting([r for r in rules if r.name not in without])
 
     return (
+        ("bodies", entering(lambda graph: run(graph, without=without), without)),
         ("canonicalise", canonicalise),
         ("fold", fold),
         ("cse", cse),

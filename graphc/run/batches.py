@@ -265,7 +265,7 @@ class _Data:
                     self.run(step + 1, last)
                 return
             where_in, value = (int(v) for v in self.work[:16].view(np.int64))
-            error = exe.index_error(status, where_in, value, plan)
+            error = exe.failure(status, where_in, value, plan)
             raise type(error)(f"batch {step}: {error.message}", node=error.node, origin=error.origin)
 
     def _interpret(self, first: int, last: int) -> None:

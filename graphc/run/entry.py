@@ -13,6 +13,7 @@ import numpy as np
 from graphc.codegen import entry as words
 from graphc.codegen.words import address_of
 from graphc.ir.state import Array, aligned_empty
+from graphc.ir.tensor import Node
 from graphc.ir.types import DType
 from graphc.lock import ARRAY_OF_ARGUMENTS, GIVE, TAKE, Lock, builtin, method
 from graphc.run.crew import LEAD, crew
@@ -31,7 +32,7 @@ class Plan:
     kernel: int  # the address to call; 0 where there is none, and the interpreter answers
     state: int  # the address of its table of state
     threads: int
-    failures: tuple[str, ...]  # the node of each index test
+    failures: tuple[Node, ...]  # of each test that may fail
 
 
 @dataclass(frozen=True, slots=True)

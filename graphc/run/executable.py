@@ -23,9 +23,11 @@ from graphc.codegen.record import from_record, program_key, to_record
 from graphc.codegen.watch import NOT_FINITE
 from graphc.errors import (
     CompileError,
+    GraphcError,
     GraphError,
     InputError,
     InputIndexError,
+    NumericalError,
     Origin,
     Uncopied,
     caller,
@@ -34,7 +36,7 @@ from graphc.errors import (
 )
 from graphc.ir import dims
 from graphc.ir.graph import Graph, located
-from graphc.ir.op import LATER
+from graphc.ir.op import LATER, Kind
 from graphc.ir.state import Array, copying
 from graphc.ir.tensor import Tensor
 from graphc.ir.text import print_graph
@@ -245,7 +247,7 @@ class Executable(Uncopied):
             if entry.failure is not None:
                 if entry.failure[0] == NOT_FINITE:
                     return self._interpret(plan, arrays, results)  # raises, or knows better
-                raise self.index_error(*entry.failure, plan)
+                raise self.failure(*entry.failure, plan)
         assert entry is not None
         if len(self._entries) >= MOST_ENTRIES:
             self._entries.clear()
@@ -304,9 +306,12 @@ class Executable(Uncopied):
         nexts = [v.copy() for v in self._evaluate(plan, arrays, storage, results)]
         any(copying(nexts, [storage[name] for name in self._program.updates]))
 
-    def index_error(self, status: int, where: int, value: int, plan: Plan) -> InputIndexError:
-        """The error for an index out of range that a kernel reported."""
-        node, sizes = self._program.source[plan.failures[status - 1]].node, plan.sizes
+    def failure(self, status: int, where: int, value: int, plan: Plan) -> GraphcError:
+        """The error for an index out of range, or a loop that goes on, which a kernel reported."""
+        node, sizes = plan.failures[status - 1], plan.sizes
+        if node.op.kind is Kind.CONTROL:
+            text = f"{node.name}: goes on after max_steps = {value}"
+            return NumericalError(text, node=node.name, origin=node.origin)
         low, high = (dims.evaluate(node.attrs[k], sizes) for k in ("low", "high"))
         shape = tuple(dims.evaluate(s, sizes) for s in node.type.shape)
         at = tuple(int(k) for k in np.unravel_index(where, shape)) if shape else ()

@@ -10,6 +10,7 @@ from graphc.cached import cached
 from graphc.codegen.kernel import Kernel, Limit, build
 from graphc.errors import CompileError, InputError, InputMemoryError
 from graphc.ir import dims
+from graphc.ir.body import within
 from graphc.ir.graph import Graph
 from graphc.ir.tensor import Node, Tensor
 from graphc.ir.types import SizeCheck, TensorType
@@ -164,7 +165,7 @@ class Program:
     @cached
     def _types(self) -> dict[TensorType, Node]:
         """Every type on the way, and the first node of it."""
-        return {node.type: node for node in reversed(self.source.nodes)}
+        return {node.type: node for node in reversed(list(within(self.source)))}
 
     def largest(self, sizes: Mapping[str, int]) -> tuple[int, Node]:
         """The bytes of the largest tensor on the way, and its node."""

@@ -193,7 +193,7 @@ def _copies(graph: Graph) -> Callable[[Graph, Node, tuple[Tensor, ...]], Tensor 
     def visit(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:
         if is_alias_of_view(new, node, operands) and node.id not in in_place:
             return new.append(node.op, [_copy(operands[0])], node.attrs, type=node.type)
-        if node.op.kind is Kind.ROUTINE:
+        if node.op.kind in (Kind.ROUTINE, Kind.CONTROL):
             parts = [_copy(t) if not _in_memory(t) else t for t in operands]
             return new.append(node.op, parts, node.attrs, type=node.type)
         if node.op.kind is Kind.CONTRACTION:

@@ -32,7 +32,7 @@ from graphc.schedule.access import (
     through,
 )
 from graphc.schedule.nested import nested
-from graphc.schedule.plan import Form, Item, Loop, Product, Statement
+from graphc.schedule.plan import Control, Form, Item, Loop, Product, Statement
 
 WINDOW = 8  # how many items back a statement looks for loops to share
 WIDEST = 1 << 14  # elements of an accumulator that each shard may have for itself
@@ -191,6 +191,12 @@ class _Placer:
                 self._append(self._product(node))
                 self.last[node.id] = len(self.items) - 1
             return
+        if node.op.kind is Kind.CONTROL:
+            self._append(self._control(node))
+            return
+        if node.op.kind is Kind.RESULT:
+            self.last[node.id] = self.last[node.inputs[0]]
+            return
         self.statements[node.id] = statements_of(self.graph, node)
         for statement in self.statements[node.id]:
             self._place(statement)
@@ -200,6 +206,14 @@ class _Placer:
             return product_of(self.graph, node)
         (fold,) = statements_of(self.graph, node)
         return replace(product_of(self.graph, self.graph.nodes[self.folding[node.id]]), node=node, fold=fold)
+
+    def _control(self, node: Node) -> Control:
+        operands = tuple(resolve(self.graph, i, self._any_index(i)) for i in node.inputs)
+        self.last[node.id] = len(self.items)
+        results: dict[int, int] = {}
+        for id in self.readers[node.id]:  # of equal ones the first
+            results.setdefault(self.graph.nodes[id].attrs["index"], id)
+        return Control(node, operands, results)
 
     def _append(self, item: Item) -> None:
         self.position[id(item)] = len(self.items)

@@ -12,16 +12,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from graphc.ir import dims
+from graphc.ir.body import Body, bodies
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
 from graphc.ir.op import Kind
 from graphc.ir.tensor import Node
+from graphc.schedule import control
 from graphc.schedule.access import Access, is_alias, is_check, is_formula, padded
+from graphc.schedule.expand import expand, outputs_apart
 from graphc.schedule.fuse import fuse
+from graphc.schedule.lower import lower
 from graphc.schedule.plan import (
     Buffer,
     Combine,
     Commit,
+    Control,
     Form,
     Group,
     Item,
@@ -57,18 +62,62 @@ def schedule(
     roots = [t.id for t in graph.outputs]
     outputs, nexts = tuple(roots[:n_outputs]), dict(zip(updates, roots[n_outputs:], strict=True))
     items, statements = fuse(graph, execution_order(graph))
-    aliases = {n.id: n.inputs[0] for n in graph.nodes if is_alias(graph, n)}
+    aliases = aliases_of(graph)
     plan = Schedule(
         graph, tuple(inputs), outputs, nexts, stages(graph, items, aliases, in_order), statements, aliases=aliases
     )
     plan.split = sum(map(nests, items)) > PART
     plan.watched = None if watched is None else tuple(watched)
+    return _placed(plan)
+
+
+def _placed(plan: Schedule) -> Schedule:
     plan.scopes = _scopes(plan)
     _leaves(plan)
+    _bodies(plan)
     _keep(plan)
     cut_sums(plan)
     _share(plan)
     return plan
+
+
+def aliases_of(graph: Graph) -> dict[int, int]:
+    """Nodes whose result is the memory of another's, in another shape or under a second name."""
+    found = {n.id: n.inputs[0] for n in graph.nodes if is_alias(graph, n)}
+    first: dict[tuple[int, int], int] = {}
+    for node in graph.nodes:
+        if node.op.kind is Kind.RESULT:
+            same = first.setdefault((node.inputs[0], node.attrs["index"]), node.id)
+            if same != node.id:
+                found[node.id] = same
+    return found
+
+
+def body_schedule(body: Body) -> Schedule:
+    """The program of a body: its inputs are all that it reads, its outputs all that it makes."""
+    graph = expand(outputs_apart(lower(body.graph)))
+    inputs = [graph[name].id if name in graph else -1 for name, _ in body.inputs]
+    roots = tuple(t.id for t in graph.outputs)
+    items, statements = fuse(graph, execution_order(graph))
+    aliases = aliases_of(graph)
+    cut = stages(graph, items, aliases)
+    return _placed(Schedule(graph, tuple(inputs), roots, {}, cut, statements, aliases=aliases))
+
+
+def _bodies(plan: Schedule) -> None:
+    """Schedules the bodies of loops and branches; equal ones once."""
+    made: dict[Body, tuple[Schedule, int]] = {}
+    for _, items in plan.sections():
+        for item in items:
+            if isinstance(item, Control):
+                for name, body in bodies(item.node):
+                    if body not in made:
+                        made[body] = body_schedule(body), len(plan.held)
+                        plan.held += made[body][0].arrays
+                    item.bodies[name], item.held[name] = made[body]
+                item.layout, bytes = control.layout(item)
+                if bytes != 0:
+                    plan.rooms[item.room] = Room(bytes)
 
 
 def _scopes(plan: Schedule) -> dict[int, int]:
@@ -165,6 +214,9 @@ def _keep(plan: Schedule) -> None:
             if isinstance(item, Product):
                 products.add(item.node.id)
                 whole |= {item.node.id, item.left.root, item.right.root}
+            elif isinstance(item, Control):
+                products |= set(item.results.values())
+                whole |= {access.root for access in item.operands}
             elif isinstance(item, Combine):
                 shallow[item.fold.node.id] = -1
     in_place = _written_in_place(plan) if plan.watched is None else {}
@@ -271,8 +323,10 @@ def _written_in_place(plan: Schedule) -> dict[int, str]:
     reads: dict[int, list[tuple[Statement, Access]]] = defaultdict(list)
     for _, items in plan.sections():
         for item in items:
-            if isinstance(item, Product):
+            if isinstance(item, (Product, Control)):
                 products |= {a.root: steps[id(item)] for a in reads_of(item)}
+            if isinstance(item, Control):  # tests inside it may fail
+                tested = max(tested, steps[id(item)])
             for statement in statements_in(item):
                 if statement.form is Form.CHECK:
                     tested = max(tested, steps[id(item)])

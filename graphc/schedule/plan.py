@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
+from graphc.ir.state import Array
 from graphc.ir.tensor import Node
 from graphc.schedule.access import Access, Index
 from graphc.schedule.nested import Nest
@@ -134,7 +135,30 @@ class Commit:
     state: str
 
 
-Item = Loop | Statement | Product | Combine | Commit
+@dataclass(eq=False, slots=True)
+class Control:
+    """A loop or a branch that runs bodies: what it is given, and each of its ``results``, lies whole in memory.
+
+    results  number of a result -> node that it is; those that nothing reads are left out
+    bodies   the programs of its bodies, by the names of its attributes
+    held     where their constants begin, among those of all bodies
+    layout   where its own memory has what: carries that take turns, rows that nobody reads, the bodies' workspace
+    """
+
+    node: Node
+    operands: tuple[Access, ...]
+    results: dict[int, int]
+    bodies: dict[str, Schedule] = field(default_factory=dict)
+    held: dict[str, int] = field(default_factory=dict)
+    layout: dict[tuple[str, int], Size] = field(default_factory=dict)
+
+    @property
+    def room(self) -> int:
+        """The node beside whose buffer its own memory stands."""
+        return min(self.results.values())
+
+
+Item = Loop | Statement | Product | Combine | Commit | Control
 
 
 @dataclass(eq=False, slots=True)
@@ -219,6 +243,22 @@ class Schedule:
     constants: tuple[int, ...] = ()
     watched: tuple[int, ...] | None = None  # leaves whose values a debug kernel tests too; None for any other kernel
 
+    held: tuple[Array, ...] = ()  # constants of bodies, behind its own
+
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        """All constants, in the order of their places behind the state."""
+        own = (self.graph.nodes[i].value for i in self.constants)
+        return (*(value for value in own if value is not None), *self.held)
+
+    def items(self) -> Iterator[Item]:
+        """All items, those of bodies too."""
+        for _, items in self.sections():
+            for item in items:
+                yield item
+                for body in item.bodies.values() if isinstance(item, Control) else ():
+                    yield from body.items()
+
     def sections(self) -> Iterator[tuple[Group | None, list[Item]]]:
         """Runs of items that one thread works through: a stage's lone items, then each of its groups."""
         for stage in self.stages:
@@ -245,6 +285,13 @@ def describe(plan: Schedule) -> str:
             lines.append(f"{pad}for {item.size}:{folds}")
             for inner in item.body:
                 show(inner, depth + 1)
+            return
+        if isinstance(item, Control):
+            made = ", ".join(f"%{id}" for id in item.results.values())
+            lines.append(f"{pad}%{item.node.id} {item.node.op.name} -> {made}")
+            for name, body in item.bodies.items():
+                lines.append(f"{pad}  {name}:")
+                lines.extend(f"{pad}    {line}" for line in describe(body).splitlines())
             return
         if isinstance(item, Combine):
             lines.append(f"{pad}%{item.fold.node.id} {item.fold.node.op.name} (of all shards)")

@@ -17,7 +17,7 @@ from graphc.ir import dims
 from graphc.ir.graph import Graph, copy_node, rebuild
 from graphc.ir.op import Kind
 from graphc.ir.tensor import Node, Tensor
-from graphc.schedule.plan import Product, Schedule, memory_of
+from graphc.schedule.plan import Control, Product, Schedule, memory_of
 from graphc.schedule.stages import made_by, statements_in
 
 TRIALS = 24  # values that are tried at each step
@@ -68,6 +68,8 @@ def _waiting(plan: Schedule, sizes: Mapping[str, int]) -> list[Wait]:
         if isinstance(item, Product):
             products.add(item.node.id)
             readings = [(item.node.id, access) for access in (item.left, item.right)]
+        elif isinstance(item, Control):
+            readings = [(item.node.id, access) for access in item.operands]
         else:
             readings = [(s.node.id, access) for s in statements_in(item) for access in s.operands]
         for reader, access in readings:
@@ -76,7 +78,7 @@ def _waiting(plan: Schedule, sizes: Mapping[str, int]) -> list[Wait]:
     found = []
     for id, start in made.items():
         buffer = plan.buffers.get(id)
-        if buffer is None or buffer.place[0] != "work":
+        if buffer is None or buffer.place[0] != "work" or plan.graph.nodes[id].op.kind is Kind.RESULT:
             continue
         times = [start, *sorted({time for time, _ in read[id]})]
         wait, late = max(((b - a, b) for a, b in pairwise(times)), default=(0, 0))

@@ -16,7 +16,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.tensor import Node
 from graphc.schedule.access import Access
 from graphc.schedule.fuse import WIDEST, statements_of
-from graphc.schedule.plan import Combine, Commit, Form, Group, Item, Loop, Product, Stage, Statement, memory_of
+from graphc.schedule.plan import Combine, Commit, Control, Form, Group, Item, Loop, Product, Stage, Statement, memory_of
 
 # Costs are counted in multiply-adds of a matrix product, about a hundredth of a nanosecond each.
 STATEMENT, FUNCTION = 16, 48  # an operation of one instruction or so, and one that is a function
@@ -72,7 +72,7 @@ def cost(graph: Graph, item: Item) -> Size:
         return dims.product((*item.batch, item.rows, item.columns, item.inner))
     if isinstance(item, Loop):
         return dims.total(cost(graph, part) for part in item.body)
-    if isinstance(item, (Combine, Commit)):
+    if isinstance(item, (Combine, Commit, Control)):
         return 0
     if item.form is Form.CALL:
         return _cost_of_call(graph, item.node)
@@ -112,6 +112,8 @@ def made_by(item: Item) -> list[int]:
         return [item.node.id]
     if isinstance(item, Combine):
         return [item.fold.node.id]
+    if isinstance(item, Control):
+        return list(item.results.values())
     return [s.node.id for s in statements_in(item)]
 
 
@@ -119,6 +121,8 @@ def reads_of(item: Item) -> Iterator[Access]:
     """Every access of an item."""
     if isinstance(item, Product):
         yield from (item.left, item.right)
+    if isinstance(item, Control):
+        yield from item.operands
     for statement in statements_in(item):
         yield from statement.operands
 

@@ -85,7 +85,7 @@ def data_source(library: Library, file: str) -> str:
 def _names_of(function: Function) -> list[str]:
     return [
         *(slot.name for slot in (*function.inputs, *function.outputs)),
-        *function.kernel.failures,
+        *(node.name for node in function.kernel.failures),
         *(name for name, _ in function.checks),
     ]
 

@@ -1,0 +1,282 @@
+"""The source of loops and branches: bodies are functions, which a step calls on the addresses of its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from graphc.codegen.line import Line
+from graphc.ir import dims
+from graphc.ir.dims import Size
+from graphc.ir.types import TensorType
+from graphc.ops.control import UNBOUNDED
+from graphc.schedule.control import CELL, carries, in_cell
+from graphc.schedule.plan import Control, Loop, Product, Schedule
+
+if TYPE_CHECKING:
+    from graphc.codegen.nest import Nest
+
+Place = tuple[str, int]
+ARGUMENTS = ("dims", "work", "own", "scratch")  # of a body's function, before the places that it works on
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A body's function: its name, its lines, and the places whose addresses it takes."""
+
+    name: str
+    lines: list[Line]
+    places: list[Place]
+
+
+def definitions(nest: Nest) -> Iterator[Line]:
+    """The functions of bodies that a function calls, each before those that call it."""
+    for function in nest.functions.values():
+        yield from function.lines
+        yield from (Line(""), Line(""))
+
+
+def write(nest: Nest, item: Control, depth: int) -> None:
+    """Appends a loop or a branch."""
+    _WRITERS[item.node.op.name](_Writer(nest, item), depth)
+
+
+class _Writer:
+    """What the kinds of loops and branches have in common."""
+
+    def __init__(self, nest: Nest, item: Control) -> None:
+        self.nest, self.item, self.node, self.id = nest, item, item.node, item.node.id
+        assert item.node.op.results is not None
+        self.types = item.node.op.results([nest.graph.nodes[i].type for i in item.node.inputs], item.node.attrs)
+        self.cells = 0
+
+    def put(self, depth: int, text: str) -> None:
+        self.nest.put(depth, text, self.id)
+
+    def operand(self, slot: int) -> str:
+        """The address of an operand."""
+        kind = self.nest.graph.nodes[self.node.inputs[slot]].type
+        return self.nest.element(self.item.operands[slot], 0, kind.dtype)
+
+    def result(self, k: int) -> str | None:
+        """The address of a result; None where nothing reads it."""
+        id = self.item.results.get(k)
+        return None if id is None else self.nest.address(self.nest.plan.buffers[id].place)
+
+    def own(self, what: str, k: int) -> str:
+        """The address of something in its own memory."""
+        if self.item.room not in self.nest.plan.rooms:
+            return "0"
+        base, offset = self.nest.address(("work", self.nest.plan.rooms[self.item.room].slot)), self.item.layout[what, k]
+        return base if offset == 0 else f"{base} + {self.nest.factor(offset)}"
+
+    def bytes(self, kind: TensorType) -> str:
+        """How many a value takes, in brackets where that is a sum."""
+        return self.nest.factor(dims.multiply(kind.size, kind.dtype.itemsize))
+
+    def cell(self, depth: int) -> str:
+        """A new line of the stack."""
+        name = f"g{self.id}_{self.cells}"
+        self.cells += 1
+        self.put(depth, f"{name} = stack({CELL})")
+        return name
+
+    def local(self, depth: int, letter: str, k: int, value: str) -> str:
+        name = f"{letter}{self.id}_{k}"
+        self.put(depth, f"{name} = {value}")
+        return name
+
+    def call(self, depth: int, body: str, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+        """Runs a body, whose status ends the kernel where it is not 0."""
+        plan = self.item.bodies[body]
+        function = function_of(self.nest, plan)
+        first = len(self.nest.plan.state) + len(self.nest.plan.constants) + self.item.held[body]
+        given = {("input", k): at for k, at in enumerate(inputs)} | {("output", k): at for k, at in enumerate(outputs)}
+        places = [
+            self.nest.address(("state", first + place[1])) if place[0] == "state" else given[place]
+            for place in function.places
+        ]
+        arguments = ["dims", "work", self.own("inner", 0), "scratch", *places]
+        self.put(depth, f"status = {function.name}({', '.join(arguments)})")
+        self.put(depth, "if status != 0:")
+        self.put(depth + 1, "return status")
+
+    def reads(self, body: str, k: int) -> bool:
+        """Whether a body reads its input of that number."""
+        return self.item.bodies[body].inputs[k] >= 0
+
+    def flag(self, address: str) -> str:
+        return f"buffer({address}, bool_, 0, 1)[0]"
+
+
+class _Carries:
+    """Where the carries of a loop lie, from step to step.
+
+    Small ones are copied from cell to cell of the stack, which LLVM makes registers of. Large ones take turns in two
+    places, or are written where the history of a loop has its next row.
+    """
+
+    def __init__(self, w: _Writer, depth: int, first_of_history: int) -> None:
+        self.w, self.count = w, carries(w.item)
+        self.history = [w.result(first_of_history + k) for k in range(self.count)]
+        self.before: list[str] = []  # where a step finds each, and where it leaves it
+        self.after: list[str] = []
+        for k in range(self.count):
+            kind = w.types[k]
+            if in_cell(kind):
+                self.before.append(w.cell(depth))
+                self.after.append(w.cell(depth))
+                w.put(depth, f"copy_bytes({self.before[k]}, {w.operand(k)}, {w.bytes(kind)})")
+            else:
+                self.before.append(w.local(depth, "p", 2 * k, w.operand(k)))
+                self.after.append(w.local(depth, "p", 2 * k + 1, self.last(k)))
+
+    def last(self, k: int) -> str:
+        return self.w.result(k) or self.w.own("last", k)
+
+    def keep(self, depth: int, row: str) -> None:
+        """Before a step: the carries go to the history."""
+        for k, place in enumerate(self.history):
+            if place is not None:
+                bytes = self.w.bytes(self.w.types[k])
+                self.w.put(depth, f"copy_bytes({place} + {row}*{bytes}, {self.before[k]}, {bytes})")
+
+    def move(self, depth: int) -> None:
+        """After a step: what it has made is what the next finds."""
+        for k in range(self.count):
+            kind = self.w.types[k]
+            if in_cell(kind):
+                self.w.put(depth, f"copy_bytes({self.before[k]}, {self.after[k]}, {self.w.bytes(kind)})")
+            else:
+                self.w.put(depth, f"{self.before[k]} = {self.after[k]}")
+                both = f"{self.last(k)} + {self.w.own('turn', k)}"
+                self.w.put(depth, f"{self.after[k]} = {both} - {self.after[k]}")
+
+    def end(self, depth: int) -> None:
+        """After the loop: the last carries go to the results."""
+        for k in range(self.count):
+            place, bytes = self.w.result(k), self.w.bytes(self.w.types[k])
+            if place is None:
+                continue
+            if not in_cell(self.w.types[k]):
+                self.w.put(depth, f"if {self.before[k]} != {place}:")
+                self.w.put(depth + 1, f"copy_bytes({place}, {self.before[k]}, {bytes})")
+            else:
+                self.w.put(depth, f"copy_bytes({place}, {self.before[k]}, {bytes})")
+
+
+def _scan(w: _Writer, depth: int) -> None:
+    attrs, n = w.node.attrs, w.node.attrs["carries"]
+    outputs, length = len(attrs["body"].types), w.nest.size(attrs["length"])
+    step = w.cell(depth) if w.reads("body", 0) else "0"
+    moving = _Carries(w, depth, outputs)
+    types = [w.nest.graph.nodes[i].type for i in w.node.inputs]
+
+    def steps(depth: int, t: str) -> None:
+        if step != "0":
+            w.put(depth, f"set_word({step}, 0, {t})")
+        moving.keep(depth, t)
+        rows = [_row(w, w.operand(n + k), types[n + k], t) for k in range(attrs["xs"])]
+        rest = [w.operand(slot) for slot in range(n + attrs["xs"], len(types))]
+        made = []
+        for k in range(n, outputs):
+            place = w.result(k)
+            made.append(w.own("row", k) if place is None else _row(w, place, w.types[k], t))
+        w.call(depth, "body", [step, *moving.before, *rows, *rest], [*moving.after, *made])
+        moving.move(depth)
+
+    whole, many = f"r{w.id}", attrs["unroll"]
+    w.put(depth, f"{whole} = {length}")
+    ahead = f"{whole} - {whole} % {many}" if many > 1 else whole
+    for k in range(2 if many > 1 else 1):
+        bounds = f"{ahead}, {whole}" if k else f"0, {ahead}, {many}" if many > 1 else ahead
+        w.put(depth, f"for k{w.id + k * UNROLLED} in range({bounds}):")
+        for j in range(many if not k else 1):
+            t, counter = f"t{w.id + (k * many + j) * UNROLLED}", f"k{w.id + k * UNROLLED}"
+            counter = f"({counter} + {j})" if j else counter
+            w.put(depth + 1, f"{t} = {f'{whole} - 1 - {counter}' if attrs['reverse'] else counter}")
+            steps(depth + 1, t)
+    moving.end(depth)
+
+
+UNROLLED = 1_000_000  # between the numbers of names that stand for the same in steps that are written out
+
+
+def _row(w: _Writer, base: str, kind: TensorType, t: str) -> str:
+    """The address of a row of a stacked value."""
+    inner = TensorType(kind.dtype, kind.shape[1:])
+    return f"{base} + {t}*{w.bytes(inner)}"
+
+
+def _while(w: _Writer, depth: int) -> None:
+    n, limit = carries(w.item), w.node.attrs["max_steps"]
+    step = w.cell(depth) if w.reads("test", 0) or w.reads("body", 0) else "0"
+    moving = _Carries(w, depth, n + 1)
+    rest = [w.operand(slot) for slot in range(n, len(w.node.inputs))]
+    holds, t = w.cell(depth), f"t{w.id}"
+    w.put(depth, f"{t} = 0")
+
+    def test(depth: int) -> None:
+        if step != "0":
+            w.put(depth, f"set_word({step}, 0, {t})")
+        w.call(depth, "test", [step, *moving.before, *rest], [holds])
+
+    test(depth)
+    w.put(depth, f"while {w.flag(holds)}:")
+    if limit != UNBOUNDED:
+        w.put(depth + 1, f"if {t} >= {w.nest.size(limit)}:")
+        w.nest.fail(w.node, "0", t, depth + 2)
+    moving.keep(depth + 1, t)
+    w.call(depth + 1, "body", [step, *moving.before, *rest], moving.after)
+    moving.move(depth + 1)
+    w.put(depth + 1, f"{t} = {t} + 1")
+    test(depth + 1)
+    moving.end(depth)
+    if (place := w.result(n)) is not None:
+        w.put(depth, f"set_word({place}, 0, {t})")
+
+
+def _cond(w: _Writer, depth: int) -> None:
+    given = [w.operand(slot) for slot in range(1, len(w.node.inputs))]
+    made = [w.result(k) or w.own("row", k) for k in range(len(w.types))]
+    w.put(depth, f"if {w.flag(w.operand(0))}:")
+    w.call(depth + 1, "on_true", given, made)
+    w.put(depth, "else:")
+    w.call(depth + 1, "on_false", given, made)
+
+
+_WRITERS = {"scan": _scan, "while_loop": _while, "cond": _cond}
+
+
+# ---- bodies
+
+
+def function_of(nest: Nest, plan: Schedule) -> Function:
+    """The function of a body, written where it was not yet. It returns a status.
+
+    Its places are told apart for LLVM, which may then not inline it: from step to step the same memory is read and
+    written. Where nothing in it could go in vectors it is inlined, and they are not told apart.
+    """
+    inner = type(nest)(plan, nest.symbols, nest.failures, nest.functions)
+    inline = not any(isinstance(item, (Loop, Product)) for item in plan.items())
+    for stage in plan.stages:
+        inner.write(stage.alone, None, 0)
+        for group in stage.groups:
+            inner.shards(group, 1)
+    inner.line(1, "return 0")
+    offsets: list[Size] = [0]
+    for slot in plan.slots:
+        offsets.append(offsets[-1] + slot.bytes)
+    within = [(kind, k) for kind, k in inner.places if kind == "work"]
+    head = [f"    {inner.address((kind, k))} = own + {inner.size(offsets[k])}" for kind, k in within]
+    lines = [Line(line.text) for line in inner.whole(head, apart=not inline)]
+    lines[:0] = [] if inline else [Line("    outlined()")]
+    places = sorted(place for place in inner.places if place[0] not in ("work", "block"))
+    signature = ", ".join([*ARGUMENTS, *(inner.address(place) for place in places)])
+    text = "\n".join([signature, *(line.text for line in lines)])
+    if text not in nest.functions:
+        name = f"body{len(nest.functions)}"
+        known = Line(f"of_kernel({name}, {inline})")
+        nest.functions[text] = Function(name, [Line(f"def {name}({signature}):"), *lines, Line(""), known], places)
+    return nest.functions[text]

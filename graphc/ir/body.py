@@ -1,0 +1,98 @@
+"""Graphs that nodes hold: the bodies of loops and the sides of branches. And a graph's canonical text."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from graphc.cached import cached
+from graphc.ir.tensor import Node, Tensor
+from graphc.ir.types import TensorType
+
+Nodes = Any  # a `Graph`, whose module knows of bodies
+
+
+def canonical_text(graph: Nodes) -> str:
+    """The graph without names, paths and lines; equal for graphs that compute the same thing alike."""
+    lines = []
+    for node in graph.nodes:
+        value = ""
+        if node.op.name == "constant" and node.value is not None:
+            value = hashlib.sha256(node.value.tobytes()).hexdigest()
+        attrs = sorted((k, value_text(v)) for k, v in node.attrs.items())
+        lines.append(f"{node.op.name} {node.type} {node.inputs} {attrs} {value}")
+    lines.append(f"return {[t.id for t in graph.outputs]}")
+    return "\n".join(lines)
+
+
+def value_text(value: Any) -> str:
+    """An attribute as text."""
+    if isinstance(value, tuple):
+        return "(" + ", ".join(map(value_text, value)) + ("," if len(value) == 1 else "") + ")"
+    return str(value)
+
+
+class Body:
+    """A graph with inputs in order, as an attribute of a node; equal to another that computes the same alike.
+
+    It never changes, and holds inputs, numbers and what is computed of them, no state. What is traced holds no arrays.
+    ``inputs`` are names and types. The graph need not have those that nothing reads.
+    """
+
+    def __init__(self, graph: Nodes, inputs: Sequence[tuple[str, TensorType]], settled: Any = None) -> None:
+        self.graph, self.inputs = graph, tuple(inputs)
+        self.settled = settled  # what a pass that has nothing left to do here notes
+
+    @cached
+    def digest(self) -> str:
+        """A name that equal bodies share."""
+        roles = [(self.graph[name].id if name in self.graph else -1, str(kind)) for name, kind in self.inputs]
+        return hashlib.sha256(f"{canonical_text(self.graph)}\n{roles}".encode()).hexdigest()[:24]
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Body) and self.digest == other.digest)
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __str__(self) -> str:
+        return f"body {self.digest}"
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{name}: {kind}" for name, kind in self.inputs)
+        return f"<Body ({given}) -> {', '.join(map(str, self.types))}>"
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        made: tuple[Tensor, ...] = self.graph.outputs
+        return made
+
+    @property
+    def types(self) -> list[TensorType]:
+        """Those of the outputs."""
+        return [t.type for t in self.outputs]
+
+    def reads(self, k: int) -> bool:
+        """Whether anything reads the input of that number."""
+        return self.inputs[k][0] in self.graph
+
+    def mapped(self, step: Callable[[Nodes], Nodes]) -> Body:
+        """The body with another graph for its own, with the same inputs and outputs."""
+        return Body(step(self.graph), self.inputs)
+
+
+def bodies(node: Node) -> list[tuple[str, Body]]:
+    """The graphs that a node holds, by the names of its attributes."""
+    return [(name, value) for name, value in node.attrs.items() if isinstance(value, Body)]
+
+
+def within(graph: Nodes) -> Iterator[Node]:
+    """All nodes of a graph, and those of the bodies that they hold."""
+    for node in graph.nodes:
+        yield node
+        for _, body in bodies(node):
+            yield from within(body.graph)
+
+
+__all__ = ["Body", "bodies", "canonical_text", "value_text", "within"]
