@@ -11,6 +11,7 @@
 (5.0, [2.0, 4.0])
 """
 
+from sys import modules as _modules
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from graphc import ctrl_c, dependencies  # noqa: F401 - about the imports that follow
@@ -588,6 +589,11 @@ __all__ = [
     "zeros_like",
     "zeta",
 ]
+
+if "IPython" in _modules:
+    from graphc.look import notebook as _notebook
+
+    _notebook.install()
 
 if not _TYPE_CHECKING:
 

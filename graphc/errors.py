@@ -64,7 +64,7 @@ def caller() -> Origin:
     if asked is not None:
         return asked
     frame = sys._getframe(1)
-    while frame.f_back is not None and _inside(frame.f_code.co_filename):
+    while frame.f_back is not None and inside(frame.f_code.co_filename):
         frame = frame.f_back
     file, line = frame.f_code.co_filename, frame.f_lineno
     cell = _cell(file)
@@ -78,7 +78,8 @@ def _cell(file: str) -> str | None:
     return " ".join(found) if (found := names(file)) else None
 
 
-def _inside(file: str) -> bool:
+def inside(file: str) -> bool:
+    """Whether a file is part of graphc, or stands between two of its functions."""
     return (file.startswith(_PACKAGE) and not file.startswith(_EXAMPLES)) or file == contextlib.__file__
 
 

@@ -75,6 +75,9 @@ class Graph(Creation[Tensor], Uncopied):
     def __str__(self) -> str:
         return LATER["print_graph"](self)  # type: ignore[no-any-return]
 
+    def _repr_html_(self) -> str:
+        return LATER["graph_html"](self)  # type: ignore[no-any-return]
+
     def __len__(self) -> int:
         return len(self.nodes)
 

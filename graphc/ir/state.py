@@ -20,6 +20,7 @@ from graphc.errors import (
     listed,
 )
 from graphc.ir.arrays import Array, as_numbers
+from graphc.ir.op import LATER
 from graphc.ir.types import DType
 from graphc.lock import Lock
 
@@ -116,6 +117,9 @@ class State(Uncopied, Mapping[str, Array]):
     def __repr__(self) -> str:
         lines = [f"  {name}: {array.dtype}{list(array.shape)}" for name, array in self.storage.items()]
         return "\n".join([f"<State of graph {self.graph!r}: {len(lines)} arrays>", *lines])
+
+    def _repr_html_(self) -> str:
+        return LATER["state_html"](self)  # type: ignore[no-any-return]
 
 
 __all__ = ["ALIGNMENT", "Array", "State", "aligned_empty", "copying"]

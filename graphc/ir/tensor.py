@@ -11,7 +11,7 @@ from graphc.ir.arrays import Array
 from graphc.ir.at import At
 from graphc.ir.call import Call
 from graphc.ir.names import meant
-from graphc.ir.op import FUNCTIONS, Attrs, Kind, Op
+from graphc.ir.op import FUNCTIONS, LATER, Attrs, Kind, Op
 from graphc.ir.types import DType, Shape, TensorType
 
 if TYPE_CHECKING:
@@ -115,6 +115,9 @@ class Tensor(Uncopied):
 
     def __repr__(self) -> str:
         return f"<Tensor {self.name}: {self.type}>"
+
+    def _repr_html_(self) -> str:
+        return LATER["tensor_html"](self)  # type: ignore[no-any-return]
 
     def _refused(self, text: str) -> NoReturn:
         raise DTypeError(f"{self.name} is a tensor {self.type}, {text}", node=self.name, origin=caller())

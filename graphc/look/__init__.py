@@ -12,6 +12,11 @@ METHODS = {
     "to_dot": ("picture", "to_dot"),
     "explain": ("explain", "explain"),
     "profile": ("profile", "profile"),
+    "graph_html": ("html", "graph_html"),
+    "tensor_html": ("html", "tensor_html"),
+    "executable_html": ("html", "executable_html"),
+    "state_html": ("html", "state_html"),
+    "stages_html": ("html", "stages_html"),
 }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Mapping
 from functools import cache
@@ -21,6 +20,7 @@ from graphc.ir.state import Array, aligned_empty
 from graphc.reference import bind_sizes
 from graphc.run.binding import arrange, checked
 from graphc.run.crew import LEAD, conductor, crew, gather
+from graphc.run.progress import Bar, bar
 
 if TYPE_CHECKING:
     from graphc.run.entry import Plan
@@ -114,7 +114,17 @@ def run_batches(
         data = _Data(exe, layout, fitting, np.random.default_rng(seed).permutation(layout.total) if shuffle else None)
     except MemoryError as error:
         raise exe.program.too_large({**layout.plan.sizes, layout.name: layout.total}) from error
-    bar = _Bar(layout.steps) if progress else None
+    shown = bar(layout.steps) if progress else None
+    try:
+        _pass(layout, data, shown)
+    finally:
+        if shown is not None:
+            shown.close()
+    return exe._structure.pack(data.results())
+
+
+def _pass(layout: Layout, data: _Data, shown: Bar | None) -> None:
+    """All batches, a chunk at a time: between two Ctrl-C is heard."""
     done, size = 0, max(1, int(LOOK[0] / layout.pace)) if layout.pace else 1  # the first pass feels its way
     while done < layout.steps:
         until = min(done + size, layout.steps)
@@ -125,11 +135,8 @@ def run_batches(
         layout.pace = max(own, 1e-9) / (until - done)
         size = max(1, min(4 * size, int(chunk / layout.pace)))
         done = until
-        if bar is not None:
-            bar.show(done, data.first_scalar(done))
-    if bar is not None:
-        bar.close()
-    return exe._structure.pack(data.results())
+        if shown is not None:
+            shown.show(done, data.first_scalar(done))
 
 
 class Layout:
@@ -295,22 +302,3 @@ class _Data:
             if not lead and out.ndim == 1 and done:
                 return float(out[:done].mean())
         return None
-
-
-class _Bar:
-    """A progress bar on standard error."""
-
-    def __init__(self, steps: int) -> None:
-        self.steps, self.started = steps, time.perf_counter()
-
-    def show(self, done: int, value: float | None) -> None:
-        width = 24
-        full = width * done // max(self.steps, 1)
-        spent = time.perf_counter() - self.started
-        left = spent / done * (self.steps - done)
-        mean = "" if value is None else f"  mean {value:.4f}"
-        bar = "#" * full + "." * (width - full)
-        print(f"\r  [{bar}] {done}/{self.steps}  {spent:.1f} s, {left:.1f} s left{mean}  ", end="", file=sys.stderr)
-
-    def close(self) -> None:
-        print("\r" + " " * 78 + "\r", end="", file=sys.stderr, flush=True)

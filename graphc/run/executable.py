@@ -7,9 +7,8 @@ import linecache
 import os
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -178,6 +177,9 @@ class Executable(Uncopied):
     def __repr__(self) -> str:
         names = ", ".join(f"{t.name}: {t.type}" for t in self._arguments)
         return f"<Executable of {self.graph.name} ({names}) -> {self._structure.kind}>"
+
+    def _repr_html_(self) -> str:
+        return LATER["executable_html"](self)  # type: ignore[no-any-return]
 
     @property
     def graph(self) -> Graph:
@@ -539,7 +541,7 @@ class Executable(Uncopied):
             out["source"] = self.source
             out["llvm"] = self._bounds[-1].compiled.llvm
             out["assembly"] = self._bounds[-1].compiled.assembly
-        return MappingProxyType(out)
+        return Stages(out)
 
     def explain(self, tensor: Tensor | str) -> Any:
         """What the compiler did with a tensor of the graph, given itself or by name, and why. It prints as a few lines.
@@ -600,6 +602,28 @@ class Executable(Uncopied):
                 raise InputError(f"memory: expected a size {name} of at least 0, found {size!r}")
         self.wait()
         return self.plan_for({name: int(size) for name, size in sizes.items()}).work_bytes
+
+
+class Stages(Mapping[str, str]):
+    """The stages of the compiler: name -> text, in order. It prints as the names; texts may be long."""
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self._texts = texts
+
+    def __getitem__(self, name: str) -> str:
+        return self._texts[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._texts)
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def __repr__(self) -> str:
+        return f"<stages: {', '.join(self)}>"
+
+    def _repr_html_(self) -> str:
+        return LATER["stages_html"](self)  # type: ignore[no-any-return]
 
 
 def graph_of(what: str, executables: Mapping[str, Any]) -> Graph:
