@@ -53,6 +53,7 @@ from graphc.file.store import load, save
 from graphc.ir.graph import Graph
 from graphc.ir.names import meant as _meant
 from graphc.ir.tensor import Tensor
+from graphc.look.audit import check_gradients
 from graphc.look.inspection import Inspection, inspect
 from graphc.onnx import from_onnx
 from graphc.ops import random
@@ -333,6 +334,7 @@ __all__ = [
     "broadcast_to",
     "cbrt",
     "ceil",
+    "check_gradients",
     "checkpoint",
     "cholesky",
     "clip",

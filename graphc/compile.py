@@ -201,6 +201,7 @@ def assemble(
 def extract(graph: Graph, arguments: Sequence[Tensor], roots: Sequence[Tensor], unused: str) -> Graph:
     """A graph of its own with what ``roots`` need, in which each argument is an input."""
     new = Graph(graph.name, graph.float_dtype)
+    new.backward = graph.backward
     made: dict[int, Tensor] = {}
     for t in arguments:
         made[t.id] = new.append(lookup("input"), (), {}, type=t.type, name=t.name, origin=t.origin)

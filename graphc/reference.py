@@ -14,7 +14,7 @@ from graphc.ir.graph import Graph, topological
 from graphc.ir.op import Kind
 from graphc.ir.state import Array
 from graphc.ir.tensor import Node, Tensor
-from graphc.ir.types import SizeCheck
+from graphc.ir.types import SizeCheck, is_float
 
 Sizes = dict[str, int]
 
@@ -185,6 +185,23 @@ def _empty(
 _CONTROL = {"scan": _scan, "while_loop": _while, "cond": _cond}
 
 
+def run_wide(graph: Graph, node: Node, operands: Sequence[Array], sizes: Mapping[str, int]) -> Array:
+    """One node's value in extended precision, whatever float its dtype is; by way of float64 where NumPy needs it."""
+    if not is_float(node.type.dtype):
+        return run_node(graph, node, operands, sizes)
+    if node.op.name == "astype" and is_float(operands[0].dtype):
+        return operands[0]
+    attrs = {k: _number(v, sizes) for k, v in node.attrs.items()}
+    try:
+        value = node.op.reference(*operands, **attrs)
+    except TypeError:
+        narrow = [o.astype(np.float64) if is_float(o.dtype) else o for o in operands]
+        value = node.op.reference(*narrow, **attrs)
+    except GraphcError as error:
+        raise type(error)(f"{node.name}: {error.message}", node=node.name, origin=node.origin) from None
+    return np.asarray(value, np.longdouble)
+
+
 def size_checks(graph: Graph) -> list[tuple[Node, SizeCheck]]:
     """What a graph wants of sizes that could not be compared when built, each with the first node that asks for it."""
     found: dict[SizeCheck, Node] = {}
@@ -225,4 +242,13 @@ def _number(value: Any, sizes: Mapping[str, int]) -> Any:
     return dims.evaluate(value, sizes) if isinstance(value, dims.Dim) else value
 
 
-__all__ = ["bind_sizes", "check_sizes", "evaluate", "run_body", "run_control", "run_node", "size_checks"]
+__all__ = [
+    "bind_sizes",
+    "check_sizes",
+    "evaluate",
+    "run_body",
+    "run_control",
+    "run_node",
+    "run_wide",
+    "size_checks",
+]

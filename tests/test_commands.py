@@ -345,7 +345,7 @@ def test_a_cache_that_is_not_there(tmp_path: Path, capsys: Capture, monkeypatch:
 # ---- help
 
 
-@pytest.mark.parametrize("command", ["info", "run", "export", "roundtrip", "cache"])
+@pytest.mark.parametrize("command", ["info", "run", "export", "roundtrip", "check", "cache"])
 def test_help_teaches(command: str, capsys: Capture) -> None:
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])

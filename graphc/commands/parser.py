@@ -89,6 +89,27 @@ examples:
     trip.add_argument("--size", type=int, default=4, metavar="N", help="of made-up arrays (4)")
     trip.set_defaults(run=_later("roundtrip", "roundtrip"))
 
+    audit = _command(
+        commands,
+        "check",
+        "compare the derivatives of a saved file with differences",
+        "Compares derivatives of each float output, by the parameters or else by float inputs,\n"
+        "with differences of values in extended precision, both modes of differentiation with\n"
+        "each other, second derivatives, and the dtypes. Names node and line of what is wrong.\n"
+        "Nothing is compiled. Status 1 where derivatives disagree.",
+        f"""{ARRAYS}
+  Without any, arrays are made up: all symbolic sizes are --size.
+
+examples:
+  graphc check model.gx
+  graphc check model.gx x=x.npy y=y.npy --executable train""",
+    )
+    _file_and_arrays(audit)
+    audit.add_argument("--size", type=int, default=4, metavar="N", help="of made-up arrays (4)")
+    audit.add_argument("--order", type=int, default=2, choices=(1, 2), help="1 leaves out second derivatives (2)")
+    audit.add_argument("--rtol", type=float, metavar="R", help="how far apart they may be, relative (1e-7)")
+    audit.set_defaults(run=_later("check", "check"))
+
     seen = _command(
         commands,
         "view",

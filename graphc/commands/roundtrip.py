@@ -37,7 +37,7 @@ def roundtrip(options: Any) -> int:
     print(f"{'executable':<16} {'format':<8} beside the executable in process")
     agree = True
     for name in names:
-        given = _given(load(options.file)[name], options)
+        given = arrays_for(load(options.file)[name], options)
         for way in WAYS:
             told, close = _compare(way, load(options.file)[name], given)  # with the file's state
             agree &= close
@@ -45,7 +45,7 @@ def roundtrip(options: Any) -> int:
     return 0 if agree else 1
 
 
-def _given(exe: Executable, options: Any) -> Results:
+def arrays_for(exe: Executable, options: Any) -> Results:
     """Arrays from the command line, or made up."""
     inputs = list(exe.inputs.values())
     if options.arrays:

@@ -229,7 +229,7 @@ def ahead(
             if node.attrs["index"] in reached.get(node.inputs[0], ()) and is_float(node.type.dtype):
                 depends.add(node.id)
             continue
-        ways = {slot: i for slot, i in enumerate(node.inputs) if i in depends and _differentiable(graph, node, slot)}
+        ways = {slot: i for slot, i in enumerate(node.inputs) if i in depends and has_rule(graph, node, slot)}
         if ways and node.op.kind is Kind.CONTROL:
             reached[node.id] = THROUGH[node.op.name].reach(graph, node, set(ways))
         elif ways:
@@ -239,7 +239,8 @@ def ahead(
     return depends, unbounded
 
 
-def _differentiable(graph: Graph, node: Node, slot: int) -> bool:
+def has_rule(graph: Graph, node: Node, slot: int) -> bool:
+    """Whether the operand in ``slot`` gets a cotangent from ``node``."""
     rules = node.op.gradient
     if isinstance(rules, tuple) and rules and rules[slot] is None:
         return False
@@ -306,9 +307,7 @@ class _Walk:
 
     def through(self, node: Node) -> None:
         """The same of a loop or a branch, whose results have a cotangent each."""
-        wanted = [
-            slot for slot, i in enumerate(node.inputs) if i in self.depends and _differentiable(self.graph, node, slot)
-        ]
+        wanted = [slot for slot, i in enumerate(node.inputs) if i in self.depends and has_rule(self.graph, node, slot)]
         parts = THROUGH[node.op.name].pull(self.graph, node, self.results[node.id], wanted)
         for slot, value in parts.items():
             i = node.inputs[slot]

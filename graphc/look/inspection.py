@@ -94,26 +94,26 @@ def inspect(
         graph = graph_of([*targets, *wanted])
         if not isinstance(feeds, Mapping):
             raise InputError(f"feeds must be a dict, input -> array, found {describe(feeds)}")
-        fed = {_fed(graph, key): value for key, value in feeds.items()}
-        arguments = [graph[name] for name in fed]
+        values = {fed(graph, key): value for key, value in feeds.items()}
+        arguments = [graph[name] for name in values]
         work = extract(graph, arguments, targets, "ignore")
-        arrays = {name: convert(t, fed[name]) for name, t in zip(fed, arguments, strict=True)}
+        arrays = {name: convert(t, values[name]) for name, t in zip(values, arguments, strict=True)}
         sizes = bind_sizes(arguments, [a.shape for a in arrays.values()])
         nodes, dag = list(work.nodes), work.to_networkx()
         gradients = _gradients(work, [work[t.name] for t in wanted] if wanted else None)
         asked = [*work.tensors[: len(nodes)], *gradients.values()]
         state = {n.name: graph.state[n.name] for n in nodes if n.name in graph.state}
         found = evaluate(asked, arrays, state, sizes)
-    values, slopes = dict(enumerate(found[: len(nodes)])), dict(zip(gradients, found[len(nodes) :], strict=True))
+    present, slopes = dict(enumerate(found[: len(nodes)])), dict(zip(gradients, found[len(nodes) :], strict=True))
     hidden = set() if opened else _inside(nodes)
     if named:
         hidden |= {n.id for n in nodes if graph.automatic(n.name)}
     hidden -= {t.id for t in work.outputs}
     of = "sum" if len(targets) > 1 else "" if graph.automatic(targets[0].name) else targets[0].name
-    return Inspection(Example(work, nodes, values, gradients, slopes), hidden, dag, of)
+    return Inspection(Example(work, nodes, present, gradients, slopes), hidden, dag, of)
 
 
-def _fed(graph: Graph, key: Any) -> str:
+def fed(graph: Graph, key: Any) -> str:
     """The name of what a key of ``feeds`` stands for."""
     if isinstance(key, Tensor):
         if key.graph is not graph:
