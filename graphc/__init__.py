@@ -26,6 +26,7 @@ from graphc.derive.custom import checkpoint, custom_gradient
 from graphc.derive.forward import hvp, jvp
 from graphc.derive.jacobian import hessian, jacobian
 from graphc.derive.reverse import grad, vjp
+from graphc.derive.sparse import Sparse, sparse_hessian, sparse_jacobian
 from graphc.derive.substitution import inference, substitute
 from graphc.derive.vectorise import vmap
 from graphc.errors import (
@@ -291,6 +292,7 @@ __all__ = [
     "Inspection",
     "NumericalError",
     "ShapeError",
+    "Sparse",
     "StateError",
     "Tensor",
     "UnsupportedOp",
@@ -547,6 +549,8 @@ __all__ = [
     "solve",
     "solve_triangular",
     "sort",
+    "sparse_hessian",
+    "sparse_jacobian",
     "spectral_norm",
     "split",
     "sqrt",

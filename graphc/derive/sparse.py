@@ -1,0 +1,166 @@
+"""Jacobians and Hessians of which most elements are always 0: their pattern, and the others by a few products."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphc.derive import colouring
+from graphc.derive.forward import push, scalar
+from graphc.derive.pattern import pattern
+from graphc.derive.reverse import accumulate, differentiable
+from graphc.derive.vectorise import Examples
+from graphc.errors import GradientError, caller
+from graphc.ir.arrays import Array
+from graphc.ir.graph import located
+from graphc.ir.tensor import Tensor
+from graphc.ir.trace import tracing
+from graphc.ops.apply import apply, cast
+from graphc.ops.elementwise import equal
+from graphc.ops.shape import expand_dims, filled, iota, ravel, reshape
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sparse:
+    """A matrix of derivatives in compressed rows (CSR).
+
+    data      a tensor of the elements that are not always 0, row after row
+    indices   the column of each, an int array
+    indptr    where each row begins in ``data``, and where the last one ends
+    shape     rows and columns
+    n_colors  how many products the values take
+    """
+
+    data: Tensor
+    indices: Array
+    indptr: Array
+    shape: tuple[int, int]
+    n_colors: int
+
+    @property
+    def nnz(self) -> int:
+        """How many elements are not always 0."""
+        return len(self.indices)
+
+    def to_scipy(self, data: Any) -> Any:
+        """The matrix as a ``scipy.sparse.csr_array``, given the values that an executable computed for ``data``."""
+        from scipy.sparse import csr_array
+
+        return csr_array((np.asarray(data), self.indices, self.indptr), shape=self.shape)
+
+    def __repr__(self) -> str:
+        rows, columns = self.shape
+        return f"<Sparse {rows} x {columns}: {self.nnz} elements by {self.n_colors} products>"
+
+
+def sparse_jacobian(y: Tensor, x: Tensor) -> Sparse:
+    """The derivatives of the elements of ``y`` by those of ``x``, both flat, of which only those are computed that are
+    not 0 whatever the values.
+
+    Which these are is found from the graph: an element is left out where no op on the way reads it, at constant
+    indices and constant zeros too. Columns that share no row get one colour and are found by one product, in forward
+    or, where that takes fewer, rows in reverse mode. Time and memory are linear in the number of elements. Sizes must
+    be known.
+
+    Raises GradientError for symbolic sizes, for anything but float tensors, and where the pattern would not be sparse.
+
+    >>> import numpy as np
+    >>> import graphc as gx
+    >>> g = gx.Graph("band", float_dtype="float64")
+    >>> x = g.input("x", (4,))
+    >>> jac = gx.sparse_jacobian(x[1:] * x[:-1], x)
+    >>> jac
+    <Sparse 3 x 4: 6 elements by 2 products>
+    >>> f = gx.compile([x], jac.data)
+    >>> jac.to_scipy(f(np.array([1.0, 2.0, 3.0, 4.0]))).toarray().tolist()
+    [[2.0, 1.0, 0.0, 0.0], [0.0, 3.0, 2.0, 0.0], [0.0, 0.0, 4.0, 3.0]]
+    """
+    origin = caller()
+    with located("sparse_jacobian", origin):
+        _known(y, x)
+        with y.graph.placed(origin, y.name):
+            found = pattern(y, x)
+            by_column = colouring.columns(found)
+            by_row = colouring.columns(found.T.tocsr())
+            rows = np.repeat(np.arange(found.shape[0]), np.diff(found.indptr))
+            if _count(by_column) <= _count(by_row):
+                data = _values(y, x, by_column, by_column[found.indices], rows)
+                return _made(found, data, by_column)
+            data = _values(y, x, by_row, by_row[rows], found.indices, reverse=True)
+            return _made(found, data, by_row)
+
+
+def sparse_hessian(y: Tensor, x: Tensor) -> Sparse:
+    """The second derivatives of a scalar ``y`` by the elements of ``x``, flat, that are not 0 whatever the values: both
+    triangles.
+
+    As `sparse_jacobian` of the gradient; as the matrix is symmetric, a star colouring needs fewer products.
+
+    >>> import numpy as np
+    >>> import graphc as gx
+    >>> g = gx.Graph("chain", float_dtype="float64")
+    >>> x = g.input("x", (4,))
+    >>> hess = gx.sparse_hessian(gx.sum((x[1:] - x[:-1] ** 2) ** 2), x)
+    >>> f = gx.compile([x], hess.data)
+    >>> hess.to_scipy(f(np.ones(4))).toarray().tolist()
+    [[8.0, -4.0, 0.0, 0.0], [-4.0, 10.0, -4.0, 0.0], [0.0, -4.0, 10.0, -4.0], [0.0, 0.0, -4.0, 2.0]]
+    """
+    origin = caller()
+    with located("sparse_hessian", origin):
+        _known(scalar(y), x)
+        graph = y.graph
+        with graph.placed(origin, y.name):
+            (slope,) = accumulate(graph, [y], [x], [graph.constant(1.0, y.dtype)])
+            if slope is None:
+                slope = filled(graph, 0, x.shape, x.dtype)
+            once = pattern(slope, x)
+            found = once.multiply(once.T).tocsr()  # what is 0 on one side of the diagonal is on the other
+            found.sort_indices()
+            colour = colouring.star(found)
+            rows = np.repeat(np.arange(found.shape[0]), np.diff(found.indptr))
+            alone = colouring.alone(found, colour)
+            own, across = np.where(alone, found.indices, rows), np.where(alone, rows, found.indices)
+            return _made(found, _values(slope, x, colour, colour[own], across), colour)
+
+
+def _known(y: Tensor, x: Tensor) -> None:
+    for t in (y, x):
+        if not isinstance(t, Tensor):
+            raise GradientError(f"expected a tensor, found {t!r}")
+    differentiable(y, x)
+    for t in (y, x):
+        if not all(isinstance(s, int) for s in t.shape):
+            raise GradientError(f"the sizes of {t.name} must be known, found {t.type}", node=t.name)
+
+
+def _count(colour: Array) -> int:
+    return int(colour.max(initial=-1)) + 1
+
+
+def _made(found: Any, data: Tensor, colour: Array) -> Sparse:
+    return Sparse(data, found.indices.copy(), found.indptr.copy(), found.shape, _count(colour))
+
+
+def _values(y: Tensor, x: Tensor, colour: Array, product: Array, place: Array, reverse: bool = False) -> Tensor:
+    """Elements ``place`` of the products number ``product`` of the Jacobian with the sum of the columns of a colour."""
+    graph, count = y.graph, _count(colour)
+    seeded, other = (y, x) if reverse else (x, y)
+    size = math.prod(int(s) for s in other.shape)  # type: ignore[call-overload]
+    if not len(product):
+        return filled(graph, 0, (0,), y.dtype)
+    held = reshape(graph.constant(colour), seeded.shape)
+    number = reshape(iota(graph, count), (count, *(1,) * seeded.ndim))
+    seeds = cast(equal(number, expand_dims(held, 0)), seeded.dtype)
+    with tracing(graph, "a sparse matrix") as trace:
+        along = trace.stand_in(seeded.type, seeded.origin)
+        (one,) = accumulate(graph, [y], [x], [along]) if reverse else push([y], [x], [along])
+        assert one is not None
+        (many,) = Examples(graph, count).through(trace, {along.id: seeds}, [one])
+    assert many is not None
+    return apply("take", ravel(many), graph.constant(product.astype(np.int64) * size + place), axis=0)
+
+
+__all__ = ["Sparse", "sparse_hessian", "sparse_jacobian"]
