@@ -22,6 +22,7 @@ from graphc.compile import compile
 from graphc.config import __version__
 from graphc.dag.reading import from_networkx
 from graphc.derive import control as _control  # noqa: F401 - how derivatives go through loops
+from graphc.derive import control_of_many as _control_of_many  # noqa: F401 - and many examples
 from graphc.derive.custom import checkpoint, custom_gradient
 from graphc.derive.forward import hvp, jvp
 from graphc.derive.jacobian import hessian, jacobian

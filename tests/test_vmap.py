@@ -269,3 +269,102 @@ def test_a_key_with_examples_is_refused() -> None:
     keys = g.input("keys", ("n", 2), "int64")
     with pytest.raises(gx.UnsupportedOpError, match="random key"):
         gx.vmap(lambda row, key: row + gx.random.uniform(key, (3,)))(x, keys)
+
+
+# ---- loops and branches
+
+
+def _recurrence(x: gx.Tensor, w: gx.Tensor) -> gx.Tensor:
+    """A scan with a carry that examples share, rows, results and a captured weight."""
+
+    def step(carry: Any, row: gx.Tensor) -> Any:
+        h, k = carry
+        h = gx.tanh(h * row + gx.sum(w)) + 0.1 * x[0]
+        return (h, k + 1), h * k.astype("float64")
+
+    (h, _), ys = gx.scan(step, (x[1], 0), x, reverse=True)
+    return gx.sum(h * h) + gx.sum(gx.sin(ys))
+
+
+def _halving(x: gx.Tensor, w: gx.Tensor) -> gx.Tensor:
+    """As many steps as an example needs."""
+    a, n = gx.while_loop(lambda c: gx.sum(c[0] ** 2) > 1.0, lambda c: (c[0] * 0.5 * w[0], c[1] + 1.0), (x[0], 0.0), 12)
+    return gx.sum(a * w) + gx.sum(gx.sqrt(n + 1.0))
+
+
+def _counted(x: gx.Tensor, w: gx.Tensor) -> gx.Tensor:
+    """As many steps for all."""
+    _, a = gx.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, gx.sin(c[1]) * w + x[1]), (0, x[0]), 5)
+    return gx.sum(a)
+
+
+def _sides(x: gx.Tensor, w: gx.Tensor) -> gx.Tensor:
+    chosen = gx.cond(gx.sum(x) > 0, lambda t: gx.sqrt(gx.abs(t)) * w, lambda t: t * t, x[0])
+    shared = gx.cond(gx.sum(w) > 0, lambda t: gx.exp(t) * x[1], lambda t: t, x[2])
+    return gx.sum(chosen) + gx.sum(shared)
+
+
+LOOPS = {"scan": _recurrence, "while": _halving, "counted": _counted, "cond": _sides}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+@pytest.mark.parametrize("shared", [False, True])
+def test_loops_and_branches(name: str, shared: bool) -> None:
+    """Values, gradients inside and outside, forward mode and second derivatives, beside a Python loop."""
+    f = LOOPS[name]
+    g, (x, w) = graph_of(x=("n", 3, 2), w=("n", 2))
+    axes = (0, None if shared else 0)
+    given = (x, w[0] if shared else w)
+
+    def derivatives(a: gx.Tensor, b: gx.Tensor) -> list[gx.Tensor]:
+        y = f(a, b)
+        return [y, *gx.grad(y, [a, b]), gx.jvp(y, a, np.ones((3, 2))), gx.hvp(y, a, np.ones((3, 2)))]
+
+    many = gx.vmap(derivatives, axes)(*given)
+    outside = gx.grad(gx.sum(gx.vmap(f, axes)(*given) ** 2), list(given))
+    rows = [derivatives(x[i], given[1] if shared else w[i]) for i in range(3)]
+    looped = [gx.stack(list(column)) for column in zip(*rows, strict=True)]
+    total = gx.sum(gx.stack([f(x[i], given[1] if shared else w[i]) for i in range(3)]) ** 2)
+    p, q = arrays_for((3, 3, 2), (3, 2))
+    q = np.abs(q) + 0.5
+    for backend in ("numpy",) if shared else ("numpy", "numba"):
+        found = gx.compile([x, w], [many, looped, outside, gx.grad(total, list(given))], backend=backend)(3 * p, q)
+        for one, other in (found[:2], found[2:]):
+            for a, b in zip(one, other, strict=True):
+                close(a, b, name)
+
+
+def test_inside_a_loop() -> None:
+    """vmap, jvp and jacobian in the body of a scan, of what it carries and of tensors around it."""
+    g, (x, w) = graph_of(x=("n", 3), w=(3,))
+
+    def step(carry: gx.Tensor, row: gx.Tensor) -> Any:
+        rows = gx.vmap(lambda r: gx.tanh(r * row) + w)(x)
+        moved = gx.jvp(gx.sum(rows * carry, 0), w, np.ones(3))
+        bent = gx.sum(gx.jacobian(gx.sin(row * w), w), 0)
+        return carry * 0.5 + gx.sum(rows, 0), moved + bent
+
+    last, ys = gx.scan(step, w, x)
+    f = gx.compile([x, w], [last, ys, gx.grad(gx.sum(ys) + gx.sum(last), [x, w])], backend="numpy")
+    p, q = arrays_for((4, 3), (3,))
+    carry, expected = q, []
+    for row in p:
+        rows = np.tanh(p * row) + q
+        expected.append(4 * carry + row * np.cos(row * q))
+        carry = carry * 0.5 + rows.sum(0)
+    found = f(p, q)
+    np.testing.assert_allclose(found[0], carry)
+    np.testing.assert_allclose(found[1], expected)
+    assert all(np.isfinite(v).all() for v in found[2])
+
+
+def test_draws_in_loops_differ_between_examples() -> None:
+    g, (x,) = graph_of(x=("n", 2))
+    key = g.random_key(5)
+
+    def walk(row: gx.Tensor) -> gx.Tensor:
+        return gx.scan(lambda c, _: (c, gx.random.normal(key, ())), row, length=4)[1]
+
+    with pytest.warns(UserWarning, match="without updates"):
+        f = gx.compile([x], gx.vmap(walk)(x), unused="ignore")
+    assert len(np.unique(f(np.zeros((5, 2))))) == 20

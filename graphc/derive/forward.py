@@ -7,11 +7,12 @@ products*, 2017). What only the first pass needed depends on cotangents that hav
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from typing import Any
 
+from graphc.derive.flow import flow
 from graphc.derive.nest import flat, matched
-from graphc.derive.reverse import accumulate, differentiable, disconnected, like
+from graphc.derive.reverse import accumulate, differentiable, disconnected, like, within
 from graphc.derive.substitution import rebuilt
 from graphc.errors import GradientError, caller
 from graphc.ir.graph import Graph, located, topological
@@ -43,24 +44,24 @@ def jvp(outputs: Any, wrt: Any, tangents: Any, *, on_disconnected: str = "error"
         many, targets, _ = differentiable(outputs, wrt, on_disconnected)
         pack = flat("outputs", outputs)[1]
         given = matched("tangents", tangents, wrt, "wrt")
-        graph = many[0].graph
-        along = []
-        for t, tangent in zip(targets, given, strict=True):
-            with graph.placed(origin, t.name):
-                along.append(like(t, tangent, "tangent"))
-        pushed = push(many, targets, along)
         out = []
-        for y, result in zip(many, pushed, strict=True):
-            if result is None and on_disconnected == "error":
-                raise (
-                    disconnected([y], targets[0])
-                    if len(targets) == 1
-                    else GradientError(
-                        f'{y.name} depends on nothing in wrt; pass on_disconnected="zeros" for zeros', node=y.name
+        with within(many, targets) as (many, targets):
+            graph, along = many[0].graph, []
+            for t, tangent in zip(targets, given, strict=True):
+                with graph.placed(origin, t.name):
+                    along.append(like(t, tangent, "tangent"))
+            pushed = push(many, targets, along)
+            for y, result in zip(many, pushed, strict=True):
+                if result is None and on_disconnected == "error":
+                    raise (
+                        disconnected([y], targets[0])
+                        if len(targets) == 1
+                        else GradientError(
+                            f'{y.name} depends on nothing in wrt; pass on_disconnected="zeros" for zeros', node=y.name
+                        )
                     )
-                )
-            with graph.placed(origin, y.name):
-                out.append(filled(graph, 0, y.shape, y.dtype) if result is None else result)
+                with graph.placed(origin, y.name):
+                    out.append(filled(graph, 0, y.shape, y.dtype) if result is None else result)
         return pack(out)
 
 
@@ -73,11 +74,22 @@ def push(outputs: list[Tensor], wrt: list[Tensor], tangents: list[Tensor]) -> li
         met = [(b, t) for b, t in zip(back, tangents, strict=True) if b is not None]
         out = accumulate(graph, [b for b, _ in met], seeds, [t for _, t in met])
         out = _at_once(graph, out, trace.stand_ins)
-        needed = topological(graph, [t.id for t in out if t is not None])
-        if any(node.id in trace.stand_ins for node in needed):
-            raise GradientError("a gradient on the way is not linear in its cotangent, so it has no forward mode")
+        out = _without(graph, out, seeds)
         trace.close(t for t in out if t is not None)
     return out
+
+
+def _without(graph: Graph, results: list[Tensor | None], seeds: Sequence[Tensor]) -> list[Tensor | None]:
+    """Results that do not depend on ``seeds``, and do not name them either, as loops do that carry them for nothing."""
+    present = [t for t in results if t is not None]
+    needed, ids = topological(graph, [t.id for t in present]), {t.id for t in seeds}
+    if not any(node.id in ids for node in needed):
+        return results
+    depends = flow(needed, ids)
+    if any(t.id in depends for t in present):
+        raise GradientError("a gradient on the way is not linear in its cotangent, so it has no forward mode")
+    found = iter(rebuilt(graph, present, {t.id: filled(graph, 0, t.shape, t.dtype) for t in seeds}))
+    return [None if t is None else next(found) for t in results]
 
 
 def _at_once(graph: Graph, results: list[Tensor | None], stand_ins: Set[int]) -> list[Tensor | None]:
@@ -115,22 +127,23 @@ def hvp(y: Tensor, wrt: Any, vectors: Any, *, on_disconnected: str = "error") ->
     with located("hvp", origin):
         (y,), targets, pack = differentiable(scalar(y), wrt, on_disconnected)
         given = matched("vectors", vectors, wrt, "wrt")
-        graph = y.graph
-        with graph.placed(origin, y.name):
-            slopes = accumulate(graph, [y], targets, [graph.constant(1.0, y.dtype)])
-        along, met = [], []
-        for t, slope, vector in zip(targets, slopes, given, strict=True):
-            if slope is None and on_disconnected == "error":
-                raise disconnected([y], t)
-            if slope is not None:
-                met.append(slope)
-                with graph.placed(origin, t.name):
-                    along.append(like(t, vector, "vector"))
-        found = accumulate(graph, met, targets, along)
         out = []
-        for t, result in zip(targets, found, strict=True):
-            with graph.placed(origin, t.name):
-                out.append(filled(graph, 0, t.shape, t.dtype) if result is None else result)
+        with within([y], targets) as ((y,), targets):
+            graph = y.graph
+            with graph.placed(origin, y.name):
+                slopes = accumulate(graph, [y], targets, [graph.constant(1.0, y.dtype)])
+            along, met = [], []
+            for t, slope, vector in zip(targets, slopes, given, strict=True):
+                if slope is None and on_disconnected == "error":
+                    raise disconnected([y], t)
+                if slope is not None:
+                    met.append(slope)
+                    with graph.placed(origin, t.name):
+                        along.append(like(t, vector, "vector"))
+            found = accumulate(graph, met, targets, along)
+            for t, result in zip(targets, found, strict=True):
+                with graph.placed(origin, t.name):
+                    out.append(filled(graph, 0, t.shape, t.dtype) if result is None else result)
         return pack(out)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graphc.derive.diagonal import Diagonal
 from graphc.derive.forward import push, scalar
-from graphc.derive.reverse import accumulate, differentiable, disconnected
+from graphc.derive.reverse import accumulate, differentiable, disconnected, within
 from graphc.derive.vectorise import Examples
 from graphc.errors import GradientError, caller, did_you_mean
 from graphc.ir import dims
@@ -41,7 +41,7 @@ def jacobian(y: Tensor, x: Tensor, *, mode: str = "auto") -> Tensor:
             raise GradientError(f'mode must be "{words}", found {mode!r}{did_you_mean(str(mode), MODES)}')
         _two(y, x)
         forward = mode == "forward" or (mode == "auto" and _fewer(x.size, y.size))
-        with y.graph.placed(origin, y.name):
+        with within([y], [x]) as ((y,), (x,)), y.graph.placed(origin, y.name):
             rows = _columns(y, x) if forward else _rows(y, x)
             return reshape(moveaxis(rows, 0, -1) if forward else rows, (*y.shape, *x.shape))
 
@@ -65,8 +65,8 @@ def hessian(y: Tensor, x: Tensor) -> Tensor:
     origin = caller()
     with located("hessian", origin):
         _two(scalar(y), x)
-        graph = y.graph
-        with graph.placed(origin, y.name):
+        with within([y], [x]) as ((y,), (x,)), y.graph.placed(origin, y.name):
+            graph = y.graph
             (slope,) = accumulate(graph, [y], [x], [graph.constant(1.0, y.dtype)])
             if slope is None:
                 raise disconnected([y], x, ", so all derivatives are 0")

@@ -12,7 +12,8 @@ applied once, at their end. Past a reduction, a product of matrices or a gather,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar, overload
 
@@ -92,11 +93,9 @@ def _pulled(origin: Origin, outputs: Any, wrt: Any, cotangents: Any, on_disconne
     """The cotangents of ``wrt``, in its structure."""
     many, targets, pack = differentiable(outputs, wrt, on_disconnected)
     given = [None] * len(many) if cotangents is None else matched("cotangents", cotangents, outputs, "outputs")
-    graph = innermost([*many, *targets])
     out = []
-    with traced(graph):
-        many, targets = ([graph.admit(t, "grad") for t in tensors] for tensors in (many, targets))
-        seeds = []
+    with within(many, targets) as (many, targets):
+        graph, seeds = many[0].graph, []
         for y, cotangent in zip(many, given, strict=True):
             with graph.placed(origin, y.name):
                 seeds.append(_seed(graph, y, cotangent))
@@ -127,6 +126,14 @@ def differentiable(outputs: Any, wrt: Any, on_disconnected: str = "error") -> tu
         if not is_float(t.dtype):
             raise GradientError(f"{t.name} is {t.type}; only float tensors have derivatives", node=t.name)
     return many, targets, pack
+
+
+@contextmanager
+def within(*tensors: Sequence[Tensor]) -> Iterator[list[list[Tensor]]]:
+    """Where all of ``tensors`` can be used: in the graph of a body, if one of them is; they as operands there."""
+    graph = innermost([t for some in tensors for t in some])
+    with traced(graph):
+        yield [[graph.admit(t, "grad") for t in some] for some in tensors]
 
 
 def disconnected(

@@ -12,6 +12,7 @@ from functools import wraps
 from typing import Any
 
 from graphc.derive.diagonal import Diagonal, through
+from graphc.derive.flow import flow
 from graphc.derive.nest import flat
 from graphc.errors import DTypeError, ShapeError, UnsupportedOpError, caller
 from graphc.ir import dims
@@ -60,7 +61,8 @@ def vmap(fn: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callabl
         origin = caller()
         with located("vmap", origin):
             tensors, pack = flat("the arguments of vmap", args)
-            graph = graph_of(tensors)
+            graph = graph_of(tensors).open
+            tensors = [graph.admit(t, "vmap") for t in tensors]
             axes = _axes("in_axes", in_axes, args)
             with graph.placed(origin, None):
                 rows, size = _rows(tensors, axes)
@@ -138,6 +140,9 @@ def _placed(one: Tensor, many: Tensor | None, place: int | None, size: Size) -> 
 # ---- the walk
 
 
+Results = Callable[[int], tuple[Tensor, bool]]  # of a loop or branch, by number: one, and whether examples differ
+
+
 @dataclass(slots=True)
 class Examples:
     """``size`` examples of what is traced for one."""
@@ -147,6 +152,7 @@ class Examples:
     calls: dict[Call, Call] = field(default_factory=dict)  # what nodes were made together are so again
     wide: dict[Tensor, Tensor] = field(default_factory=dict)  # what is the same for all, for all
     kept: dict[Any, Any] = field(default_factory=dict)  # of rules
+    results: dict[int, Results] = field(default_factory=dict)  # of loops and branches
 
     def through(
         self, trace: Trace, given: Mapping[int, Tensor | Diagonal], outputs: Sequence[Tensor]
@@ -157,10 +163,8 @@ class Examples:
         """
         graph = self.graph
         dropouts = {y: x for y, x in graph.dropouts.items() if y >= trace.mark}
-        differs, needed = set(given), {t.id for t in outputs} | set(dropouts.values())
-        for node in trace.nodes:
-            if node.id not in given and (_draws(node) or any(i in differs for i in node.inputs)):
-                differs.add(node.id)
+        differs = flow(trace.nodes, set(given), random=True, whole=True)
+        needed = {t.id for t in outputs} | set(dropouts.values())
         for node in reversed(trace.nodes):
             if node.id in needed:
                 needed.update(node.inputs)
@@ -184,6 +188,14 @@ class Examples:
                 if isinstance(found, Diagonal):
                     diagonals[node.id] = found
                     continue
+                if node.op.kind is Kind.CONTROL:
+                    self.results[node.id] = CONTROL[node.op.name](
+                        self, node, [(ones[i], all_of(i)) for i in node.inputs]
+                    )
+                    continue
+                if node.op.kind is Kind.RESULT:
+                    result, differing = self.results[node.inputs[0]](node.attrs["index"])
+                    found = self.all(result, result if differing else None)
                 if found is None:
                     found = self.rule(node, [(ones[i], all_of(i)) for i in node.inputs])
                 made = many[node.id] = reshape(found, (self.size, *node.type.shape))
@@ -226,11 +238,6 @@ class Examples:
 
 Operand = tuple[Tensor, Tensor | None]  # for one example, and for all where these differ
 Rule = Callable[[Examples, Node, Sequence[Operand]], Tensor]
-
-
-def _draws(node: Node) -> bool:
-    """True for what gives other numbers each time it stands in a graph."""
-    return node.op.kind is Kind.GENERATOR and bool(node.inputs)
 
 
 def _again(node: Node, operands: Sequence[Tensor], **attrs: Any) -> Tensor:
@@ -374,5 +381,6 @@ RULES: dict[Kind, Rule] = {
 }
 
 OWN: dict[str, Rule] = {}  # of ops that know more than their kind, by name
+CONTROL: dict[str, Callable[..., Results]] = {}  # of loops and branches; `control_of_many` fills it
 
-__all__ = ["OWN", "Examples", "vmap"]
+__all__ = ["CONTROL", "OWN", "Examples", "Operand", "Results", "vmap"]
