@@ -158,7 +158,8 @@ class NumericalError(GraphcError, ArithmeticError):
 
     ``index`` is the place of the element, ``batch`` the number of the mini-batch in `Executable.run_batches`, ``value``
     what stands there, ``operands`` what it was made of by the operands' names (an element, or a line on an array), and
-    ``forward``, of a node of a gradient, the node that it belongs to.
+    ``forward``, of a node of a gradient, the node that it belongs to. In a loop ``steps`` are the numbers of the steps
+    that the loop, and loops in it, were at; ``node`` is the loop, ``inner`` the name of the node in its body.
     """
 
     def __init__(
@@ -172,15 +173,18 @@ class NumericalError(GraphcError, ArithmeticError):
         operands: Mapping[str, Any] | None = None,
         forward: str | None = None,
         batch: int | None = None,
+        steps: tuple[int, ...] = (),
+        inner: str | None = None,
     ) -> None:
         self.index, self.value, self.operands, self.forward, self.batch = index, value, operands or {}, forward, batch
+        self.steps, self.inner = steps, inner
         super().__init__(message, node=node, origin=origin)
 
     def in_batch(self, batch: int) -> NumericalError:
         """The same error, met in a mini-batch."""
         return NumericalError(
             f"batch {batch}: {self.message}", node=self.node, origin=self.origin, index=self.index, value=self.value,
-            operands=self.operands, forward=self.forward, batch=batch,
+            operands=self.operands, forward=self.forward, batch=batch, steps=self.steps, inner=self.inner,
         )  # fmt: skip
 
 

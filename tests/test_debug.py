@@ -73,6 +73,62 @@ def test_a_planted_fault_is_found_exactly(backend: str, count: int) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-12)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_fault_in_a_loop_is_found_with_its_step(backend: str) -> None:
+    g = gx.Graph("time", float_dtype="float64")
+    x, p, q, h0 = g.input("x", ("t", 3)), g.input("p", ("t", 3)), g.input("q", ("t", 2)), g.input("h0", (3,))
+    w = g.parameter("w", np.eye(3) / 2)
+
+    def step(h: gx.Tensor, at: Any) -> Any:
+        row, root, parts = at
+        total, _ = gx.scan(lambda s, part: (s + gx.sqrt(part), None), gx.sum(h) * 0, parts)
+        h = gx.tanh((h @ w) * gx.sqrt(root) + row) + total * 0.01
+        return h, h
+
+    h, ys = gx.scan(step, h0, (x, p, q))
+    loss = gx.mean(ys * ys) + gx.sum(h)
+    slopes = gx.grad(loss, [p, q])
+    exe = gx.compile(
+        [x, p, q, h0], [loss, *slopes], updates=gx.optim.SGD(lr=0.1).updates(loss), debug="nan", backend=backend
+    )
+    rng = np.random.default_rng(3)
+    assert np.isfinite(exe(np.ones((5, 3)), np.ones((5, 3)), np.ones((5, 2)), np.ones(3))[0])
+    outer = next(n.name for n in g.nodes if n.op.name == "scan")
+    for k in range(24):
+        arrays = [rng.normal(size=(7, 3)), rng.uniform(0.5, 1, (7, 3)), rng.uniform(0.5, 1, (7, 2)), np.ones(3)]
+        inside, backward = bool(k % 2), bool(k // 2 % 2)
+        t, j = int(rng.integers(7)), int(rng.integers(2 if inside else 3))
+        arrays[2 if inside else 1][t, j] = 0.0 if backward else -1.0
+        before = g.state["w"]
+        with pytest.raises(gx.NumericalError) as caught:
+            exe(*arrays)
+        e = caught.value
+        assert e.steps == ((t, j) if inside else (t,)), (k, str(e))
+        assert e.index == (() if inside else (j,)), (k, str(e))
+        assert (e.node == outer and e.forward is None) if not backward else e.forward == outer, (k, str(e))
+        assert "gx.sqrt" in e.origin.text and ("sqrt gave nan" in str(e)) is not backward, (k, str(e))
+        assert (g.state["w"] == before).all()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_faults_in_branches_and_while_loops(backend: str) -> None:
+    g = gx.Graph("control", float_dtype="float64")
+    x = g.input("x", (3,))
+    safe = gx.cond(gx.min(x) > 0, lambda: gx.log(x), lambda: x)
+    assert gx.compile([x], safe, debug="nan", backend=backend)(np.array([-1.0, 0, 1])).tolist() == [-1, 0, 1]
+    taken = gx.compile([x], gx.cond(gx.min(x) < 0, lambda: gx.log(x), lambda: x), debug="nan", backend=backend)
+    with pytest.raises(gx.NumericalError, match=r"cond_\d+: .*log gave nan at \[0\], for .* = -1") as caught:
+        taken(np.array([-1.0, 0, 1]))
+    assert caught.value.steps == ()
+    down = gx.while_loop(lambda t: gx.max(t) > 0, lambda t: gx.sqrt(t - 1) * 1, x, max_steps=9)
+    with pytest.raises(gx.NumericalError, match=r"step 2: .*sqrt gave nan") as caught:
+        gx.compile([x], down, debug="nan", backend=backend)(np.array([2.0, 3, 4]))
+    assert caught.value.steps == (2,) and caught.value.index == (0,)
+    product = gx.scan(lambda h, _: (gx.tanh(h) + 1, None), (x * 1e200) @ gx.reshape(x * 1e200, (3, 1)), None, 2)[0]
+    with pytest.raises(gx.NumericalError, match=r"gave inf"):
+        gx.compile([x], product, debug="nan", backend=backend)(np.array([1.0, 2, 3]))
+
+
 def test_batches_before_the_faulty_one_count() -> None:
     g = gx.Graph("sum", float_dtype="float64")
     x, total = g.input("x", ("n",)), g.variable("total", 0.0)

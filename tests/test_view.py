@@ -164,6 +164,33 @@ def test_reasons_of_fusion() -> None:
     assert "output 0" in told["moved"].buffer
 
 
+def test_loops_show_their_bodies(tmp_path: Path) -> None:
+    g = gx.Graph("loop", float_dtype="float64")
+    x, h0 = g.input("x", ("t", 3)), g.input("h0", (3,))
+    last, rows = gx.scan(lambda h, row: (gx.tanh(h) * row, h + 1), h0, x)
+    limited = gx.while_loop(lambda v: gx.max(v) < 9, lambda v: v * 2, last, max_steps=5)
+    loss = (gx.sum(gx.cond(gx.sum(rows) > 0, lambda: limited, lambda: rows[0])) + gx.sum(rows)).named("loss")
+    exe = gx.compile([x, h0], [loss, gx.grad(loss, x)])
+    feeds = {"x": np.ones((4, 3)), "h0": np.ones(3)}
+    stage = data(exe.view(feeds=feeds).html)["stages"][0]
+    nodes, names = by_name(stage), [n["n"] for n in stage["nodes"]]
+    scan = next(n.name for n in g.nodes if n.op.name == "scan")
+    body = [n for n in stage["nodes"] if n["n"].startswith(f"{scan}/") and n["r"] == "forward"]
+    assert {"tanh", "multiply", "add"} <= {n["o"] for n in body} and nodes[scan]["h"] == 1
+    carried = next(n for n in body if n["o"] == "tanh")["i"][0]
+    assert names[stage["nodes"][carried]["i"][0]] == "h0"
+    made = [n for n in stage["nodes"] if n["o"] == "result" and n["r"] == "forward"]
+    assert {stage["nodes"][n["i"][0]]["o"] for n in made[:2]} == {"multiply", "add"}
+    assert {"scan", "while_loop", "cond"} <= {
+        group["n"].partition("_")[0] if "while" not in group["n"] else "while_loop" for group in stage["groups"]
+    }
+    assert all(k < len(names) for n in stage["nodes"] for k in [*n.get("i", []), n.get("p", 0)])
+    assert any(n["r"] == "gradient" and "/" in n["n"] for n in stage["nodes"])
+    assert "scan of t steps" in exe.explain(last).parts[0] and exe.profile(**feeds).rows
+    assert g.to_svg() and g.to_dot().count("subgraph") >= 3 and gx.inspect(loss, feeds).rows
+    g.view(tmp_path / "loop.html", feeds=feeds)
+
+
 def test_a_view_of_an_interpreted_program() -> None:
     g = neuron()
     exe = gx.compile([g["x"], g["t"]], g["loss"], backend="numpy")

@@ -80,15 +80,22 @@ class Nest:
         """Appends the code of ``items``."""
         self.group, self.margin = group, margin
         loads: Loads = {}
+        start = len(self.body)
         for item in items:
-            start = len(self.body)
+            if isinstance(item, Commit):  # nothing is stored of what is at fault
+                start = self.watched(start)
             self.item(item, 1, loads)
-            if any(line.text.lstrip().startswith("bad = ") for line in self.body[start:]):
-                self.body.insert(start, Line("    " * (1 + margin) + "bad = False"))
-                self.put(1, "if bad:")
-                self.put(2, f"return fail(work, {NOT_FINITE})")
             if id(item) in self.clock:
                 self.put(1, f"tick(times, {self.clock[id(item)]})")
+        self.watched(start)
+
+    def watched(self, start: int) -> int:
+        """Ends the kernel where the lines from ``start`` on have met a value at fault; how many lines there are now."""
+        if any(line.text.lstrip().startswith("bad = ") for line in self.body[start:]):
+            self.body.insert(start, Line("    " * (1 + self.margin) + "bad = False"))
+            self.put(1, "if bad:")
+            self.put(2, f"return fail(work, {NOT_FINITE})")
+        return len(self.body)
 
     def shards(self, group: Group, depth: int) -> None:
         """Appends the code of a group, one shard after the other."""

@@ -57,7 +57,7 @@ def selects(node: Node, slot: int) -> bool:
 
 def hands_on(node: Node) -> bool:
     """Whether an op's elements are those of its operands, and so faultless where these are."""
-    if node.op.kind in (Kind.MOVEMENT, Kind.ASSEMBLY, Kind.GATHER):
+    if node.op.kind in (Kind.MOVEMENT, Kind.ASSEMBLY, Kind.GATHER, Kind.RESULT):
         return "overlapping" not in node.op.facts
     return node.op.name == "identity"
 

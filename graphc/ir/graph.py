@@ -596,8 +596,8 @@ def topological(graph: Graph, roots: Sequence[int]) -> list[Node]:
 class Observer(Protocol):
     """Who is told what passes do."""
 
-    def begins(self, name: str) -> None:
-        """A pass of that name begins."""
+    def begins(self, name: str, graph: Graph) -> None:
+        """A pass of that name begins on a graph."""
 
     def rebuilt(self, graph: Graph, new: Graph, made: Mapping[int, Tensor]) -> None:
         """A pass is over: ``made`` has the tensor that stands for each node of the old graph that is still needed."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from graphc.errors import Origin
+from graphc.ir.body import Body, bodies
 from graphc.ir.graph import Graph
 from graphc.ir.op import Kind, lookup
 from graphc.ir.tensor import Node, Tensor
@@ -38,54 +39,120 @@ def describe(graph: Graph, lines: Lines, more: Callable[[Node], Table] | None = 
 
     Of a node: ``n`` name, ``o`` op, ``r`` role, ``t`` type, ``i`` operands, ``f`` formula, ``d`` gradient rule, ``l``
     line, ``p`` the node whose gradient or update it is a part of, ``c`` the group it stands in, ``h`` whether it is a
-    number that is written where it is read, ``x`` the attributes.
+    number that is written where it is read, ``x`` the attributes. The nodes of bodies of loops and branches stand
+    behind the graph's own, in a group for each body; what loops compute is read from there.
     """
-    groups: list[Table] = []
-    known: dict[Any, int] = {}
+    made = _Tables(lines)
+    made.add(graph, more or (lambda node: {}))
+    _close_single(made.groups, made.nodes)
+    return {"nodes": made.nodes, "groups": made.groups, "outputs": [t.id for t in graph.outputs]}
 
-    def group(key: Any, title: str, kind: str, parent: int | None) -> int:
-        if key not in known:
-            known[key] = len(groups)
-            groups.append({"n": title, "k": kind} | ({} if parent is None else {"p": parent}))
-        return known[key]
 
-    def group_of(node: Node) -> int | None:
+class _Tables:
+    """The tables of a graph and of the bodies in it, as they grow."""
+
+    def __init__(self, lines: Lines) -> None:
+        self.lines = lines
+        self.nodes: list[Table] = []
+        self.groups: list[Table] = []
+        self._known: dict[Any, int] = {}
+        self._rules = _Rules()
+
+    def add(
+        self, graph: Graph, more: Callable[[Node], Table], around: Table | None = None, group: int | None = None
+    ) -> int:
+        """Adds all nodes of a graph; of a body ``around`` is its loop's table. Where they begin."""
+        base = len(self.nodes)
+        for node in graph.nodes:
+            self.nodes.append(self._table(graph, node, base, around, group) | more(node))
+        for node in graph.nodes:
+            if held := bodies(node):
+                self._control(graph, node, base, held, group)
+        return base
+
+    def _table(self, graph: Graph, node: Node, base: int, around: Table | None, group: int | None) -> Table:
+        tensor, role, name = graph.tensors[node.id], node.role, node.name
+        beside = partner(graph, node)
+        beside = None if beside is None else base + beside
+        if around is not None:
+            name = f"{around['n']}/{name}"
+            if around["r"] in ("gradient", "update"):
+                role, beside = around["r"], around.get("p")
+        table: Table = {"n": name, "o": node.op.name, "r": role, "t": str(node.type)}
+        table["l"] = self.lines.number(node.origin)
+        optional = {
+            "i": [base + i for i in node.inputs],
+            "f": formula(tensor, _word) if node.inputs else None,
+            "d": self._rules.of(tensor) if role == "forward" else None,
+            "p": beside,
+            "c": None if role in ("gradient", "update") or _is_number(node) else self._group_of(graph, node, group),
+            "h": int(_is_number(node)),
+            "x": ", ".join(f"{k}={v}" for k, v in node.attrs.items())[:LONGEST],
+        }
+        return table | {k: v for k, v in optional.items() if v not in (None, "", [], 0) or (v == 0 and k in ("p", "c"))}
+
+    def _control(self, graph: Graph, node: Node, base: int, held: list[tuple[str, Body]], group: int | None) -> None:
+        """Adds the bodies of a loop or branch, which stand in its place."""
+        at = base + node.id
+        table = self.nodes[at]
+        table["h"] = 1
+        above = self._group_of(graph, node, group)
+        shown = table["r"] not in ("gradient", "update")
+        first = 0 if node.op.name == "cond" else 1  # the number of the step is none of the operands
+        begins = {}
+        for name, body in held:
+            within = self._group((at, name), f"{node.name}: {name.replace('_', ' ')}", "body", above) if shown else None
+            start = self.add(body.graph, lambda node: {}, table, within)
+            begins[name] = start
+            for k, (given, _) in enumerate(body.inputs):
+                if given not in body.graph:
+                    continue
+                here = body.graph[given].id
+                if k < first and not any(here in n.inputs for n in body.graph.nodes):
+                    self.nodes[start + here]["h"] = 1  # the number of the step, which is not read
+                if k >= first:
+                    self.nodes[start + here]["i"] = [base + node.inputs[k - first + (first == 0)]]
+        results = [r for r in graph.nodes if r.op.kind is Kind.RESULT and r.inputs == (node.id,)]
+        for result in results:
+            self.nodes[base + result.id]["i"] = list(_sources(node, result.attrs["index"], begins)) or [at]
+        for other in self.nodes if results else ():
+            if other.get("p") == at:
+                other["p"] = base + results[0].id
+
+    def _group(self, key: Any, title: str, kind: str, parent: int | None) -> int:
+        if key not in self._known:
+            self._known[key] = len(self.groups)
+            self.groups.append({"n": title, "k": kind} | ({} if parent is None else {"p": parent}))
+        return self._known[key]
+
+    def _group_of(self, graph: Graph, node: Node, outside: int | None) -> int | None:
         call = node.composition
         composed = call is not None and call.nodes > 1 and call.function not in BINARY and node.role == "forward"
         inside = composed and call is not None and call.name and node.name.startswith(f"{call.name}/")
         scope = (call.name if inside and call is not None else node.name).rpartition("/")[0]
-        found: int | None = None
-        path = ""
+        found, path = outside, ""
         for word in scope.split("/") if scope else []:
             path += f"/{word}"
-            found = group(path, word, "scope", found)
+            found = self._group((outside, path), word, "scope", found)
         if composed and call is not None:
             own = call.name and call.name in graph and not graph.automatic(call.name)
-            title = f"{call.name}: {call.function}" if own else call.function
-            found = group(call, title, "call", found)
+            found = self._group(
+                (outside, call), f"{call.name}: {call.function}" if own else call.function, "call", found
+            )
         return found
 
-    rules = _Rules()
-    nodes = []
-    for node in graph.nodes:
-        tensor = graph.tensors[node.id]
-        table: Table = {"n": node.name, "o": node.op.name, "r": node.role, "t": str(node.type)}
-        table["l"] = lines.number(node.origin)
-        optional = {
-            "i": list(node.inputs),
-            "f": formula(tensor, _word) if node.inputs else None,
-            "d": rules.of(tensor) if node.role == "forward" else None,
-            "p": partner(graph, node),
-            "c": None if node.role in ("gradient", "update") or _is_number(node) else group_of(node),
-            "h": int(_is_number(node)),
-            "x": ", ".join(f"{k}={v}" for k, v in node.attrs.items())[:LONGEST],
-        }
-        table |= {k: v for k, v in optional.items() if v not in (None, "", [], 0) or (v == 0 and k in ("p", "c"))}
-        if more is not None:
-            table |= more(node)
-        nodes.append(table)
-    _close_single(groups, nodes)
-    return {"nodes": nodes, "groups": groups, "outputs": [t.id for t in graph.outputs]}
+
+def _sources(node: Node, index: int, begins: Mapping[str, int]) -> Iterator[int]:
+    """Where in the tables a result of a loop or branch is made, bodies beginning at these numbers."""
+    names = ["on_true", "on_false"] if node.op.name == "cond" else ["body"]
+    for name in names:
+        body = node.attrs[name]
+        outputs = [t.id for t in body.outputs]
+        history = index - len(outputs) - (node.op.name == "while_loop")
+        if index < len(outputs):
+            yield begins[name] + outputs[index]
+        elif 0 <= history < len(body.inputs) - 1 and body.inputs[history + 1][0] in body.graph:
+            yield begins[name] + body.graph[body.inputs[history + 1][0]].id
 
 
 def _close_single(groups: list[Table], nodes: list[Table]) -> None:

@@ -12,7 +12,7 @@ from graphc.look.expression import formula
 from graphc.look.trace import Part, Trace, buffer_words
 from graphc.run.executable import Executable
 from graphc.schedule.access import is_alias, is_formula, movement
-from graphc.schedule.plan import Combine, Form, Loop, Product, Schedule, Statement
+from graphc.schedule.plan import Combine, Control, Form, Loop, Product, Schedule, Statement
 from graphc.schedule.stages import statements_in
 
 SOME = 8  # names that are listed
@@ -116,6 +116,8 @@ def fusion(trace: Trace, last: int | None) -> str:
     parts = trace.part_of.get(last, [])
     if any(isinstance(p.item, Product) for p in parts):
         return "a matrix product is a function of its own; what follows it stands in loops behind"
+    if any(isinstance(p.item, Control) for p in parts):
+        return "a loop or branch runs its body as a function of its own, and shares nothing with what is around it"
     statements = plan.statements.get(last, [])
     if not statements:
         return "part of a product"

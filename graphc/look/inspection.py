@@ -14,6 +14,7 @@ from graphc.atomic import replacing
 from graphc.compile import extract
 from graphc.derive.reverse import accumulate
 from graphc.errors import GraphError, InputError, Origin, caller, did_you_mean
+from graphc.ir.body import bodies
 from graphc.ir.graph import Graph, located
 from graphc.ir.op import Kind
 from graphc.ir.state import Array
@@ -108,6 +109,7 @@ def inspect(
     hidden = set() if opened else _inside(nodes)
     if named:
         hidden |= {n.id for n in nodes if graph.automatic(n.name)}
+    hidden |= {n.id for n in nodes if bodies(n)}  # of a loop its results are shown
     hidden -= {t.id for t in work.outputs}
     of = "sum" if len(targets) > 1 else "" if graph.automatic(targets[0].name) else targets[0].name
     return Inspection(Example(work, nodes, present, gradients, slopes), hidden, dag, of)

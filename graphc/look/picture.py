@@ -18,7 +18,8 @@ Path = str | os.PathLike[str] | None
 
 def to_svg(graph: Graph, path: Path = None) -> str:
     """See `Graph.to_svg`."""
-    nodes = describe(graph, Lines())["nodes"]
+    table = Lines()
+    nodes = describe(graph, table)["nodes"]
     shown = [k for k, n in enumerate(nodes) if n["r"] not in ("gradient", "update") and "h" not in n]
     beside: dict[int, list[Table]] = {}
     for k, n in enumerate(nodes):
@@ -37,17 +38,16 @@ def to_svg(graph: Graph, path: Path = None) -> str:
     mirror: dict[int, Box] = {}
     for group in grouped(names, operands, MOST):
         node = nodes[group.key]
-        origin = graph.nodes[group.key].origin
+        line = " ".join(table.table[node["l"]])
         if group.title is not None:
             boxes[group.key] = Box("forward", group.title, [f"{group.size} nodes"], str(node["t"]), group.before)
             continue
         lines = [node.get("f") or node["o"], node["t"]] if node.get("i") else [node["t"]]
-        boxes[group.key] = Box(node["r"], node["n"], lines, f"{node['o']}\n{origin.describe()}", group.before)
+        boxes[group.key] = Box(node["r"], node["n"], lines, f"{node['o']}\n{line}", group.before)
         if found := beside.get(group.key):
-            line = found[0].get("f") or found[0]["o"] if len(found) == 1 else f"{len(found)} nodes"
-            mirror[group.key] = Box("gradient", f"gradient of {node['n']}", [line], ", ".join(n["n"] for n in found))
-    made = draw(boxes, mirror, graph.name)
-    return _written(made, path)
+            made = found[0].get("f") or found[0]["o"] if len(found) == 1 else f"{len(found)} nodes"
+            mirror[group.key] = Box("gradient", f"gradient of {node['n']}", [made], ", ".join(n["n"] for n in found))
+    return _written(draw(boxes, mirror, graph.name), path)
 
 
 def to_dot(graph: Graph, path: Path = None) -> str:

@@ -28,7 +28,7 @@ from graphc.run.binding import arrange, convert
 from graphc.run.bound import bind
 from graphc.run.executable import Executable
 from graphc.schedule.access import is_formula
-from graphc.schedule.plan import Commit, Form, Product, Schedule, memory_of
+from graphc.schedule.plan import Commit, Control, Form, Item, Product, Schedule, memory_of
 from graphc.schedule.stages import is_function, made_by, reads_of, statements_in
 
 LEAST = 0.1  # seconds that are measured
@@ -176,7 +176,7 @@ def _row(plan: Schedule, parts: Sequence[Part], seconds: float, sizes: Mapping[s
     nodes = [graph.nodes[i] for i in dict.fromkeys(made)]
     work = _Work(plan, sizes)
     for part in parts:
-        work.add(part)
+        work.add(part.item)
     title = parts[0].title + (f" and {len(parts) - 1} more" if len(parts) > 1 else "")
     return Row(
         ", ".join(str(p.number) for p in parts[:3]) + ("..." if len(parts) > 3 else ""),
@@ -194,17 +194,19 @@ class _Work:
     """What parts have to do: bytes of the arrays that they go to, operations of products, values of functions."""
 
     def __init__(self, plan: Schedule, sizes: Mapping[str, int]) -> None:
-        self.plan, self.sizes = plan, sizes
+        self.plan, self.sizes, self.times = plan, sizes, 1
         self.touched: dict[int, int] = {}
         self.products: dict[str, int] = {}  # dtype -> multiplications and additions
         self.others = 0
         self.functions: dict[tuple[str, str], int] = {}
 
     def count(self, *sizes: dims.Size) -> int:
-        return math.prod(dims.evaluate(s, self.sizes) for s in sizes)
+        return self.times * math.prod(dims.evaluate(s, self.sizes) for s in sizes)
 
-    def add(self, part: Part) -> None:
-        item, graph = part.item, self.plan.graph
+    def add(self, item: Item) -> None:
+        graph = self.plan.graph
+        if isinstance(item, Control):
+            self.inside(item)
         if isinstance(item, Commit):
             self.touch(item.root, 2)
             return
@@ -224,6 +226,24 @@ class _Work:
             self.touch(access.root)
         for i in made_by(item):
             self.touch(i)
+
+    def inside(self, item: Control) -> None:
+        """Operations of a body, for each step of a loop of known length, else once; of a branch the side with more."""
+        steps = self.count(item.node.attrs.get("length", 1))
+        found = []
+        for plan in item.bodies.values():
+            work = _Work(plan, self.sizes)
+            work.times = steps
+            for _, items in plan.sections():
+                for inner in items:
+                    work.add(inner)
+            found.append(work)
+        most = max(found, key=lambda work: work.flops)
+        self.others += most.others
+        for key, count in most.products.items():
+            self.products[key] = self.products.get(key, 0) + count
+        for name, count in most.functions.items():
+            self.functions[name] = self.functions.get(name, 0) + count
 
     def touch(self, node: int, times: int = 1) -> None:
         """Notes an array that lies in memory."""

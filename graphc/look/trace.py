@@ -11,7 +11,19 @@ from graphc.ir.op import Kind
 from graphc.ir.tensor import Node, Tensor
 from graphc.rewrite.passes import run
 from graphc.run.executable import Executable
-from graphc.schedule.plan import Combine, Commit, Form, Group, Item, Loop, Product, Schedule, Statement, memory_of
+from graphc.schedule.plan import (
+    Combine,
+    Commit,
+    Control,
+    Form,
+    Group,
+    Item,
+    Loop,
+    Product,
+    Schedule,
+    Statement,
+    memory_of,
+)
 from graphc.schedule.stages import made_by, statements_in
 
 SCHEDULING = "schedule"  # the name of all that happens behind the passes
@@ -32,18 +44,19 @@ class Step:
 class _Watcher:
     """Gathers the steps."""
 
-    name: str = SCHEDULING
+    begun: list[tuple[str, Graph]] = field(default_factory=list)  # passes that go over a graph, some inside others
     steps: list[Step] = field(default_factory=list)
     rules: dict[int, list[str]] = field(default_factory=dict)
 
-    def begins(self, name: str) -> None:
-        self.name = name
+    def begins(self, name: str, graph: Graph) -> None:
+        self.begun.append((name, graph))
 
     def rule(self, node: Node, name: str) -> None:
         self.rules.setdefault(node.id, []).append(name)
 
     def rebuilt(self, graph: Graph, new: Graph, made: Mapping[int, Tensor]) -> None:
-        self.steps.append(Step(self.name, graph, new, {i: t.id for i, t in made.items()}, self.rules))
+        name = next((name for name, on in reversed(self.begun) if on is graph), SCHEDULING)
+        self.steps.append(Step(name, graph, new, {i: t.id for i, t in made.items()}, self.rules))
         self.rules = {}
 
 
@@ -72,6 +85,9 @@ class Part:
                 return f"store of {state}"
             case Statement(form=Form.CALL, node=node):
                 return f"call of {node.op.name}"
+            case Control(node=node):
+                steps = node.attrs.get("length")
+                return node.op.name if steps is None else f"{node.op.name} of {steps} steps"
         return "numbers"
 
 
@@ -94,7 +110,7 @@ class Trace:
         try:
             run(program.source)
             rewriting = len(watcher.steps)
-            watcher.begins(SCHEDULING)
+            watcher.begun.clear()
             self.kernel: Kernel = program.kernel(debug=exe.debug)
         finally:
             OBSERVER.reset(token)

@@ -16,6 +16,7 @@ from graphc.atomic import replacing
 from graphc.compile import extract
 from graphc.errors import caller
 from graphc.ir import dims
+from graphc.ir.body import bodies
 from graphc.ir.graph import Graph, located, topological
 from graphc.ir.state import Array
 from graphc.ir.tensor import Node, Tensor
@@ -186,7 +187,8 @@ def _values(graph: Graph, feeds: Feeds) -> dict[str, Table]:
     state |= {name: value for name, value in _state(graph).items() if name in state}
     with np.errstate(all="ignore"):
         found = evaluate(work.tensors, arrays, state, sizes)
-    return {n.name: {"v": summary(value)} for n, value in zip(work.nodes, found, strict=True)}
+    shown = [n for n in work.nodes if not bodies(n)]  # of a loop, its results
+    return {n.name: {"v": summary(found[n.id])} for n in shown}
 
 
 def _symbols(size: Any) -> Sequence[str]:

@@ -232,7 +232,7 @@ def run(graph: Graph, on_stage: Stage | None = None, without: Set[str] = frozens
     settled = 0  # passes in a row that changed nothing
     for name, step in passes * SWEEPS:
         if (observer := OBSERVER.get()) is not None:
-            observer.begins(name)
+            observer.begins(name, graph)
         after = step(graph)
         settled = settled + 1 if same(graph, after) else 0
         graph = after

@@ -12,17 +12,18 @@ import numpy as np
 from graphc.codegen.watch import guarded, hands_on, may_be_infinite
 from graphc.errors import InputIndexError, NumericalError, ShapeError
 from graphc.ir import dims
+from graphc.ir.body import Body, bodies
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
 from graphc.ir.op import Kind
 from graphc.ir.state import Array
 from graphc.ir.tensor import Node
 from graphc.ir.types import is_float
-from graphc.reference import Sizes, evaluate, run_node
+from graphc.reference import WATCHER, Sizes, evaluate, run_control, run_node
 from graphc.run.program import Program
 from graphc.schedule.access import Index
 from graphc.schedule.nested import NEST
-from graphc.schedule.plan import Form, Product, Schedule
+from graphc.schedule.plan import Control, Form, Product, Schedule
 from graphc.schedule.stages import statements_in
 
 TESTED = ("nan", "inputs")  # values of ``debug`` that test numbers in kernels
@@ -31,19 +32,31 @@ SUBSTITUTE = 0.61803  # stands for a NaN, to see whether anything depends on it
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """An element that is NaN, or infinite although its operands are finite."""
+    """An element that is NaN, or infinite although its operands are finite; of a loop or branch, one in its body."""
 
     node: Node
-    index: tuple[int, ...]
+    index: tuple[int, ...] = ()
+    inner: Inner | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """All values of a graph, by number, for one example."""
+    """All values of a graph, by number, for one example; ``inside`` has the first fault of bodies, by their id."""
 
     graph: Graph
     of: Sequence[Array]
     sizes: Sizes
+    inside: Mapping[int, Inner]
+
+
+@dataclass(frozen=True, slots=True)
+class Inner:
+    """A fault in a body: how many other bodies had one before, at what step of the loop, all values there."""
+
+    order: int
+    step: int
+    values: Values
+    fault: Fault
 
 
 def examine(
@@ -56,7 +69,19 @@ def examine(
     """
 
     def values_of(graph: Graph) -> Values:
-        return Values(graph, evaluate(graph.tensors, given, state, sizes), sizes)
+        inside: dict[int, Inner] = {}
+
+        def seen(body: Body, passed: Sequence[Any], values: list[Any]) -> None:
+            found = Values(body.graph, values, sizes, inside)
+            if id(body) not in inside and (first := next(_faults(found, False), None)) is not None:
+                step = int(passed[0]) if np.ndim(passed[0]) == 0 else 0  # a branch has none
+                inside[id(body)] = Inner(len(inside), step, found, first)
+
+        token = WATCHER.set(seen)
+        try:
+            return Values(graph, evaluate(graph.tensors, given, state, sizes), sizes, inside)
+        finally:
+            WATCHER.reset(token)
 
     values = values_of(program.optimised)
     fault = next(_faults(values, passed), None)
@@ -83,6 +108,8 @@ def _faults(values: Values, passed: bool) -> Iterator[Fault]:
     """The first faulty element of each node, in order."""
     graph, chosen = values.graph, guarded(values.graph)
     for node in graph.nodes:
+        if within := [values.inside[id(body)] for _, body in bodies(node) if id(body) in values.inside]:
+            yield Fault(node, inner=min(within, key=lambda inner: inner.order))
         y = values.of[node.id]
         if not is_float(node.type.dtype) or hands_on(node) or np.isfinite(y).all():
             continue
@@ -154,20 +181,27 @@ def _first_taken(values: Values, node: Node, bad: Array, chosen: set[int]) -> in
 
 
 def _error(values: Values, fault: Fault) -> NumericalError:
+    outer, steps, path = fault.node, list[int](), ""
+    while (inner := fault.inner) is not None:
+        if fault.node.op.name != "cond":
+            steps.append(inner.step)
+        path += f"{fault.node.name}{f', step {inner.step}' * (fault.node.op.name != 'cond')}: "
+        values, fault = inner.values, inner.fault
     node, graph = fault.node, values.graph
     value = float(values.of[node.id][fault.index])
     operands = {graph.nodes[i].name: _operand(values, node, i, fault.index) for i in node.inputs}
     made = ", ".join(f"{name} = {_text(operand)}" for name, operand in operands.items())
     where = f" at {_shown(fault.index)}" if fault.index else ""
     gave = f"{_text(value)} was passed" if node.op.kind is Kind.LEAF else f"{node.op.name} gave {_text(value)}"
-    text = f"{node.name}: {gave}{where}{', for ' * bool(made)}{made}"
+    text = f"{path}{node.name}: {gave}{where}{', for ' * bool(made)}{made}"
     if node.op.fails and all(np.isfinite(values.of[i]).all() for i in node.inputs):
         text += f"; {node.op.fails}"
-    if node.forward is not None:
-        text += f"; it is a part of the gradient at {node.forward}"
+    forward = outer.forward if outer.forward is not None else node.forward
+    if forward is not None:
+        text += f"; it is a part of the gradient at {forward}"
     return NumericalError(
-        text, node=node.name, origin=node.origin, index=fault.index, value=value, operands=operands,
-        forward=node.forward,
+        text, node=outer.name, origin=node.origin, index=fault.index, value=value, operands=operands,
+        forward=forward, steps=tuple(steps), inner=node.name if node is not outer else None,
     )  # fmt: skip
 
 
@@ -180,10 +214,9 @@ def _operand(values: Values, node: Node, operand: int, index: tuple[int, ...]) -
     shape = f"{x.dtype}[{', '.join(map(str, x.shape))}]"
     if not x.size:
         return shape
-    unsound = int((~np.isfinite(x)).sum()) if is_float(x.dtype) else 0
-    with np.errstate(all="ignore"):
-        line = f"{shape} from {_text(np.nanmin(x).item())} to {_text(np.nanmax(x).item())}"
-    return line + (f", {unsound} not finite" if unsound else "")
+    finite = x[np.isfinite(x)] if is_float(x.dtype) else x.ravel()
+    line = f"{shape} from {_text(finite.min().item())} to {_text(finite.max().item())}" if finite.size else shape
+    return line + (f", {x.size - finite.size} not finite" if finite.size < x.size else "")
 
 
 def _text(value: Any) -> str:
@@ -201,13 +234,24 @@ def compare_shapes(program: Program, arrays: Sequence[Array], state: Mapping[str
     """ShapeError, naming the node, where what its function gives has not the shape and dtype that it declares."""
     graph = program.source
     given = dict(zip(program.inputs, arrays, strict=True))
-    values: list[Array] = []
+    values: list[Any] = []
+    value: Any
+    read: dict[int, set[int]] = {}
+    for node in graph.nodes:
+        if node.op.kind is Kind.RESULT:
+            read.setdefault(node.inputs[0], set()).add(node.attrs["index"])
     for node in graph.nodes:
         if node.op.kind is Kind.LEAF:
             (value,) = evaluate([graph.tensors[node.id]], given, state, sizes)
         else:
+            operands = [values[i] for i in node.inputs]
             try:
-                value = run_node(graph, node, [values[i] for i in node.inputs], sizes)
+                if node.op.kind is Kind.CONTROL:
+                    value = run_control(graph, node, operands, sizes, read.get(node.id, set()))
+                elif node.op.kind is Kind.RESULT:
+                    value = operands[0][node.attrs["index"]]
+                else:
+                    value = run_node(graph, node, operands, sizes)
             except AssertionError as error:
                 text = f"expected {node.type}, with {_sizes(sizes) or 'sizes as declared'}; {error}"
                 raise ShapeError(f"{node.name}: {text}", node=node.name, origin=node.origin) from None
@@ -246,6 +290,8 @@ def check_bounds(plan: Schedule, sizes: Mapping[str, int]) -> None:
 
     for _, items in plan.sections():
         for item in items:
+            for body in item.bodies.values() if isinstance(item, Control) else ():
+                check_bounds(body, sizes)
             if isinstance(item, Product):
                 loops = dict(enumerate((*item.batch, item.rows, item.columns, item.inner)))
                 if item.nest is not None:

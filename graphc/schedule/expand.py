@@ -10,7 +10,7 @@ from functools import cache
 
 from graphc.ir import dims
 from graphc.ir.dims import Size
-from graphc.ir.graph import Graph, rebuild
+from graphc.ir.graph import Graph, copy_node, rebuild
 from graphc.ir.op import Kind, Op, lookup
 from graphc.ir.tensor import Node, Tensor
 from graphc.ir.types import is_float
@@ -257,9 +257,18 @@ def _copy(tensor: Tensor) -> Tensor:
 def outputs_apart(graph: Graph, elementwise: bool = False) -> Graph:
     """Every output its own computed node: leaves, movements and outputs that stand twice are copied.
 
-    With ``elementwise`` so are floats that are not made element by element.
+    With ``elementwise`` so are floats that are not made element by element, and those of them that a loop or branch is
+    given.
     """
-    new = rebuild(graph)
+
+    def visit(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:
+        if not elementwise or node.op.kind is not Kind.CONTROL:
+            return None
+        known = Kind.LEAF, Kind.ELEMENTWISE, Kind.RESULT
+        given = [_copy(t) if is_float(t.dtype) and t.op.kind not in known else t for t in operands]
+        return copy_node(new, node, given)
+
+    new = rebuild(graph, visit)
     seen: set[int] = set()
     out = []
     for tensor in new.outputs:

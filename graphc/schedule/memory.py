@@ -93,15 +93,16 @@ def aliases_of(graph: Graph) -> dict[int, int]:
     return found
 
 
-def body_schedule(body: Body) -> Schedule:
+def body_schedule(body: Body, watched: bool) -> Schedule:
     """The program of a body: its inputs are all that it reads, its outputs all that it makes."""
-    graph = expand(outputs_apart(lower(body.graph)))
+    graph = expand(outputs_apart(lower(body.graph), elementwise=watched))
     inputs = [graph[name].id if name in graph else -1 for name, _ in body.inputs]
     roots = tuple(t.id for t in graph.outputs)
     items, statements = fuse(graph, execution_order(graph))
     aliases = aliases_of(graph)
     cut = stages(graph, items, aliases)
-    return _placed(Schedule(graph, tuple(inputs), roots, {}, cut, statements, aliases=aliases))
+    tested = () if watched else None
+    return _placed(Schedule(graph, tuple(inputs), roots, {}, cut, statements, aliases=aliases, watched=tested))
 
 
 def _bodies(plan: Schedule) -> None:
@@ -112,7 +113,7 @@ def _bodies(plan: Schedule) -> None:
             if isinstance(item, Control):
                 for name, body in bodies(item.node):
                     if body not in made:
-                        made[body] = body_schedule(body), len(plan.held)
+                        made[body] = body_schedule(body, plan.watched is not None), len(plan.held)
                         plan.held += made[body][0].arrays
                     item.bodies[name], item.held[name] = made[body]
                 item.layout, bytes = control.layout(item)

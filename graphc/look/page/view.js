@@ -144,8 +144,8 @@
       if (last && unit.kind === "call") for (const v of last.v || []) lines.push([short(v), "value"]);
       return lines;
     }
-    const n = unit.node;
-    const lines = [[short(n.n), "title"]];
+    const n = unit.node; // its scope is told by the frame around it
+    const lines = [[short(n.c === undefined ? n.n : n.n.slice(n.n.lastIndexOf("/") + 1)), "title"]];
     if (n.f) lines.push([short(n.f), ""]); else if (automatic(n) || n.i.length) lines.push([n.o, ""]); else lines.push([short(n.t), "type"]);
     for (const v of n.v || []) lines.push([short(v), "value"]);
     return lines;
