@@ -11,7 +11,7 @@ import numpy as np
 
 from graphc.errors import CompileError, DTypeError, GraphError, ShapeError, caller, did_you_mean
 from graphc.ir import dims
-from graphc.ir.body import within
+from graphc.ir.body import reads, within
 from graphc.ir.call import Call
 from graphc.ir.graph import Graph, copy_node, located, topological
 from graphc.ir.op import Kind, lookup
@@ -161,7 +161,10 @@ def _moved_keys(
 ) -> dict[Tensor, Tensor]:
     """Every random key that is drawn from moves on with the updates; without updates the numbers never change."""
     listed = {t.id for t in arguments}
-    keys = [graph.tensors[n.id] for n in topological(graph, [t.id for t in roots]) if n.id in graph.random_keys]
+    needed = topological(graph, [t.id for t in roots])
+    drawn = {i for n in needed for slot, i in enumerate(n.inputs) if i in graph.random_keys and reads(n, slot)}
+    drawn |= {t.id for t in roots}
+    keys = [graph.tensors[n.id] for n in needed if n.id in graph.random_keys and n.id in drawn]
     keys = [k for k in keys if k.id not in listed and k not in nexts]
     if keys and not nexts:
         message = f"{keys[0].name} is drawn from without updates: each call gives the same random numbers"

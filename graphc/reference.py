@@ -79,7 +79,7 @@ def evaluate(
                 values[node.id] = operands[0][node.attrs["index"]]
             else:
                 values[node.id] = run_node(graph, node, operands, sizes)
-    return [values[t.id] for t in tensors]
+    return [np.int64(0) if t.op.kind is Kind.CONTROL else values[t.id] for t in tensors]  # type: ignore[misc]
 
 
 def _results_read(nodes: Iterable[Node]) -> dict[int, set[int]]:

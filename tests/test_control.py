@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -410,3 +413,49 @@ def test_the_engine_of_numba_runs_loops(engine: str, monkeypatch: pytest.MonkeyP
     second = gx.compile(inputs, outputs, {key: key})(*feeds)
     for name, value in first.items():
         np.testing.assert_allclose(second[name], value, rtol=1e-12)
+
+
+@pytest.mark.filterwarnings("error")
+def test_inference_enters_bodies() -> None:
+    g = gx.Graph(float_dtype="float64")
+    key, xs = g.random_key(), g.input("xs", (4, 3))
+
+    def f(c: Any, x: Any) -> Any:
+        y = gx.cond(x[0] > 0, lambda x: gx.dropout(x, 0.5, key=key), lambda x: 2.0 * gx.dropout(x, 0.9, key=key), x)
+        return c + y, y
+
+    last, ys = gx.inference(list(gx.scan(f, g.zeros((3,)), xs)))
+    given = draws(4, 3)
+    expected = np.where(given[:, :1] > 0, given, 2 * given)
+    for backend in ("numba", "numpy"):
+        found = gx.compile([xs], [last, ys], backend=backend)(given)
+        np.testing.assert_allclose(found[1], expected)
+        np.testing.assert_allclose(found[0], expected.sum(0))
+    shown = gx.inspect([last], {"xs": given})
+    assert "result" in str(shown)
+
+
+ENDLESS = """
+import os, signal, threading, numpy as np, graphc as gx
+g = gx.Graph(float_dtype="float64")
+x, n, p = g.input("x"), g.input("n", ("n",)), g.parameter("p", np.zeros(100))
+loop = gx.compile([x], gx.while_loop(lambda c: c[0] < 1e300, lambda c: (c[0] * 1.0, gx.sin(c[1])), (x, x))[1])
+last, _ = gx.scan(lambda c, _: (gx.sin(c) * 1.1 + p, None), p + 1.0, n)
+scan = gx.compile([n], last, {p: p + last})
+loop(1e301), scan(np.zeros(3))
+held = g.state["p"]
+for call in (lambda: loop(1.0), lambda: scan(np.zeros(100_000_000)), lambda: loop(1.0)):
+    threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    try:
+        call()
+    except KeyboardInterrupt:
+        print("stopped")
+assert (g.state["p"] == held).all() and loop(1e301) and len(scan(np.zeros(3))) == 100
+print("goes on")
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_ctrl_c_ends_a_loop() -> None:
+    done = subprocess.run([sys.executable, "-c", ENDLESS], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split("\n") == ["stopped"] * 3 + ["goes on", ""], done.stderr

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from graphc.codegen.line import Line
+from graphc.codegen.stop import EVERY, STOPPED
 from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.types import TensorType
 from graphc.ops.control import UNBOUNDED
 from graphc.schedule.control import CELL, carries, in_cell
 from graphc.schedule.plan import Control, Loop, Product, Schedule
+from graphc.schedule.stages import cost, usual
 
 if TYPE_CHECKING:
     from graphc.codegen.nest import Nest
@@ -101,6 +104,19 @@ class _Writer:
         self.put(depth, f"status = {function.name}({', '.join(arguments)})")
         self.put(depth, "if status != 0:")
         self.put(depth + 1, "return status")
+
+    def stop(self, depth: int, step: str, *names: str) -> None:
+        """Ends the kernel where Ctrl-C was pressed; looked at every so many steps, a power of two."""
+        if not self.nest.stops:
+            return
+        plans = [self.item.bodies[name] for name in names]
+        spent = sum(usual(cost(plan.graph, item)) for plan in plans for item in plan.items())
+        steps = 1 << max(0, min(20, int(math.log2(EVERY / (spent + 100)))))
+        if steps > 1:
+            self.put(depth, f"if {step} & {steps - 1} == {steps - 1}:")
+            depth += 1
+        self.put(depth, "if stopped(work):")
+        self.put(depth + 1, f"return fail(work, {STOPPED})")
 
     def reads(self, body: str, k: int) -> bool:
         """Whether a body reads its input of that number."""
@@ -196,6 +212,8 @@ def _scan(w: _Writer, depth: int) -> None:
             t, counter = f"t{w.id + (k * many + j) * UNROLLED}", f"k{w.id + k * UNROLLED}"
             counter = f"({counter} + {j})" if j else counter
             w.put(depth + 1, f"{t} = {f'{whole} - 1 - {counter}' if attrs['reverse'] else counter}")
+            if j == 0:
+                w.stop(depth + 1, t, "body")
             steps(depth + 1, t)
     moving.end(depth)
 
@@ -227,6 +245,7 @@ def _while(w: _Writer, depth: int) -> None:
     if limit != UNBOUNDED:
         w.put(depth + 1, f"if {t} >= {w.nest.size(limit)}:")
         w.nest.fail(w.node, "0", t, depth + 2)
+    w.stop(depth + 1, t, "test", "body")
     moving.keep(depth + 1, t)
     w.call(depth + 1, "body", [step, *moving.before, *rest], moving.after)
     moving.move(depth + 1)
@@ -258,7 +277,7 @@ def function_of(nest: Nest, plan: Schedule) -> Function:
     Its places are told apart for LLVM, which may then not inline it: from step to step the same memory is read and
     written. Where nothing in it could go in vectors it is inlined, and they are not told apart.
     """
-    inner = type(nest)(plan, nest.symbols, nest.failures, nest.functions)
+    inner = type(nest)(plan, nest.symbols, nest.failures, nest.functions, nest.stops)
     inline = not any(isinstance(item, (Loop, Product)) for item in plan.items())
     for stage in plan.stages:
         inner.write(stage.alone, None, 0)

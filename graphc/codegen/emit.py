@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from graphc.codegen import abi, blas, buffer, clock, matrices, rng, routines, rows, sums, team, tiles, vecmath
+from graphc.codegen import abi, blas, buffer, clock, matrices, rng, routines, rows, stop, sums, team, tiles, vecmath
 from graphc.codegen.abi import part_symbol
 from graphc.codegen.control import definitions
 from graphc.codegen.line import Line
@@ -33,7 +33,21 @@ from graphc.schedule.plan import Group, Item, Product, Schedule, Stage
 from graphc.schedule.sums import is_long, room
 
 TABLES = {"input": "inputs", "output": "outputs", "state": "state"}
-PRIMITIVES = (abi, blas, buffer, clock, matrices, rng, routines, rows, sums, team, tiles, vecmath)  # what kernels call
+PRIMITIVES = (
+    abi,
+    blas,
+    buffer,
+    clock,
+    matrices,
+    rng,
+    routines,
+    rows,
+    stop,
+    sums,
+    team,
+    tiles,
+    vecmath,
+)  # what kernels call
 NEST = f"def nest({', '.join(abi.PART)}):"
 
 
@@ -134,7 +148,7 @@ class _Writer:
 
     def kernel(self) -> list[Line]:
         """Stage by stage: one thread runs the lone items, then shards go to whoever claims them."""
-        plan, nest = self.plan, Nest(self.plan, self.symbols, self.failures)
+        plan, nest = self.plan, Nest(self.plan, self.symbols, self.failures, stops=not self.serial or bool(self.clock))
         stages = [*plan.stages, Stage()]
         sharing = [k for k, stage in enumerate(stages) if stage.groups]
         if plan.split:
@@ -241,7 +255,7 @@ class _Writer:
 
     def function(self, items: list[Item], group: Group | None) -> tuple[str, list[Line], list[int]]:
         """The function of some items: its canonical text, its lines without the name, and the places it works on."""
-        nest = Nest(self.plan, self.symbols, self.failures)
+        nest = Nest(self.plan, self.symbols, self.failures, stops=not self.serial or bool(self.clock))
         nest.write(items, group, 0)
         nest.line(1, "return 0")
         slots = {place: k for k, place in enumerate(nest.places)}

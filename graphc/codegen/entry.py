@@ -18,6 +18,7 @@ from numba import types
 
 from graphc.codegen.abi import call_kernel
 from graphc.codegen.buffer import set_word, word
+from graphc.codegen.stop import CALL, STOPPED, THREAD
 from graphc.codegen.team import atomic_store, atomic_swap
 from graphc.codegen.words import c_function, call_address
 
@@ -25,8 +26,8 @@ from graphc.codegen.words import c_function, call_address
 (
     INPUTS, OUTPUTS, STRUCTURE, KEYS, ARRAYS, STATES, DESK, SCALARS, PLACES, MADE, WORK, KERNEL, DIMS, STATE, THREADS,
     CREW, LOCK, WRITES, TAKE, GIVE, STATUS, WHERE, VALUE, ARRAY_TYPE, NEW_ARRAY, NEW_SCALAR, NOT_IMPLEMENTED, NONE,
-    HEAD,
-) = range(29)  # fmt: skip
+    NOTE, HEAD,
+) = range(30)  # fmt: skip
 ONE, LIST, DICT, NOTHING = range(4)  # structures of results
 DTYPE, RANK, SHAPE, BYTES, FACTS = range(5)  # words of an array's facts in a table, and how many
 
@@ -41,6 +42,7 @@ SHORT = -1  # a status: no memory for the results
 w = types.int64
 PyEval_SaveThread = c_function("PyEval_SaveThread", w)
 PyEval_RestoreThread = c_function("PyEval_RestoreThread", types.void, w)
+PyThread_get_thread_ident = c_function("PyThread_get_thread_ident", w)
 Py_IncRef = c_function("Py_IncRef", types.void, w)
 Py_DecRef = c_function("Py_DecRef", types.void, w)
 PyList_New = c_function("PyList_New", w, w)
@@ -135,12 +137,20 @@ def enter(given: int, args: int, count: int) -> Any:
                 set_word(places, inputs + k, word(array, AT_DATA))
         facts += 8 * FACTS
     if status == 0:
+        note, noted = word(table, NOTE), 0
+        if note != 0 and PyThread_get_thread_ident() != word(note, THREAD):
+            note = 0
+        if note != 0:
+            noted = word(note, CALL)
+            set_word(note, CALL, work)
         thread = PyEval_SaveThread()
         dims, state = word(table, DIMS), word(table, STATE)
         status = call_kernel(word(table, KERNEL), places, places + 8 * inputs, dims, state, work)
         if lock != 0:
             call_address(word(table, GIVE), lock, word(table, WRITES))
         PyEval_RestoreThread(thread)
+        if note != 0:
+            set_word(note, CALL, noted)
     elif lock != 0:
         call_address(word(table, GIVE), lock, word(table, WRITES))
 
@@ -155,7 +165,7 @@ def enter(given: int, args: int, count: int) -> Any:
     result = 0
     if status == 0 and into == 0 and outputs > 0:
         result = _packed(table, made, outputs)
-    elif status != SHORT:
+    elif status != SHORT and status != STOPPED:
         result = word(table, NONE) if status == 0 else word(table, NOT_IMPLEMENTED)
         Py_IncRef(result)
         set_word(table, STATUS, status)

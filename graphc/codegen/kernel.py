@@ -63,6 +63,11 @@ class Kernel:
     limit: Limit | None = None  # what it was made to keep
 
     @property
+    def stops(self) -> bool:
+        """Whether its loops look for Ctrl-C."""
+        return any("stopped(" in text for text in (self.source, *self.parts))
+
+    @property
     def loops(self) -> str:
         """The schedule as text: loops, statements, products, and where values are kept."""
         assert self.schedule is not None

@@ -53,7 +53,7 @@ class Nest:
 
     ``symbols`` maps each size to its local name. Where ``group`` is not None the outermost loops run from ``lo`` to
     ``hi``, the rows of shard number ``shard``. ``functions`` are those of bodies that it calls, by their text: its
-    own, or those of the function that it is a part of.
+    own, or those of the function that it is a part of. Where it ``stops``, Ctrl-C ends its loops over bodies.
     """
 
     def __init__(
@@ -62,9 +62,11 @@ class Nest:
         symbols: Mapping[str, str],
         failures: list[Node],
         functions: dict[str, control.Function] | None = None,
+        stops: bool = True,
     ) -> None:
         self.plan, self.graph, self.symbols, self.failures = plan, plan.graph, symbols, failures
         self.functions: dict[str, control.Function] = {} if functions is None else functions
+        self.stops = stops
         cut = [(loop, fold) for loop, block in plan.blocks.items() for fold, _ in block.sums]
         self.carried = {fold.node.id for _, fold in cut}  # sums in blocks; of those in several loops, steps are counted
         self.counted = {fold.node.id for loop, fold in cut if id(fold.path[fold.open_depth]) != loop}

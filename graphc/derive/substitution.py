@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from graphc.errors import DTypeError, ShapeError, caller
+from graphc.ir.body import Body, bodies
 from graphc.ir.call import Call
-from graphc.ir.graph import Graph, located, topological
+from graphc.ir.graph import Graph, copy_node, located, rebuild, topological
 from graphc.ir.tensor import Tensor
 from graphc.ops.apply import graph_of, tensor_list
 
@@ -39,7 +41,28 @@ def inference(outputs: Any) -> Any:
             source = dropped(graph, node.id)
             if source is not None:
                 made[node.id] = rebuilt(graph, source, made)
+            inner = {name: _inferred(body) for name, body in bodies(node)}
+            if any(inner[name] is not body for name, body in bodies(node)):
+                operands = [made.get(i, graph.tensors[i]) for i in node.inputs]
+                made[node.id] = graph.append(node.op, operands, {**node.attrs, **inner}, origin=node.origin)
         return rebuilt(graph, outputs, made)
+
+
+def _inferred(body: Body) -> Body:
+    """A body without what only training has."""
+    graph = body.graph
+    if not any(node.id in graph.dropouts or bodies(node) for node in graph.nodes):
+        return body
+    new = Graph(graph.name, graph.float_dtype)
+    made: dict[int, Tensor] = {}
+    for node in graph.nodes:
+        if node.id in graph.dropouts:
+            made[node.id] = made[graph.dropouts[node.id]]
+            continue
+        attrs = {**node.attrs, **{name: _inferred(inner) for name, inner in bodies(node)}}
+        made[node.id] = copy_node(new, replace(node, attrs=attrs), [made[i] for i in node.inputs])
+    new.outputs = [made[t.id] for t in body.outputs]
+    return body.mapped(lambda _: rebuild(new))
 
 
 def dropped(graph: Graph, id: int) -> Tensor | None:

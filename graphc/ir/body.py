@@ -74,8 +74,12 @@ class Body:
         return [t.type for t in self.outputs]
 
     def reads(self, k: int) -> bool:
-        """Whether anything reads the input of that number."""
-        return self.inputs[k][0] in self.graph
+        """Whether what the body makes depends on the input of that number."""
+        if self.inputs[k][0] not in self.graph:
+            return False
+        id = self.graph[self.inputs[k][0]].id
+        read = (reads(node, slot) for node in self.graph.nodes for slot, i in enumerate(node.inputs) if i == id)
+        return any(t.id == id for t in self.outputs) or any(read)
 
     def mapped(self, step: Callable[[Nodes], Nodes]) -> Body:
         """The body with another graph for its own, with the same inputs and outputs."""
@@ -87,6 +91,13 @@ def bodies(node: Node) -> list[tuple[str, Body]]:
     return [(name, value) for name, value in node.attrs.items() if isinstance(value, Body)]
 
 
+def reads(node: Node, slot: int) -> bool:
+    """Whether anything reads an operand of a node: a body may not."""
+    before = -1 if node.op.name == "cond" else 1  # inputs of a body beside operands of the node: the step, not pred
+    inner = bodies(node)
+    return not inner or slot + before < 0 or any(body.reads(slot + before) for _, body in inner)
+
+
 def within(graph: Nodes) -> Iterator[Node]:
     """All nodes of a graph, and those of the bodies that they hold."""
     for node in graph.nodes:
@@ -95,4 +106,4 @@ def within(graph: Nodes) -> Iterator[Node]:
             yield from within(body.graph)
 
 
-__all__ = ["Body", "bodies", "canonical_text", "value_text", "within"]
+__all__ = ["Body", "bodies", "canonical_text", "reads", "value_text", "within"]

@@ -111,6 +111,7 @@ def inspect(
         hidden |= {n.id for n in nodes if graph.automatic(n.name)}
     hidden |= {n.id for n in nodes if bodies(n)}  # of a loop its results are shown
     hidden -= {t.id for t in work.outputs}
+    hidden |= {n.id for n in nodes if n.op.kind is Kind.CONTROL}
     of = "sum" if len(targets) > 1 else "" if graph.automatic(targets[0].name) else targets[0].name
     return Inspection(Example(work, nodes, present, gradients, slopes), hidden, dag, of)
 

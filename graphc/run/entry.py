@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from graphc.codegen import entry as words
+from graphc.codegen import stop
 from graphc.codegen.words import address_of
 from graphc.ir.state import Array, aligned_empty
 from graphc.ir.tensor import Node
@@ -33,6 +34,7 @@ class Plan:
     state: int  # the address of its table of state
     threads: int
     failures: tuple[Node, ...]  # of each test that may fail
+    stops: bool = False  # whether its loops look for Ctrl-C
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ class Entry:
             words.DESK: memory, words.SCALARS: memory + scalars, words.PLACES: memory + places,
             words.MADE: memory + made, words.WORK: memory + work, words.THREADS: plan.threads,
             words.CREW: crew().count_address, words.LOCK: face.lock.address if face.lock else 0,
-            words.WRITES: face.writes, words.TAKE: TAKE, words.GIVE: GIVE, **INTERPRETER,
+            words.NOTE: stop.note() if plan.stops else 0, words.WRITES: face.writes, words.TAKE: TAKE, words.GIVE: GIVE, **INTERPRETER,
         }.items():  # fmt: skip
             table[word] = value
         self.enter, self.enter_into = (_function(base, into, (table, desk, face)) for into in (False, True))

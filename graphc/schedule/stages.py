@@ -50,7 +50,7 @@ def _most(graph: Graph, group: Group) -> Size:
     most = group.size
     products = [item for item in group.items if isinstance(item, Product)]
     sharing = [item for item in products if shared_operand(item)]
-    spent, whole = (_usual(dims.total(cost(graph, item) for item in items)) for items in (sharing, products))
+    spent, whole = (usual(dims.total(cost(graph, item) for item in items)) for items in (sharing, products))
     for item in group.items:
         if isinstance(item, Product) and item in sharing and 2 * spent >= whole:
             rows = dims.product((item.rows, *item.batch[1:])) if item.batch else 1  # for each step
@@ -61,7 +61,7 @@ def _most(graph: Graph, group: Group) -> Size:
     return most
 
 
-def _usual(size: Size) -> int:
+def usual(size: Size) -> int:
     """A size for batches of a usual length."""
     return dims.evaluate(size, dict.fromkeys(dims.free_symbols([size]), USUAL))
 
@@ -256,4 +256,4 @@ class _Placer:
         return self.stages[k]
 
 
-__all__ = ["cost", "is_function", "made_by", "reads_of", "shared_operand", "stages", "statements_in"]
+__all__ = ["cost", "is_function", "made_by", "reads_of", "shared_operand", "stages", "statements_in", "usual"]
