@@ -8,9 +8,11 @@ from typing import Any
 
 from graphc.ir.body import Body, bodies
 from graphc.ir.graph import Graph, copy_node, rebuild, topological
-from graphc.ir.op import Kind, lookup
+from graphc.ir.op import Kind
 from graphc.ir.tensor import Node, Tensor
 from graphc.ir.types import TensorType
+from graphc.ops.control import result
+from graphc.rewrite import fission
 
 Run = Callable[[Graph], Graph]
 
@@ -28,11 +30,15 @@ def entering(run: Run, key: Any) -> Callable[[Graph], Graph]:
         for node in topological(graph, [t.id for t in graph.outputs]):
             if node.op.kind is Kind.RESULT:
                 read.setdefault(node.inputs[0], set()).add(node.attrs["index"])
-        numbers: dict[int, dict[int, int]] = {}  # loop or branch -> what number each of its results has now
+        # loop or branch -> what number each of its results has now, or what stands for it
+        numbers: dict[int, dict[int, int | Tensor]] = {}
 
         def visit(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:
             if node.op.kind is Kind.RESULT:
-                attrs = {**node.attrs, "index": numbers[operands[0].id][node.attrs["index"]]}
+                found = numbers[operands[0].id][node.attrs["index"]]
+                if isinstance(found, Tensor):
+                    return found
+                attrs = {**node.attrs, "index": found}
                 return new.append(node.op, operands, attrs, type=node.type)
             if node.op.kind is not Kind.CONTROL:
                 return None
@@ -41,8 +47,21 @@ def entering(run: Run, key: Any) -> Callable[[Graph], Graph]:
             part = trim(attrs, list(operands), read.get(node.id, set()))
             if node.op.name != "cond":
                 part = _hoisted(new, part)
-            made = new.append(node.op, part.operands, part.attrs, name=None if node.name in new else node.name)
-            numbers[made.id] = part.numbers
+            after = None
+            if node.op.name == "scan":
+                part.attrs, part.operands = fission.before(new, part.attrs, part.operands)
+                many = {old: k for old, k in part.numbers.items() if old in read.get(node.id, ())}
+                after = fission.After(new, part.attrs, part.operands, set(many.values()))
+            if not after:
+                made = new.append(node.op, part.operands, part.attrs, name=None if node.name in new else node.name)
+                numbers[made.id] = {**part.numbers}
+                return made
+            attrs, rest, again, boundary = after.loop()
+            made = new.append(node.op, rest, attrs, name=None if node.name in new else node.name)
+            later = after.tensors({id: result(made, k) for id, k in boundary.items()})
+            numbers[made.id] = {
+                old: later[k] if k in later else again[k] for old, k in part.numbers.items() if k in later or k in again
+            }
             return made
 
         return rebuild(graph, visit)
@@ -181,7 +200,7 @@ def _hoisted(new: Graph, part: _Part) -> _Part:
             stands[id] = given
         for other in names:
             held = part.attrs[other]
-            graph = _with_inputs(held.graph, stands) if other == name else held.graph
+            graph = fission.with_inputs(held.graph, stands) if other == name else held.graph
             part.attrs[other] = Body(graph, [*held.inputs, *added], held.settled if other != name else None)
     return part
 
@@ -210,20 +229,3 @@ def _frontier(graph: Graph, fixed: set[int]) -> list[int]:
         else:  # movements are free where they are read
             stack += node.inputs
     return sorted(out)
-
-
-def _with_inputs(graph: Graph, stands: dict[int, str]) -> Graph:
-    """A graph in which inputs of these names take the place of nodes."""
-    out = Graph(graph.name, graph.float_dtype)
-    made: dict[int, Tensor] = {}
-    for node in graph.nodes:
-        if node.op.name == "input":
-            made[node.id] = copy_node(out, node, [])
-    for id, name in stands.items():
-        node = graph.nodes[id]
-        made[id] = out.append(lookup("input"), (), {}, type=node.type, name=name, origin=node.origin)
-    for node in graph.nodes:
-        if node.id not in made and all(i in made for i in node.inputs):
-            made[node.id] = copy_node(out, node, [made[i] for i in node.inputs])
-    out.outputs = [made[t.id] for t in graph.outputs]
-    return rebuild(out)

@@ -98,7 +98,8 @@ class Entry:
             words.DESK: memory, words.SCALARS: memory + scalars, words.PLACES: memory + places,
             words.MADE: memory + made, words.WORK: memory + work, words.THREADS: plan.threads,
             words.CREW: crew().count_address, words.LOCK: face.lock.address if face.lock else 0,
-            words.NOTE: stop.note() if plan.stops else 0, words.WRITES: face.writes, words.TAKE: TAKE, words.GIVE: GIVE, **INTERPRETER,
+            words.NOTE: stop.note() if plan.stops else 0,
+            words.WRITES: face.writes, words.TAKE: TAKE, words.GIVE: GIVE, **INTERPRETER,
         }.items():  # fmt: skip
             table[word] = value
         self.enter, self.enter_into = (_function(base, into, (table, desk, face)) for into in (False, True))
