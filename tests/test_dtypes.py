@@ -78,7 +78,10 @@ def oracle(case: Case, *operands: np.ndarray) -> np.ndarray:
     if always and operands[0].dtype.kind != "f":
         operands = tuple(x.astype("float64") for x in operands)
     found = np.asarray(case.oracle(*operands))
-    if found.dtype.name in DTYPES:
+    narrow = found.dtype == np.float32 and all(
+        x.dtype.kind != "f" for x in operands
+    )  # as older SciPy has small integers
+    if found.dtype.name in DTYPES and not narrow:
         return found
     wide = "int64" if found.dtype == np.int8 else "float64"
     return np.asarray(case.oracle(*(x.astype(wide) for x in operands)))

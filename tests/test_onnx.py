@@ -29,7 +29,13 @@ runtime.set_default_logger_severity(4)
 CLOSE = {"float32": 1e-5, "float64": 1e-12}  # of the largest element, or of 1
 # Before 1.23 the runtime has no such functions of float64, or loses NaN in them.
 OLD = tuple(map(int, runtime.__version__.split(".")[:2])) < (1, 23)
-LACKED_BY_OLD = {"float32": {"sqrt", "rsqrt", "erf", "erfc"}, "float64": {"sin", "cos", "prod", "mish"}}
+LACKED_BY_OLD = {
+    "float32": {"sqrt", "rsqrt", "erf", "erfc"},
+    "float64": {
+        "sin", "cos", "prod", "mish", "sinc", "rotary_embedding", "rotary_interleaved", "at_multiply",
+        "scatter_multiply",
+    },
+}  # fmt: skip
 SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 1e-30, 80.0, -80.0, 0.5, -0.5]
 
 
