@@ -29,11 +29,15 @@ EXAMPLES: dict[str, list[str]] = {
     "softmax_classifier": [],
     "fashion_mnist": ["--epochs", "1", "--small"],
     "lenet": ["--epochs", "1", "--small"],
+    "resnet": ["--epochs", "1", "--small"],
+    "characters": ["--steps", "2"],
+    "vae": ["--made-up", "--epochs", "1"],
+    "gaussian_process": ["--points", "12", "--steps", "2"],
     "house_prices": ["HERE", "--epochs", "2"],
     "optimizers": ["--steps", "5"],
     "overfitting": ["--epochs", "2"],
 }
-LONG = ("house_prices", "lenet", "overfitting")
+LONG = ("house_prices", "lenet", "resnet", "characters", "overfitting")
 PARAMETERS = [pytest.param(n, marks=[pytest.mark.slow] * (n in LONG)) for n in EXAMPLES]
 
 
@@ -42,7 +46,7 @@ def executables_of(
 ) -> dict[gx.Graph, dict[str, gx.Executable]]:
     """Everything that an example compiles, graph by graph."""
     monkeypatch.setenv("GRAPHC_FASHION_MNIST", str(tmp_path))
-    test_cli.write_images(tmp_path, 28 if name == "lenet" else 6)
+    test_cli.write_images(tmp_path, 28 if name in ("lenet", "resnet") else 6)
     test_examples.made_up_houses(tmp_path / "AmesHousing.csv")
     made: dict[gx.Graph, dict[str, gx.Executable]] = {}
 

@@ -126,6 +126,45 @@ def test_lenet_on_small_files(tmp_path: Path) -> None:
     assert epochs[-1]["train_loss"] < 0.5 < epochs[0]["train_loss"] and epochs[-1]["test_accuracy"] > 0.9
 
 
+def test_resnet_on_small_files(tmp_path: Path) -> None:
+    from test_cli import write_images
+
+    write_images(tmp_path, 28)
+    epochs = example("resnet").main([str(tmp_path), "--epochs", "6", "--small"])["epochs"]
+    assert epochs[-1]["train_loss"] < 0.5 < epochs[0]["train_loss"] and epochs[-1]["test_accuracy"] > 0.9
+
+
+def test_resnet_on_some_of_fashion_mnist(fashion_mnist_directory: Path) -> None:
+    epochs = example("resnet").main([str(fashion_mnist_directory), "--epochs", "6", "--small"])["epochs"]
+    assert epochs[-1]["train_accuracy"] > 0.68 and epochs[-1]["train_loss"] < 0.8
+
+
+def test_characters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = example("characters").main([])
+    assert np.mean(found["losses"][-20:]) < 0.35 < 2.5 < found["losses"][0]
+    assert {"cat", "dog", "fox"} & set(found["text"].split()) and "goes on" in capsys.readouterr().out
+    (tmp_path / "text").write_text("tick tock " * 40)
+    losses = example("characters").main([str(tmp_path / "text"), "--steps", "80"])["losses"]
+    assert losses[-1] < 0.1
+
+
+def test_vae() -> None:
+    found = example("vae").main(["--made-up", "--epochs", "40"])
+    assert found["error"] < 0.1 < 0.14 < found["plain"] and found["bounds"][-1] < 11 < 30 < found["bounds"][0]
+
+
+def test_vae_of_digits() -> None:
+    pytest.importorskip("sklearn")
+    found = example("vae").main([])
+    assert found["bounds"][-1] < 25.5 and found["error"] < 0.21 < found["plain"]
+
+
+def test_gaussian_process(capsys: pytest.CaptureFixture[str]) -> None:
+    found = example("gaussian_process").main([])
+    assert abs(found["period"] - 1.3) < 0.01 and found["error"] < 0.03 and found["inside"] > 0.9
+    assert found["losses"][-1] < -30 and "within two deviations" in capsys.readouterr().out
+
+
 def learned(found: dict[str, Any]) -> None:
     """The figures of 50 epochs on `write_images`."""
     epochs = found["epochs"]
