@@ -1,6 +1,7 @@
 """Residual blocks and batch normalisation on Fashion-MNIST.
 
-A way around each pair of convolutions (He et al. 2016), with SGD and Nesterov's momentum; what classifies has the statistics that training left.
+A way around each pair of convolutions (He et al. 2016), SGD with Nesterov's momentum;
+what classifies has the statistics that training left.
 
     python examples/resnet.py DIRECTORY [--epochs 5] [--small]
 

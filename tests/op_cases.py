@@ -150,6 +150,8 @@ CASES: list[Case] = [
     Case("where", lambda a, b: gx.where(a > b, a, b * b), lambda a, b: np.where(a > b, a, b * b), (REAL, REAL), ((3, 4), (3, 1))),
     Case("clip", lambda x: gx.clip(x, -1.0, 1.5), lambda x: np.clip(x, -1.0, 1.5)),
     Case("fma", gx.fma, lambda a, b, c: a * b + c, (REAL,) * 3, ((3, 4), (4,), (3, 1)), special=False),
+    Case("clip_between", gx.clip, lambda x, a, b: np.clip(x, a, b), (REAL, (-1.0, -0.2), (0.1, 0.6)), ((3, 4), (4,), (3, 1))),
+    Case("copysign_of_rows", gx.copysign, np.copysign, (REAL, REAL), ((4,), (3, 4))),
     Case("lerp", gx.lerp, lambda a, b, w: a + w * (b - a), (REAL,) * 3, ((3, 4), (4,), ())),
     Case("astype", lambda x: x.astype("float32").astype("float64"), lambda x: x.astype("f4"), smooth=False),
     # reductions
@@ -229,6 +231,7 @@ CASES: list[Case] = [
     Case("global_max_pool", gx.global_max_pool, lambda x: x.max((2, 3), keepdims=True), shapes=((2, 3, 4, 3),), special=False),
     Case("max_pool", lambda x: gx.max_pool2d(x, 3, stride=2, padding=1), lambda x: _windows(x, (3, 3), 2, 1, -np.inf).max((-2, -1)), shapes=((2, 3, 6, 5),), ops=("max_pool_pick", "max_pool_put"), special=False),
     Case("max_pool_pick", lambda x, h: apply("max_pool_pick", x, h, kernel=(2, 2), stride=(2, 1), dilation=(1, 1), before=(0, 0), sizes=(2, 3)), lambda x, h: np.where(_windows(x, (2, 2), 1, 0) == _windows(x, (2, 2), 1, 0).max((-2, -1), keepdims=True), _windows(h, (2, 2), 1, 0), 0).sum((-2, -1))[:, :, ::2], (REAL, REAL), ((2, 1, 4, 4), (2, 1, 4, 4)), special=False),
+    Case("max_pool_squared", lambda x: gx.max_pool2d(x, 2) ** 2, lambda x: _windows(x, (2, 2), 2, 0).max((-2, -1)) ** 2, shapes=((1, 2, 4, 4),), special=False),
     Case("avg_pool", lambda x: gx.avg_pool2d(x, 3, stride=2, padding=1), lambda x: _windows(x, (3, 3), 2, 1).mean((-2, -1)), shapes=((2, 3, 7, 5),), tolerance=1e-12, special=False),
     Case("unfold", lambda x: gx.unfold(x, (2, 3), stride=2), lambda x: _windows(x, (2, 3), 2, 0).transpose(0, 1, 4, 5, 2, 3).reshape(2, 18, -1), shapes=((2, 3, 5, 7),), ops=("windows", "windows_add")),
     Case("fold", lambda x: gx.fold(x, (3, 4), 2), lambda x: np.stack([sum(np.pad(p[i, j], [(i, 1 - i), (j, 1 - j)]) for i, j in np.ndindex(2, 2)) for p in x.reshape(2, 2, 2, 2, 3)])[:, None], shapes=((2, 4, 6),)),

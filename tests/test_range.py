@@ -148,7 +148,7 @@ def is_elementwise(case: Case) -> bool:
 APART = {"astype", "binary_cross_entropy", "binary_cross_entropy_with_logits", "poisson_nll"}
 APART |= {"erfcx", "ndtr", "log_ndtr", "ndtri", "sinc", "beta_ln"}
 APART |= {"polygamma", "i0e", "i1e", "gammainc", "gammaincc", "betainc", "zeta"}  # tests/test_gamma.py
-APART |= {"gamma_quantile", "poisson_quantile"}
+APART |= {"gamma_quantile", "poisson_quantile", "gammainc_by_aa", "clip_between", "copysign_of_rows"}
 ELEMENTWISE = [c for c in CASES if c.name not in APART and is_elementwise(c)]
 ELEMENTWISE += [
     Case("x ** -1", lambda x: x**-1, np.reciprocal),

@@ -327,7 +327,8 @@ def is_linear(case: Case) -> bool:
 # of a matrix or row, where tests/test_routines.py has what a NaN does.
 ELSEWHERE = {"erfcx", "ndtr", "log_ndtr", "ndtri", "sinc", "beta_ln"}
 ELSEWHERE |= {"polygamma", "i0e", "i1e", "gammainc", "gammaincc", "betainc", "zeta"}  # tests/test_gamma.py
-ELSEWHERE |= {"gamma_quantile", "poisson_quantile", "ctc"}
+ELSEWHERE |= {"gamma_quantile", "poisson_quantile", "gammainc_by_aa", "ctc"}
+ELSEWHERE |= {"clip_between", "copysign_of_rows", "fma"}  # clip with numbers, copysign, multiply and add have rows
 ELSEWHERE |= {"full_like_number", "arange", "linspace_open", "linspace", "full", "eye", "tri"}
 ELSEWHERE |= {"cholesky", "solve", "solve_triangular", "inv", "slogdet", "logdet", "det", "qr", "eigh", "svd", "pinv"}
 ELSEWHERE |= {"lstsq", "matrix_power", "expm", "fft", "irfft", "conv_depthwise"}
@@ -485,7 +486,11 @@ ALIKE = {
     **dict.fromkeys(("cumprod", "cumprod_reverse", "logcumsumexp"), "recurrences, whose slopes are recurrences"),
     **dict.fromkeys(("sort", "sort_descending", "median", "quantile"), "the order says where a slope goes"),
     **dict.fromkeys(("segment_sum", "segment_mean", "segment_max", "segment_min"), "slopes are gathered"),
-    **dict.fromkeys(("max_pool", "resize_linear"), "slopes go to windows"),
+    **dict.fromkeys(
+        ("max_pool", "max_pool1d", "max_pool3d", "global_max_pool", "max_pool_squared"), "slopes go to windows"
+    ),
+    **dict.fromkeys(("resize_linear", "global_avg_pool"), "slopes go to windows"),
+    "own_gradient": "its slope is the user's",
     **dict.fromkeys(("rotary_embedding", "rotary_interleaved"), "linear, times sines and cosines"),
 }
 OVER_ROWS = [c for c in CASES if c not in ELEMENTWISE and c.name not in ELSEWHERE]
