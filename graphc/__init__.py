@@ -25,6 +25,7 @@ from graphc.derive import control as _control  # noqa: F401 - how derivatives go
 from graphc.derive import control_of_many as _control_of_many  # noqa: F401 - and many examples
 from graphc.derive.custom import checkpoint, custom_gradient
 from graphc.derive.forward import hvp, jvp
+from graphc.derive.implicit import fixed_point, odeint, root
 from graphc.derive.jacobian import hessian, jacobian
 from graphc.derive.reverse import grad, vjp
 from graphc.derive.sparse import Sparse, sparse_hessian, sparse_jacobian
@@ -394,6 +395,7 @@ __all__ = [
     "export_c",
     "eye",
     "fft",
+    "fixed_point",
     "flip",
     "floor",
     "floor_divide",
@@ -493,6 +495,7 @@ __all__ = [
     "nn",
     "norm",
     "not_equal",
+    "odeint",
     "one_hot",
     "ones",
     "ones_like",
@@ -522,6 +525,7 @@ __all__ = [
     "rms_norm",
     "rnn_cell",
     "roll",
+    "root",
     "rotary_embedding",
     "round",
     "rsqrt",

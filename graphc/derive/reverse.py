@@ -327,6 +327,8 @@ class _Walk:
         given = [None if c is None else self.settled(c) for c in held]
         joint = nodes[0].op.joint
         assert joint is not None
+        if not any(i in self.depends for i in nodes[0].inputs):
+            return  # what is asked for is these results themselves
         parts = joint(given, [self.graph.tensors[node.id] for node in nodes])
         for i, part in zip(nodes[0].inputs, parts, strict=True):
             if part is not None and i in self.depends:

@@ -313,6 +313,16 @@ def _segments(
     return [*carry, *joined]
 
 
+def part_of(
+    graph: Graph, what: str, f: Callable[[Any], Any], x0: Any, first: Sequence[Tensor]
+) -> tuple[Body, list[Tensor]]:
+    """A function from ``x0`` to its like as a body, and what it uses of the graph around it, the body's last inputs."""
+    part = _Traced(graph, what, _named("x", first), steps=False)
+    part.call(lambda: _carried(part.inner, f(nest.like(x0, part.given)), x0, first))
+    held = _captured(graph, part)
+    return part.body(held), held
+
+
 # ---- functions
 
 
@@ -517,4 +527,4 @@ def branch(
     return nest.like(nests[0], [result(node, k) for k in range(len(sides[0].outputs))])
 
 
-__all__ = ["UNBOUNDED", "branch", "cond", "loop", "map", "result", "scan", "while_loop"]
+__all__ = ["UNBOUNDED", "branch", "cond", "loop", "map", "part_of", "result", "scan", "while_loop"]
