@@ -63,21 +63,24 @@ class _Tables:
     ) -> int:
         """Adds all nodes of a graph; of a body ``around`` is its loop's table. Where they begin."""
         base = len(self.nodes)
+        beside = partners(graph)
         for node in graph.nodes:
-            self.nodes.append(self._table(graph, node, base, around, group) | more(node))
+            self.nodes.append(self._table(graph, node, base, beside.get(node.id), around, group) | more(node))
         for node in graph.nodes:
             if held := bodies(node):
                 self._control(graph, node, base, held, group)
         return base
 
-    def _table(self, graph: Graph, node: Node, base: int, around: Table | None, group: int | None) -> Table:
+    def _table(
+        self, graph: Graph, node: Node, base: int, beside: int | None, around: Table | None, group: int | None
+    ) -> Table:
         tensor, role, name = graph.tensors[node.id], node.role, node.name
-        beside = partner(graph, node)
         beside = None if beside is None else base + beside
         if around is not None:
             name = f"{around['n']}/{name}"
             if around["r"] in ("gradient", "update"):
                 role, beside = around["r"], around.get("p")
+        apart = role in ("gradient", "update") or (role == "variable" and beside is not None)
         table: Table = {"n": name, "o": node.op.name, "r": role, "t": str(node.type)}
         table["l"] = self.lines.number(node.origin)
         optional = {
@@ -85,7 +88,7 @@ class _Tables:
             "f": formula(tensor, _word) if node.inputs else None,
             "d": self._rules.of(tensor) if role == "forward" else None,
             "p": beside,
-            "c": None if role in ("gradient", "update") or _is_number(node) else self._group_of(graph, node, group),
+            "c": None if apart or _is_number(node) else self._group_of(graph, node, group),
             "h": int(_is_number(node)),
             "x": ", ".join(f"{k}={v}" for k, v in node.attrs.items())[:LONGEST],
         }
@@ -167,6 +170,21 @@ def _close_single(groups: list[Table], nodes: list[Table]) -> None:
         while "c" in node and counts[node["c"]] < 2:
             above = groups[node["c"]].get("p")
             node.pop("c") if above is None else node.update(c=above)
+
+
+def partners(graph: Graph) -> dict[int, int]:
+    """The partner of each node that has one; of variables that only an update reads it is the update's."""
+    found = {node.id: at for node in graph.nodes if (at := partner(graph, node)) is not None}
+    readers: dict[int, list[Node]] = {}
+    for node in graph.nodes:
+        for i in node.inputs:
+            if graph.nodes[i].op.name == "variable":
+                readers.setdefault(i, []).append(node)
+    for i, nodes in readers.items():
+        of = {found.get(node.id, i) for node in nodes if node.role == "update"}
+        if all(node.role == "update" for node in nodes) and len(of) == 1 and of != {i}:
+            found[i] = of.pop()
+    return found
 
 
 def partner(graph: Graph, node: Node) -> int | None:

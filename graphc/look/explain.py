@@ -9,7 +9,7 @@ from graphc.errors import CompileError, GraphError, caller
 from graphc.ir.op import Kind
 from graphc.ir.tensor import Node, Tensor
 from graphc.look.expression import formula
-from graphc.look.trace import Part, Trace, buffer_words
+from graphc.look.trace import Part, Trace, buffer_words, trace
 from graphc.run.executable import Executable
 from graphc.schedule.access import is_alias, is_formula, movement
 from graphc.schedule.plan import Combine, Control, Form, Loop, Product, Schedule, Statement
@@ -65,7 +65,7 @@ def explain(exe: Executable, tensor: Tensor | str) -> Explanation:
     if name not in program.source:
         exe.graph[name]  # GraphError for a name that is not there at all
         raise GraphError(f"{name} is not computed by this executable: no output needs it", node=name, origin=caller())
-    return explained(Trace(exe), program.source[name].node)
+    return explained(trace(exe), program.source[name].node)
 
 
 def explained(trace: Trace, node: Node) -> Explanation:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
 
 from graphc.codegen.kernel import Kernel
 from graphc.ir.graph import OBSERVER, Graph
@@ -97,6 +98,16 @@ def _nested_sizes(loop: Loop) -> Iterator[object]:
     inner = [part for part in loop.body if isinstance(part, Loop)]
     if inner:
         yield from _nested_sizes(max(inner, key=lambda part: sum(1 for _ in statements_in(part))))
+
+
+def trace(exe: Executable) -> Trace:
+    """The trace of an executable, made when first asked for."""
+    if exe not in TRACES:
+        TRACES[exe] = Trace(exe)
+    return TRACES[exe]
+
+
+TRACES: WeakKeyDictionary[Executable, Trace] = WeakKeyDictionary()
 
 
 class Trace:

@@ -26,6 +26,7 @@ from graphc.look.inspection import inspect
 from graphc.look.profile import Profile, time_text
 from graphc.look.summary import lines as summary
 from graphc.look.trace import SCHEDULING, Trace, buffer_words
+from graphc.look.trace import trace as trace_of
 from graphc.reference import bind_sizes, evaluate
 from graphc.run.binding import convert
 from graphc.run.executable import Executable
@@ -94,7 +95,7 @@ def view_executable(
         program, lines = exe.program, Lines()
         if exe.backend != "numba" or not exe.wait():
             return _page(exe.graph.name, [_stage("graph", program.source, lines, feeds)], lines, {}, path)
-        trace = Trace(exe)
+        trace = trace_of(exe)
         graphs = [*program.stages, (SCHEDULING, trace.plan.graph)]
         if sum(len(g) for _, g in graphs) > MOST_NODES:
             graphs = [graphs[0], graphs[-1]]

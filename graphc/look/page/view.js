@@ -25,7 +25,7 @@
     nodes.forEach((n, id) => { n.id = id; n.i = n.i || []; n.readers = []; n.beside = []; });
     for (const n of nodes) for (const i of new Set(n.i)) nodes[i].readers.push(n.id);
     for (const n of nodes) {
-      n.lane = n.r === "gradient" || n.r === "update" ? n.r : "forward";
+      n.lane = n.r === "gradient" || n.r === "update" ? n.r : n.r === "variable" && n.p !== undefined ? "update" : "forward";
       let home = n;
       for (let k = 0; home.p !== undefined && k < 20; k++) home = nodes[home.p];
       n.home = home.id;
@@ -84,7 +84,8 @@
         const piece = { key: `${unit.key}c${k}`, title: "", kind: "piece", children: some, above: unit };
         for (const child of some) child.above = piece;
         finish(piece);
-        piece.title = kinds(piece);
+        const scopes = some.filter((c) => c.kind === "scope").map((c) => c.title);
+        piece.title = scopes.length ? [...new Set([scopes[0], scopes[scopes.length - 1]])].join(" … ") : kinds(piece);
         cut.push(piece);
       }
       unit.children = cut;
@@ -115,7 +116,7 @@
     while (waiting.length) {
       waiting.sort((a, b) => a.children.length - b.children.length);
       const next = waiting.shift();
-      if ((next.kind === "call" && !calls) || next.kind === "part" && !calls) continue;
+      if (!calls && ["call", "part", "piece"].includes(next.kind)) continue;
       if (shown + next.children.length - 1 > most) continue;
       shown += next.children.length - 1;
       state.open.add(next.key);
@@ -166,7 +167,7 @@
     const s = stage(), of = unit.node || result(unit);
     const name = unit.node ? unit.node.n : unit.title || "these";
     const nodes = ids.map((id) => s.nodes[id]);
-    const lines = [[short(`${lane} of ${name}`, 34), "title"]];
+    const lines = [[short(unit.kind === "stray" ? name : `${lane} of ${name}`, 34), "title"]];
     if (nodes.length === 1) lines.push([short(nodes[0].f || nodes[0].o), ""]);
     else if (nodes.length) lines.push([`${nodes.length} nodes`, ""]);
     if (lane === "gradient" && of && of.g && (unit.node || unit.kind === "call")) {
@@ -206,7 +207,7 @@
       }
     }
     for (const lane of ["gradient", "update"]) if (stray[lane].length) {
-      const key = `stray-${lane}`, unit = { key, title: `other nodes of ${lane}s`, kind: "piece", children: [], count: stray[lane].length, first: 1e9 };
+      const key = `stray-${lane}`, unit = { key, title: `shared by ${lane}s`, kind: "stray", children: [], count: stray[lane].length, first: 1e9 };
       const block = { unit, boxes: [], lanes: {} };
       blocks.set(key, block);
       addLane(block, lane, stray[lane], owner);
@@ -248,7 +249,7 @@
         const a = owner.get(i), b = owner.get(n.id);
         if (a === b) continue;
         const from = s.nodes[i].lane, to = n.lane;
-        const kind = state.mode === "kernel" || (from === "forward" && to === "forward") ? "forward" : from === to ? from : to === "update" && from === "gradient" ? "update" : "cross";
+        const kind = state.mode === "kernel" || (from === "forward" && to === "forward") ? "forward" : from === to && to === "gradient" ? from : to === "update" && from === "gradient" ? "update" : "cross";
         const key = `${a}>${b}`;
         if (!edges.has(key)) edges.set(key, { a, b, kind, from: new Set() });
         edges.get(key).from.add(i);
@@ -612,9 +613,10 @@
     const box = world.node().getBBox(), { width, height } = svg.node().getBoundingClientRect();
     if (!box.width || !width) return;
     const whole = Math.min(width / (box.width + 40), height / (box.height + 40), 1.25);
-    const k = Math.max(whole, Math.min(0.75, (width - 20) / (box.width + 40)), 0.3); // too large to read as a whole: from the top
+    const k = Math.max(whole, Math.min(0.75, (width - 20) / (box.width + 40)), 0.4); // too large to read as a whole: from the top
     const y = whole >= k ? height / 2 - (box.y + box.height / 2) * k : 24 - box.y * k;
-    svg.call(zoom.transform, d3.zoomIdentity.translate(width / 2 - (box.x + box.width / 2) * k, y).scale(k));
+    const first = places.values().next().value, middle = box.width * k > width && first ? first.x + first.w / 2 : box.x + box.width / 2;
+    svg.call(zoom.transform, d3.zoomIdentity.translate(width / 2 - middle * k, y).scale(k));
   }
 
   function setStage(k) {
