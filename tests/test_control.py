@@ -459,3 +459,127 @@ print("goes on")
 def test_ctrl_c_ends_a_loop() -> None:
     done = subprocess.run([sys.executable, "-c", ENDLESS], capture_output=True, text=True, timeout=120)
     assert done.stdout.split("\n") == ["stopped"] * 3 + ["goes on", ""], done.stderr
+
+
+class Maker:
+    """Random programs of loops and branches in one another, in graphc or, step by step, in anything with its functions."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+
+    def value(self, known: list[Any], depth: int) -> Any:
+        """A tensor of the shape (2,) or (), made of tensors of these shapes."""
+        pick = lambda: known[self.rng.integers(len(known))]  # noqa: E731
+        a, b = pick(), pick()
+        match self.rng.integers(10 if depth else 6):
+            case 0:
+                return a * b
+            case 1:
+                return gx.tanh(a) + 0.5 * b
+            case 2:
+                return gx.sin(a) - b
+            case 3:
+                return gx.where(a > 0.1, a, b * 0.5)
+            case 4:
+                return gx.sum(a * b) * 0.3
+            case 5:
+                return gx.maximum(a, b) * 0.7
+            case 6:
+                return self.scan(known, depth - 1)
+            case 7:
+                return self.branch(known, depth - 1)
+            case 8:
+                return self.whole(known, depth - 1)
+            case _:
+                rows = gx.broadcast_to(a, (2,))
+                return gx.sum(gx.map(lambda x: self.values([*known, x], depth - 1)[-1] * 0.5 + 0.0 * gx.sum(a), rows))
+
+    def values(self, known: list[Any], depth: int) -> list[Any]:
+        """Some more values, of all that is known then."""
+        known = [*known]
+        for _ in range(self.rng.integers(1, 4)):
+            known.append(self.value(known, depth))
+        return known
+
+    def scan(self, known: list[Any], depth: int) -> Any:
+        first = [gx.broadcast_to(known[self.rng.integers(len(known))], (2,)) for _ in range(self.rng.integers(1, 3))]
+        rows = gx.stack(
+            [gx.broadcast_to(known[self.rng.integers(len(known))], (2,)) for _ in range(self.rng.integers(1, 4))]
+        )
+        every = [None, None, 2][self.rng.integers(3)]
+
+        def f(carry: list[Any], x: Any) -> Any:
+            made = self.values([*known, *carry, x], depth)
+            return [gx.tanh(gx.broadcast_to(v, (2,))) for v in made[-len(carry) :]], made[self.rng.integers(len(made))]
+
+        last, ys = gx.scan(f, first, rows, reverse=bool(self.rng.integers(2)), checkpoint_every=every)
+        return last[0] * 0.5 + gx.sum(ys)
+
+    def branch(self, known: list[Any], depth: int) -> Any:
+        pred = gx.sum(known[self.rng.integers(len(known))]) > self.rng.normal()
+        sides = [lambda: gx.tanh(gx.broadcast_to(self.values(known, depth)[-1], (2,))) for _ in range(2)]
+        return gx.cond(pred, *sides)
+
+    def whole(self, known: list[Any], depth: int) -> Any:
+        first = gx.broadcast_to(known[self.rng.integers(len(known))], (2,))
+        most = int(self.rng.integers(1, 4))
+        step = lambda c: (gx.tanh(gx.broadcast_to(self.values([*known, c[0]], depth)[-1], (2,))), c[1] + 1)  # noqa: E731
+        return gx.while_loop(lambda c: c[1] < most, step, (first, 0), max_steps=most + 1)[0]
+
+
+def compare(seed: int) -> None:
+    """A random program with its gradients of two orders: compiled, and interpreted as it is."""
+    g = gx.Graph(float_dtype="float64")
+    maker = Maker(seed)
+    x, y = g.input("x", (2,)), g.input("y", (2,))
+    out = gx.sum(gx.tanh(maker.values([x, y], 2)[-1]) + maker.values([x, y], 2)[-1])
+    first = gx.grad(out, [x, y], on_disconnected="zeros")
+    second = gx.grad(gx.sum(first[0] * y) + gx.sum(first[1]), [x, y], on_disconnected="zeros")
+    wanted = [out, *first, *second]
+    verify(g)
+    feeds = {"x": maker.rng.normal(size=2), "y": maker.rng.normal(size=2)}
+    expected = evaluate(wanted, feeds)
+    found = gx.compile([x, y], wanted, unused="ignore", cache=False)(*feeds.values())
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12 * max(1.0, float(np.abs(b).max())), err_msg=str(seed))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_programs(seed: int) -> None:
+    compare(seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chunk", range(100))
+def test_many_random_programs(chunk: int) -> None:
+    for seed in range(100 * chunk, 100 * chunk + 100):
+        compare(seed)
+
+
+@pytest.mark.oracle
+def test_jax_scans_agree() -> None:
+    jax = pytest.importorskip("jax")
+    jax.config.update("jax_enable_x64", True)
+    jnp = jax.numpy
+    w, xs = draws(4, 4) * 0.5, draws(9, 3, 4)
+
+    def program(space: Any, scan: Any, cond: Any, w: Any, xs: Any) -> Any:
+        def f(c: Any, x: Any) -> Any:
+            h, s = c
+            h = space.tanh(h @ w + x)
+            s = cond(space.sum(h) > 0, lambda s, h: s * 0.9 + space.sum(h), lambda s, h: s - space.sum(h * h), s, h)
+            return (h, s), h * s
+
+        (h, s), ys = scan(f, (xs[0] * 0.0, space.sum(xs) * 0.0), xs)
+        return space.sum(ys * ys) + space.sum(h) * s
+
+    theirs = lambda w, xs: program(jnp, jax.lax.scan, jax.lax.cond, w, xs)  # noqa: E731
+    g = gx.Graph(float_dtype="float64")
+    a, b = g.input("w", (4, 4)), g.input("xs", (9, 3, 4))
+    loss = program(gx, gx.scan, gx.cond, a, b)
+    slope = gx.grad(loss, [a, b])
+    found = gx.compile([a, b], [loss, *slope, gx.grad(gx.sum(slope[0] * slope[0]), b)])(w, xs)
+    expected = [theirs(w, xs), *jax.grad(theirs, (0, 1))(w, xs)]
+    expected.append(jax.grad(lambda xs: (jax.grad(theirs)(w, xs) ** 2).sum())(xs))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
