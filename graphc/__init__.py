@@ -274,6 +274,7 @@ from graphc.ops.special import betainc, gammainc, gammaincc, i0e, i1e, polygamma
 from graphc.ops.window import dynamic_slice, dynamic_update_slice, take_along_axis
 from graphc.ops.windows import fold, unfold
 from graphc.run.executable import Executable
+from graphc.train.fit import History, fit
 
 __all__ = [
     "CompileError",
@@ -285,6 +286,7 @@ __all__ = [
     "GraphError",
     "GraphFileError",
     "GraphcError",
+    "History",
     "InputDTypeError",
     "InputError",
     "InputIndexError",
@@ -396,6 +398,7 @@ __all__ = [
     "eye",
     "fft",
     "fixed_point",
+    "fit",
     "flip",
     "floor",
     "floor_divide",

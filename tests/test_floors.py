@@ -24,9 +24,9 @@ FLOORS = [
     ["codegen"],
     ["run", "native", "export", "compile"],
     ["init", "nn", "optim", "file", "onnx", "dag"],
-    ["look"],
+    ["look", "train"],
     [""],  # the front door
-    ["demo", "bench", "commands", "cli", "__main__", "examples"],
+    ["sklearn", "demo", "bench", "commands", "cli", "__main__", "examples"],
 ]
 
 

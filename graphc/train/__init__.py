@@ -1,0 +1,1 @@
+"""What trains: passes over data until they no longer help."""
