@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import pytest
 
 import graphc as gx
 from graphc.bench import compiling
+from graphc.bench.catalogue import WORKLOADS
 from graphc.bench.compiling import Point
+from graphc.bench.workload import Setup
 from graphc.codegen import jit
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "examples"))
@@ -55,6 +58,16 @@ def test_a_fused_chain_beats_numpy() -> None:
     a = np.random.default_rng(0).normal(size=500_000).astype(np.float32)
     np.testing.assert_allclose(exe(a), chain(a.astype(np.float64)).sum(), rtol=1e-3)
     assert ratio(lambda: exe(a), lambda: np.sum(chain(a))) < 0.6
+
+
+@pytest.mark.parametrize("name", ["training-step", "elementwise", "softmax-cross-entropy"])
+def test_the_search_for_nan_costs_at_most_two_times(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    workload, setup = WORKLOADS[name], Setup(threads=1)
+    problem = workload.problem(setup)
+    plain = workload.entries["graphc"](problem, setup)
+    monkeypatch.setattr(gx, "compile", partial(gx.compile, debug="nan"))
+    watched = workload.entries["graphc"](problem, setup)
+    assert ratio(watched.call, plain.call, repeat=2) < 2
 
 
 def test_a_row_softmax_costs_less_than_three_passes() -> None:
