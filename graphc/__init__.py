@@ -24,6 +24,7 @@ from graphc.dag.reading import from_networkx
 from graphc.derive import control as _control  # noqa: F401 - how derivatives go through loops
 from graphc.derive import control_of_many as _control_of_many  # noqa: F401 - and many examples
 from graphc.derive.custom import checkpoint, custom_gradient
+from graphc.derive.custom_op import custom_op
 from graphc.derive.forward import hvp, jvp
 from graphc.derive.implicit import fixed_point, odeint, root
 from graphc.derive.jacobian import hessian, jacobian
@@ -368,6 +369,7 @@ __all__ = [
     "cumprod",
     "cumsum",
     "custom_gradient",
+    "custom_op",
     "dag",
     "det",
     "diag",

@@ -17,7 +17,22 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from graphc.codegen import abi, blas, buffer, clock, matrices, rng, routines, rows, stop, sums, team, tiles, vecmath
+from graphc.codegen import (
+    abi,
+    blas,
+    buffer,
+    clock,
+    matrices,
+    own,
+    rng,
+    routines,
+    rows,
+    stop,
+    sums,
+    team,
+    tiles,
+    vecmath,
+)
 from graphc.codegen.abi import part_symbol
 from graphc.codegen.control import definitions
 from graphc.codegen.line import Line
@@ -47,6 +62,7 @@ PRIMITIVES = (
     team,
     tiles,
     vecmath,
+    own,
 )  # what kernels call
 NEST = f"def nest({', '.join(abi.PART)}):"
 

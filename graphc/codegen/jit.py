@@ -212,6 +212,7 @@ def compile_source(
     functions that it calls by their symbols; ``extra`` names what else decides the code. Raises CompileError where
     Numba cannot compile it, or the cache is not private to the user.
     """
+    on_disk = on_disk and "graphc.codegen.own" not in source
     options = numba_options(fastmath)
     if not python_callable:
         options["no_cpython_wrapper"] = True

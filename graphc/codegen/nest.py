@@ -471,7 +471,11 @@ class Nest:
         if node.id in self.plan.rooms:
             places.append(self.room(node))
         sizes = [self.size(n) for t, core in zip(types, op.core, strict=True) for n in t.shape[t.ndim - core :]]
-        given = [str(v) if isinstance(v := node.attrs[name], bool) else self.size(v) for name in op.attrs]
+        given = [
+            str(v) if isinstance(v := node.attrs[name], bool) else self.size(v)
+            for name in op.attrs
+            if name != "function"
+        ]
         code = op.code(node.type, types, node.attrs) if callable(op.code) else op.code
         element = "bool_" if types[0].dtype.kind == "b" else SHORT[types[0].dtype.name]
         self.put(depth, f"{code}({', '.join([element, *places, *sizes, *given])})", node.id)

@@ -28,6 +28,7 @@ from graphc.errors import ExportError, Origin, caller
 from graphc.export import words
 from graphc.export.flat import Flat, flatten
 from graphc.ir import dims
+from graphc.ir.body import users_own
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
 from graphc.ir.state import Array
@@ -59,6 +60,9 @@ def module_source(exe: Executable, name: str | None = None, cache: bool = False)
     """The module's text; ExportError where it cannot be had as asked."""
     if exe.backend != "numba":
         text = f'export_python: expected backend="numba", found {exe.backend!r}, whose results are NumPy\'s'
+        raise ExportError(text, origin=caller())
+    if own := users_own(exe.program.source.nodes):
+        text = f"export_python: a module cannot hold ops of your own: {', '.join(own)}"
         raise ExportError(text, origin=caller())
     writer = _Writer(exe, exe.program.kernel(serial=True))
     if writer.library and cache:

@@ -7,7 +7,9 @@ for bit. Values of leaves stand in members of their own.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 import numpy as np
@@ -21,7 +23,7 @@ from graphc.ir.body import Body
 from graphc.ir.call import Call
 from graphc.ir.graph import Graph
 from graphc.ir.interchange import encoded
-from graphc.ir.op import Kind, Op, lookup
+from graphc.ir.op import OPS, Kind, Op, lookup
 from graphc.ir.sizes import parse
 from graphc.ir.state import Array
 from graphc.ir.tensor import Tensor
@@ -92,6 +94,8 @@ def encode(graph: Graph, chosen: Sequence[int]) -> dict[str, Any]:
 
 
 # ---- reading
+
+OWN: ContextVar[Mapping[str, Any]] = ContextVar("own", default=MappingProxyType({}))  # ops of the user's, by name
 
 
 def decode(data: bytes, arrays: Callable[[str, Declared], Mapping[str, Array]]) -> Graph:
@@ -210,17 +214,23 @@ class _Entry:
 
     def append(self, origins: Sequence[Origin], values: Mapping[str, Array], calls: Sequence[Call]) -> Tensor:
         node, name = self.node, self.node["name"]
+        own = None if node["op"] in OPS else OWN.get().get(node["op"])
         try:
-            op = lookup(node["op"])
+            op = own or lookup(node["op"])
         except GraphcError as error:
-            self.fail(f"op: {error.message[:100]}")
+            self.fail(f"op: {error.message[:100]}; gx.load(path, ops={{name: op}}) takes ops of your own")
         if node["dtype"] not in DTYPES:
             self.fail(f"dtype: {show(node['dtype'])} is not supported")
         declared = TensorType(DTYPES[node["dtype"]], self.shape(node["shape"], "shape"))
         operands = self.operands(op)
+        if own is not None:
+            op = own.record([t.type for t in operands], sum(k.startswith("size") for k in node["attrs"]))
         if set(node["attrs"]) != set(op.attrs):
             self.fail(f"attrs: {op.name} takes {', '.join(op.attrs) or 'none'}, found {len(node['attrs'])} others")
-        attrs = {k: self.attribute(op, k, node["attrs"][k]) for k in op.attrs}
+        given = [k for k in op.attrs if own is None or k != "function"]
+        attrs = {k: self.attribute(op, k, node["attrs"][k]) for k in given}
+        if own is not None:
+            attrs["function"] = own.token
         if not 0 <= node["origin"] < len(origins):
             self.fail(f"origin: there is no origin {node['origin']}")
         origin, forward, call = origins[node["origin"]], node["forward"], self.call(calls)

@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from graphc.config import __version__
-from graphc.errors import GraphcError, GraphFileError, InputKeyError, Uncopied, caller, did_you_mean, listed
+from graphc.errors import GraphcError, GraphError, GraphFileError, InputKeyError, Uncopied, caller, did_you_mean, listed
 from graphc.file import archive, programs, schema, strict, tensors
 from graphc.file.strict import show
-from graphc.ir.body import bodies
+from graphc.ir.body import bodies, users_own
 from graphc.ir.graph import Graph
 from graphc.ir.state import Array
+from graphc.ops.signature import found
 from graphc.run.executable import Executable, graph_of
 from graphc.run.program import Program
 
@@ -56,6 +57,12 @@ def save(path: str | os.PathLike[str], /, **executables: Executable) -> None:
     nodes = [graph.nodes[i] for i in chosen]
     weights = tensors.pack(graph.state.copies(n.name for n in nodes if n.op.name in schema.STATE))
     constants = tensors.pack({n.name: n.value for n in nodes if n.op.name == "constant" and n.value is not None})
+    own = users_own(nodes)
+    for op in own.values():
+        if op.name is None:
+            raise GraphFileError(
+                f"{op} cannot be saved; give custom_op a name, by which gx.load(path, ops=...) finds it"
+            )
     encoded = schema.encode(graph, chosen)
     version = 3 if any(bodies(node) for node in nodes) else 2 if "calls" in encoded else 1  # the least that holds it
     text = strict.dump(encoded)
@@ -66,10 +73,20 @@ def save(path: str | os.PathLike[str], /, **executables: Executable) -> None:
 
     # what cannot be read again must not be written
     members = dict(zip(archive.MEMBERS, ([text], constants, weights), strict=True))
-    with uncollected():
+    with uncollected(), _knowing(own):
         again = _decode(lambda name, most=0: b"".join(members[name]))
         _programs(again, strict.parse(strict.dump(described), archive.MANIFEST))
     archive.write(path, manifest, members)
+
+
+@contextmanager
+def _knowing(ops: Mapping[str, Any]) -> Iterator[None]:
+    """With ops of the user's own for nodes of these names."""
+    before = schema.OWN.set(ops)
+    try:
+        yield
+    finally:
+        schema.OWN.reset(before)
 
 
 @contextmanager
@@ -101,8 +118,10 @@ def _describe(exe: Executable, place: Mapping[int, int]) -> dict[str, Any]:
     return {**programs.describe(exe.program, place), "options": options}
 
 
-def load(path: str | os.PathLike[str]) -> Loaded:
+def load(path: str | os.PathLike[str], *, ops: Mapping[str, Any] | None = None) -> Loaded:
     """The executables of a file that `save` wrote, by name. They share their graph's state.
+
+    ``ops`` are the ops of your own that it uses, by name: what `custom_op` returned. A file holds their names alone.
 
     Everything is checked when loaded: sizes, digests, schema, types, sizes of arrays. Nothing is compiled before an
     executable is asked for, and nothing in a file is ever run, imported or opened.
@@ -112,7 +131,7 @@ def load(path: str | os.PathLike[str]) -> Loaded:
     """
     name = os.path.basename(os.fsdecode(path))
     try:
-        with uncollected(), archive.reading(path, _check_version) as held:
+        with uncollected(), _knowing(_checked(ops)), archive.reading(path, _check_version) as held:
             manifest = strict.record(held.manifest, archive.MANIFEST, MANIFEST)
             graph = _decode(held.member)
             return Loaded(graph, _programs(graph, manifest["executables"]), manifest)
@@ -120,6 +139,13 @@ def load(path: str | os.PathLike[str]) -> Loaded:
         raise GraphFileError(f"{name}: there is not enough memory for what it holds") from None
     except GraphFileError as error:
         raise GraphFileError(f"{name}: {error.message}", node=error.node) from None
+
+
+def _checked(ops: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    for name, op in (ops or {}).items():
+        if not hasattr(op, "record"):
+            raise GraphError(f"ops[{name!r}] must be what custom_op returned, found {found(op)}", origin=caller())
+    return ops or {}
 
 
 def _check_version(manifest: dict[str, Any]) -> None:

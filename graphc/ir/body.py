@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from graphc.cached import cached
@@ -106,4 +106,13 @@ def within(graph: Nodes) -> Iterator[Node]:
             yield from within(body.graph)
 
 
-__all__ = ["Body", "bodies", "canonical_text", "reads", "value_text", "within"]
+def users_own(nodes: Collection[Node]) -> dict[str, Any]:
+    """Ops of the user's own that nodes, and the bodies that they hold, have, by name."""
+    out = {node.op.name: node.op.own for node in nodes if node.op.own is not None}
+    for node in nodes:
+        for _, body in bodies(node):
+            out |= users_own(body.graph.nodes)
+    return out
+
+
+__all__ = ["Body", "bodies", "canonical_text", "reads", "users_own", "value_text", "within"]

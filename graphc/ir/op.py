@@ -104,6 +104,7 @@ class Op:
     taken      of an op that chooses, for each operand ``(y, *operands) -> (condition, holds)``: the operand is taken
                where the bool tensor is ``holds``. Elsewhere its cotangent is 0, whatever ``gradient`` gives there.
                None for an operand that is always taken
+    own        what a user made the op by, `graphc.custom_op`: it is in no table
     facts      facts that rules, schedules and proofs use: "commutative", "index_check", "linear": no derivative of the
                op is ever infinite or NaN (of movements and assemblies none is), "overlapping": elements of an assembly
                that meet at one place add up, "places": the results are indices along the operand's last axis,
@@ -136,6 +137,7 @@ class Op:
     taken: tuple[Callable[..., tuple[Any, bool]] | None, ...] = ()
     joint: Callable[..., Sequence[Any]] | None = None
     facts: frozenset[str] = field(default_factory=frozenset)
+    own: Any = None
     fails: str = ""
 
     def __repr__(self) -> str:

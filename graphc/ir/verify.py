@@ -23,7 +23,7 @@ def verify(graph: Graph) -> None:
         if node.name in names:
             raise _wrong(node, "has a name that is taken")
         names.add(node.name)
-        if OPS.get(node.op.name) is not node.op:
+        if node.op.own is None and OPS.get(node.op.name) is not node.op:
             raise _wrong(node, f"has an op that is not registered: {node.op.name}")
         if any(not 0 <= i < place for i in node.inputs):
             raise _wrong(node, f"has operands {node.inputs} that do not come before it")

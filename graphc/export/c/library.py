@@ -20,6 +20,7 @@ from graphc.export.c.header import header
 from graphc.export.c.layout import Library
 from graphc.export.c.machine import Entry, emit_object, processors
 from graphc.export.c.source import data_source, kernel_symbol, names_source, source
+from graphc.ir.body import users_own
 from graphc.run.executable import graph_of
 
 if TYPE_CHECKING:
@@ -84,6 +85,10 @@ def write(
 ) -> None:
     """The same for executables by what their functions' names begin with."""
     _check(name, cpu, blas)
+    for key, exe in executables.items():
+        if own := users_own(exe.program.source.nodes):
+            text = f"export_c: a library cannot hold ops of your own, and {key} has {', '.join(own)}"
+            raise ExportError(text, origin=caller())
     compiler = _tool("CC", "cc", "gcc", "clang"), _tool("AR", "ar")
     library = Library(name, executables, cpu, blas)
     entries = {kernel_symbol(f): Entry(f.kernel, f.exe.fastmath) for f in library.functions}
