@@ -583,3 +583,34 @@ def test_jax_scans_agree() -> None:
     expected.append(jax.grad(lambda xs: (jax.grad(theirs)(w, xs) ** 2).sum())(xs))
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
+
+
+def test_onnx_models_have_scan_loop_and_if(tmp_path: Any) -> None:
+    ort = pytest.importorskip("onnxruntime")
+    onnx = pytest.importorskip("onnx")
+    g = gx.Graph("onnx")
+    xs, n = g.input("xs", ("n", 3)), g.input("k", (), "int64")
+    w, key = g.parameter("w", np.array([0.3, 0.5, 0.7], "f")), g.random_key(1)
+
+    def f(h: Any, x: Any) -> Any:
+        h = gx.tanh(w * h + x * gx.random.uniform(key, (3,)))
+        return h, gx.cond(gx.sum(h) > 0, lambda: gx.map(lambda v: v * v, h), lambda: h + np.float32(2))
+
+    h, ys = gx.scan(f, g.zeros((3,)), xs, reverse=True)
+    doubled = gx.while_loop(lambda c: c[1] < n, lambda c: (c[0] * 2.0, c[1] + 1), (gx.sum(h), 0))[0]
+    powers, _ = gx.scan(lambda c, _: (c * w, None), w, length=4)
+    loss = gx.sum(ys * ys) + doubled + gx.sum(powers)
+    exe = gx.compile([xs, n], [loss, ys, gx.grad(gx.sum(ys * ys) + gx.sum(powers), w)], {key: key})
+    feeds = [draws(5, 3).astype("f"), np.array(3)]
+    exe.export_onnx(tmp_path / "m.onnx", verify=feeds)
+    kinds = {node.op_type for node in onnx.load(tmp_path / "m.onnx").graph.node}
+    assert {"Scan", "Loop"} <= kinds
+    session = ort.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
+    for rows in (5, 2):
+        given = [feeds[0][:rows], feeds[1]]
+        found = session.run(None, dict(zip(["xs", "k"], given, strict=True)))
+        for a, b in zip(found[:3], exe(*given), strict=True):
+            np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-5)
+    steps = gx.while_loop(lambda c: c < 3, lambda c: c * c + 1.0, gx.sum(xs), max_steps=5)
+    with pytest.raises(gx.ExportError, match="does not keep the carries"):
+        gx.compile([xs], gx.grad(steps, xs)).export_onnx(tmp_path / "no.onnx")

@@ -6,18 +6,21 @@ the model too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from graphc.config import __version__
 from graphc.errors import ExportError
 from graphc.ir import dims
+from graphc.ir.body import bodies
 from graphc.ir.op import Kind
 from graphc.ir.state import Array
 from graphc.ir.tensor import Node
 from graphc.ir.types import FLOAT64, TensorType
 from graphc.onnx import compositions
+from graphc.onnx.control import Writer, operators
 from graphc.onnx.elementwise import Site
 from graphc.onnx.model import Model, Value
 from graphc.onnx.rules import MISSING, OPSET, OPSETS, REFUSED, RULES
@@ -61,13 +64,25 @@ def build(program: Program, state: Mapping[str, Array], opset: int = OPSET) -> B
     for name, array in leaves.items():
         model.initializer(name, array)
     values: dict[int, Value] = {}
+    results: dict[int, dict[int, Value]] = {}  # of loops and branches
+    writer = Writer(model, lambda node, values, nodes: _apply(model, node, values, nodes, {}))
     whole = compositions.find(graph, opset)
     left_out = compositions.unneeded(whole, graph)
     missing: dict[str, tuple[str, ...]] = {}
     for node in graph.nodes:
         if node.id in left_out:
             continue
-        if node.op.kind is not Kind.LEAF:
+        if node.op.kind is Kind.CONTROL:
+            since = len(model.nodes)
+            with _naming(node):
+                results[node.id] = writer.results(graph, node, [values[i] for i in node.inputs])
+            if lacking := sorted(set(operators(model.nodes[since:])) & MISSING):
+                missing[node.name] = tuple(lacking)
+        elif node.op.kind is Kind.RESULT:
+            name = outputs[roots.index(node.id)] if node.id in roots else model.fresh(plain(node.name))
+            found = results[node.inputs[0]][node.attrs["index"]]
+            values[node.id] = model.named(found, name, len(model.nodes))
+        elif node.op.kind is not Kind.LEAF:
             name = outputs[roots.index(node.id)] if node.id in roots else model.fresh(plain(node.name))
             since = len(model.nodes)
             values[node.id] = model.named(_apply(model, node, values, graph.nodes, whole), name, since)
@@ -107,7 +122,11 @@ def build(program: Program, state: Mapping[str, Array], opset: int = OPSET) -> B
 
 def refuse(nodes: list[Node]) -> None:
     """ExportError where nodes have no form in ONNX, with the reason for each op."""
-    refused = [n for n in nodes if n.op.kind is not Kind.LEAF and n.op.name not in RULES]
+    apart = (Kind.LEAF, Kind.CONTROL, Kind.RESULT)
+    for node in nodes:
+        for _, body in bodies(node):
+            refuse(body.graph.nodes)
+    refused = [n for n in nodes if n.op.kind not in apart and n.op.name not in RULES]
     if refused:
         first = refused[0]
         reasons = {n.op.name: REFUSED.get(n.op.name, "it has no rule in graphc.onnx.rules") for n in refused}
@@ -118,15 +137,28 @@ def refuse(nodes: list[Node]) -> None:
 
 
 def _apply(
-    model: Model, node: Node, values: Mapping[int, Value], nodes: list[Node], whole: Mapping[int, compositions.Whole]
+    model: Model,
+    node: Node,
+    values: Mapping[int, Value],
+    nodes: Sequence[Node],
+    whole: Mapping[int, compositions.Whole],
 ) -> Value:
     if node.id in whole:
         found = whole[node.id]
         return model.node(found.type, [values[i] for i in found.operands], node.type.dtype, **found.attributes)
     site = Site(model, node, [nodes[i].type for i in node.inputs])
-    try:
+    with _naming(node):
         return RULES[node.op.name](site, *(values[i] for i in node.inputs))
+
+
+@contextmanager
+def _naming(node: Node) -> Iterator[None]:
+    """An ExportError is about this node, where it is about none yet."""
+    try:
+        yield
     except ExportError as error:
+        if error.node is not None:
+            raise
         text = f"{node.name[:60]} ({node.op.name}): {error.message}"
         raise ExportError(text, node=node.name, origin=node.origin) from None
 

@@ -43,10 +43,19 @@ def signed_uniform(at: Site, seed: Value, counter: Value) -> Value:
 def _words(at: Site, seed: Value, counter: Value) -> Words:
     """Two words for each element, in its flat order."""
     m, shape = at.model, at.type.shape
-    stream = m.constant(np.array((at.attrs["stream"] * STREAM) & MASK, np.int64))
-    key = threefry((_low(seed), _high(seed)), (_low(counter), _high(counter).op("BitwiseXor", stream)))
     position = m.scalar(0).op("Range", m.scalar(dims.product(shape)), m.scalar(1))
-    return threefry(key, (_low(position), _high(position)))
+    return threefry(_key(at, seed, counter), (_low(position), _high(position)))
+
+
+def _key(at: Site, seed: Value, counter: Value) -> Words:
+    stream = at.model.constant(np.array((at.attrs["stream"] * STREAM) & MASK, np.int64))
+    return threefry((_low(seed), _high(seed)), (_low(counter), _high(counter).op("BitwiseXor", stream)))
+
+
+def random_seed(at: Site, seed: Value, counter: Value, step: Value) -> Value:
+    """64 bits for a step of a loop; the product runs over, as integers do."""
+    x0, x1 = threefry(_key(at, seed, counter), (_low(step), _high(step)))
+    return x0 * 2**32 + x1
 
 
 def threefry(key: Words, x: Words) -> Words:
@@ -74,4 +83,4 @@ def _high(x: Value) -> Value:
     return _low((x - _low(x)) / 2**32)
 
 
-__all__ = ["random_word", "signed_uniform", "uniform"]
+__all__ = ["random_seed", "random_word", "signed_uniform", "uniform"]

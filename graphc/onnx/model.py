@@ -146,6 +146,14 @@ class Model:
         self.nodes.append(self.onnx.helper.make_node(type, names, outputs, name=name, **attributes))
         return Value(self, name, dtype)
 
+    def many(
+        self, type: str, operands: Sequence[Value | None], dtypes: Sequence[DType], **attributes: Any
+    ) -> list[Value]:
+        """All outputs of a node."""
+        last = self.node(type, operands, dtypes[-1], output=len(dtypes) - 1, **attributes)
+        names = self.nodes[-1].output
+        return [*(Value(self, name, dtype) for name, dtype in zip(names, dtypes[:-1], strict=False)), last]
+
     def named(self, value: Value, name: str, since: int) -> Value:
         """``value`` under ``name``: the last node renamed where it was made after ``since`` nodes, else a node more."""
         if len(self.nodes) == since or self.nodes[-1].output[0] != value.name:

@@ -14,7 +14,7 @@ from graphc.onnx.layout import LAYOUT
 OPSET = 18  # where none is asked for
 OPSETS = range(15, 29)  # that the rules are right for
 
-DRAWS = {name: getattr(draws, name) for name in ("random_word", "signed_uniform", "uniform")}
+DRAWS = {name: getattr(draws, name) for name in ("random_seed", "random_word", "signed_uniform", "uniform")}
 RULES: dict[str, Rule] = {**ELEMENTWISE, **LAYOUT, **IMAGES, **DRAWS}
 
 REFUSED = {
