@@ -40,7 +40,7 @@ from graphc.ir.state import ALIGNMENT
 
 if TYPE_CHECKING:
     from graphc.codegen.kernel import Kernel
-    from graphc.run.executable import Executable
+    from graphc.run.interface import Runnable
 from graphc.run.debug import TESTED
 from graphc.run.program import MOST_BYTES, Program
 
@@ -100,7 +100,7 @@ class Addresses(NamedTuple):
 class NjitFunction:
     """What `Executable.njit` gives: a function of arrays, for Python and for ``@numba.njit`` code."""
 
-    def __init__(self, exe: Executable) -> None:
+    def __init__(self, exe: Runnable) -> None:
         self.exe = exe
         bound = exe.bound
         self.kernel_address, self.state_address = bound.address, bound.state_address
@@ -160,7 +160,7 @@ def _around(face: Interface, ways: tuple[str, ...]) -> Any:
     return _jitted(source(face, ways), {})
 
 
-def frozen(exe: Executable, ways: Sequence[str]) -> Any:
+def frozen(exe: Runnable, ways: Sequence[str]) -> Any:
     """A jitted function of an executable's arguments alone, for callers that keep the executable alive."""
     text = source(Interface.of(exe.program, exe.bound.kernel), ways)
     return _jitted(text.replace("def call(f, ", "def call("), {"f": Addresses(exe.address, exe.state_address)})

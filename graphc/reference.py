@@ -12,9 +12,10 @@ from graphc.errors import GraphcError, InputError, InputShapeError, NumericalErr
 from graphc.ir import dims
 from graphc.ir.body import Body, bodies
 from graphc.ir.graph import Graph, topological
+from graphc.ir.node import Node
 from graphc.ir.op import Kind
 from graphc.ir.state import Array
-from graphc.ir.tensor import Node, Tensor
+from graphc.ir.tensor import Tensor
 from graphc.ir.types import SizeCheck, is_float
 
 Sizes = dict[str, int]

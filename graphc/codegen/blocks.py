@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from graphc.codegen.whole import Loads, Whole
 from graphc.ir.dims import Size
 from graphc.schedule.access import Access, Index
 from graphc.schedule.plan import Form, Loop, Statement
@@ -21,7 +22,6 @@ from graphc.schedule.stages import is_function, statements_in
 
 if TYPE_CHECKING:
     from graphc.codegen.line import Line
-    from graphc.codegen.nest import Loads, Nest
 
 BLOCK = 64  # rows, at most
 LEAST = 8  # rows, at least
@@ -41,7 +41,7 @@ class Phase:
 class Blocks:
     """Writes a loop in blocks into a nest, where that is a gain."""
 
-    def __init__(self, nest: Nest, loop: Loop) -> None:
+    def __init__(self, nest: Whole, loop: Loop) -> None:
         self.nest, self.loop, self.plan = nest, loop, nest.plan
         inner = [part for part in loop.body if isinstance(part, Loop)]
         self.products = {id(part): list(row_products(self.plan, loop, part)) for part in inner}

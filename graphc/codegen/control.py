@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from graphc.codegen.line import Line
 from graphc.codegen.stop import EVERY, STOPPED
+from graphc.codegen.whole import Function, Whole
 from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.types import TensorType
@@ -17,30 +16,17 @@ from graphc.schedule.control import CELL, carries, in_cell
 from graphc.schedule.plan import Control, Loop, Product, Schedule
 from graphc.schedule.stages import cost, usual
 
-if TYPE_CHECKING:
-    from graphc.codegen.nest import Nest
-
-Place = tuple[str, int]
 ARGUMENTS = ("dims", "work", "own", "scratch")  # of a body's function, before the places that it works on
 
 
-@dataclass(frozen=True, slots=True)
-class Function:
-    """A body's function: its name, its lines, and the places whose addresses it takes."""
-
-    name: str
-    lines: list[Line]
-    places: list[Place]
-
-
-def definitions(nest: Nest) -> Iterator[Line]:
+def definitions(nest: Whole) -> Iterator[Line]:
     """The functions of bodies that a function calls, each before those that call it."""
     for function in nest.functions.values():
         yield from function.lines
         yield from (Line(""), Line(""))
 
 
-def write(nest: Nest, item: Control, depth: int) -> None:
+def write(nest: Whole, item: Control, depth: int) -> None:
     """Appends a loop or a branch."""
     _WRITERS[item.node.op.name](_Writer(nest, item), depth)
 
@@ -48,7 +34,7 @@ def write(nest: Nest, item: Control, depth: int) -> None:
 class _Writer:
     """What the kinds of loops and branches have in common."""
 
-    def __init__(self, nest: Nest, item: Control) -> None:
+    def __init__(self, nest: Whole, item: Control) -> None:
         self.nest, self.item, self.node, self.id = nest, item, item.node, item.node.id
         assert item.node.op.results is not None
         self.types = item.node.op.results([nest.graph.nodes[i].type for i in item.node.inputs], item.node.attrs)
@@ -271,13 +257,13 @@ _WRITERS = {"scan": _scan, "while_loop": _while, "cond": _cond}
 # ---- bodies
 
 
-def function_of(nest: Nest, plan: Schedule) -> Function:
+def function_of(nest: Whole, plan: Schedule) -> Function:
     """The function of a body, written where it was not yet. It returns a status.
 
     Its places are told apart for LLVM, which may then not inline it: from step to step the same memory is read and
     written. Where nothing in it could go in vectors it is inlined, and they are not told apart.
     """
-    inner = type(nest)(plan, nest.symbols, nest.failures, nest.functions, nest.stops)
+    inner = nest.inside(plan)
     inline = not any(isinstance(item, (Loop, Product)) for item in plan.items())
     for stage in plan.stages:
         inner.write(stage.alone, None, 0)

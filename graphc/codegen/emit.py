@@ -41,8 +41,8 @@ from graphc.config import settings
 from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
+from graphc.ir.node import Node
 from graphc.ir.state import Array
-from graphc.ir.tensor import Node
 from graphc.schedule.memory import PART, nests
 from graphc.schedule.plan import Group, Item, Product, Schedule, Stage
 from graphc.schedule.sums import is_long, room

@@ -9,8 +9,8 @@ from graphc.codegen.emit import Text, annotate, emit, workspace
 from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
+from graphc.ir.node import Node
 from graphc.ir.state import Array
-from graphc.ir.tensor import Node
 from graphc.schedule.expand import expand, outputs_apart
 from graphc.schedule.lower import lower
 from graphc.schedule.memory import schedule

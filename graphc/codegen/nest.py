@@ -16,10 +16,11 @@ from graphc.codegen.blocks import BLOCK, Blocks
 from graphc.codegen.line import Line
 from graphc.codegen.sums import HELD
 from graphc.codegen.watch import NOT_FINITE, Watch
+from graphc.codegen.whole import Function, Loads
 from graphc.ir import dims
 from graphc.ir.dims import Size
+from graphc.ir.node import Node
 from graphc.ir.op import LETTERS, Kind, indexed
-from graphc.ir.tensor import Node
 from graphc.ir.types import DType
 from graphc.schedule.access import ZERO, Access, Index, is_formula, row_major, steps_of
 from graphc.schedule.joined import joined
@@ -45,9 +46,6 @@ SHORT = {"float32": "f32", "float64": "f64", "int32": "i32", "int64": "i64", "ui
 UNROLLED = 128  # steps of an inner loop that LLVM may unroll
 
 
-Loads = dict[tuple[int, str], str]  # whose value is read where -> its name; others may come to lie there later
-
-
 class Nest:
     """Writes the body of one function: loops, statements and products, on typed pointers.
 
@@ -61,11 +59,11 @@ class Nest:
         plan: Schedule,
         symbols: Mapping[str, str],
         failures: list[Node],
-        functions: dict[str, control.Function] | None = None,
+        functions: dict[str, Function] | None = None,
         stops: bool = True,
     ) -> None:
         self.plan, self.graph, self.symbols, self.failures = plan, plan.graph, symbols, failures
-        self.functions: dict[str, control.Function] = {} if functions is None else functions
+        self.functions: dict[str, Function] = {} if functions is None else functions
         self.stops = stops
         cut = [(loop, fold) for loop, block in plan.blocks.items() for fold, _ in block.sums]
         self.carried = {fold.node.id for _, fold in cut}  # sums in blocks; of those in several loops, steps are counted
@@ -77,6 +75,10 @@ class Nest:
         self.body: list[Line] = []
         self.places: dict[tuple[str, int], None] = {}  # whose addresses are needed
         self.pointers: dict[str, tuple[tuple[str, int], DType]] = {}
+
+    def inside(self, plan: Schedule) -> Nest:
+        """The writer of a body's function."""
+        return Nest(plan, self.symbols, self.failures, self.functions, self.stops)
 
     def write(self, items: Sequence[Item], group: Group | None, margin: int) -> None:
         """Appends the code of ``items``."""

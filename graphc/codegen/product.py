@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from graphc.codegen import tiles
+from graphc.codegen.whole import Whole
 from graphc.config import settings
 from graphc.ir.dims import Size
 from graphc.schedule.access import Index, steps_of
@@ -14,11 +14,8 @@ from graphc.schedule.nested import MOST, NEST
 from graphc.schedule.plan import Product
 from graphc.schedule.sums import DEPTH, STEPS, is_long
 
-if TYPE_CHECKING:
-    from graphc.codegen.nest import Nest
 
-
-def descriptor(nest: Nest, product: Product) -> list[str]:
+def descriptor(nest: Whole, product: Product) -> list[str]:
     """How a nested right operand lies, in `tiles.WORDS`: sizes and steps of its inner axes and of its columns'."""
     assert product.nest is not None
     steps = steps_of(product.right.index, nest.graph.nodes[product.right.root].type.shape)
@@ -32,7 +29,7 @@ def descriptor(nest: Nest, product: Product) -> list[str]:
     return [*words, "0", "0"]
 
 
-def write(nest: Nest, product: Product, depth: int) -> None:
+def write(nest: Whole, product: Product, depth: int) -> None:
     """Appends the product, or a shard of it: some of its rows, or some of its batch."""
     node, fold, dtype = product.node, product.fold, product.node.type.dtype
     merged = "inner" if fold is not None and merges_inner(nest.graph, product) else ""

@@ -11,17 +11,14 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
+from graphc.codegen.whole import Whole
 from graphc.ir.graph import Graph
+from graphc.ir.node import Node
 from graphc.ir.op import Kind
-from graphc.ir.tensor import Node
 from graphc.ir.types import is_float
 from graphc.schedule.access import is_formula
 from graphc.schedule.plan import Form, Statement
-
-if TYPE_CHECKING:
-    from graphc.codegen.nest import Nest
 
 NOT_FINITE = 1 << 30  # a status of kernels, beyond those of index tests
 
@@ -78,13 +75,13 @@ class Watch:
         self.graph, self.inputs = graph, set(inputs)
         self.guarded = guarded(graph)
 
-    def write(self, nest: Nest, s: Statement, values: Sequence[str], depth: int) -> None:
+    def write(self, nest: Whole, s: Statement, values: Sequence[str], depth: int) -> None:
         """Appends the tests of a statement, given the text of its operands' values."""
         tests = [*self._operands(nest, s, values), *self._result(nest, s, values)]
         if tests:
             nest.put(depth, f"bad = bad | {' | '.join(tests)}", s.node.id)
 
-    def _operands(self, nest: Nest, s: Statement, values: Sequence[str]) -> Iterator[str]:
+    def _operands(self, nest: Whole, s: Statement, values: Sequence[str]) -> Iterator[str]:
         """That what others made is finite; where a sum goes over it, who reads the sum will see."""
         if s.form is Form.REDUCE and not any(s.node.op.taken):
             return
@@ -101,7 +98,7 @@ class Watch:
             return node.id in self.inputs
         return node.op.kind is not Kind.ELEMENTWISE and not may_be_infinite(node)
 
-    def _result(self, nest: Nest, s: Statement, values: Sequence[str]) -> Iterator[str]:
+    def _result(self, nest: Whole, s: Statement, values: Sequence[str]) -> Iterator[str]:
         """That the result of an elementwise op is a number, and finite where its operands are."""
         node = s.node
         if s.form is not Form.MAP or node.op.kind is not Kind.ELEMENTWISE or node.id in self.guarded:

@@ -18,8 +18,8 @@ from graphc.dag.reading import Changed, Reading
 from graphc.dag.table import Record, ops
 from graphc.derive.reverse import grad as grad_tensors
 from graphc.errors import CompileError, caller
-from graphc.ir.graph import located
-from graphc.ir.interchange import GRAPH, describe, describe_graph
+from graphc.ir.graph import describe_graph, located
+from graphc.ir.interchange import GRAPH, describe
 from graphc.ir.tensor import Tensor
 from graphc.ops.signature import REQUIRED, found
 from graphc.optim import Optimizer

@@ -25,8 +25,9 @@ from graphc.ir.body import bodies
 from graphc.ir.call import Call
 from graphc.ir.graph import Graph
 from graphc.ir.interchange import GRAPH
+from graphc.ir.node import Node
 from graphc.ir.op import OPS, Kind, Op
-from graphc.ir.tensor import Node, Tensor
+from graphc.ir.tensor import Tensor
 from graphc.ir.types import TensorType, dtype_of
 from graphc.ir.verify import check_body, check_result
 from graphc.ops.signature import REQUIRED, found

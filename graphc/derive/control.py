@@ -15,7 +15,8 @@ from graphc.ir.body import Body
 from graphc.ir.call import OPEN
 from graphc.ir.graph import Graph, topological
 from graphc.ir.inner import inlined
-from graphc.ir.tensor import Node, Tensor
+from graphc.ir.node import Node
+from graphc.ir.tensor import Tensor
 from graphc.ir.types import is_float
 from graphc.ops.control import UNBOUNDED, branch, loop, result
 from graphc.ops.elementwise import less

@@ -16,7 +16,8 @@ from graphc.ir.body import Body
 from graphc.ir.call import OPEN
 from graphc.ir.graph import Graph
 from graphc.ir.inner import inlined
-from graphc.ir.tensor import Node, Tensor
+from graphc.ir.node import Node
+from graphc.ir.tensor import Tensor
 from graphc.ir.trace import tracing
 from graphc.ir.types import INT64
 from graphc.ops.apply import cast

@@ -12,8 +12,9 @@ from graphc.derive.substitution import rebuilt
 from graphc.derive.vectorise import OWN, Examples, Operand, vmap
 from graphc.errors import GradientError, Origin, ShapeError, caller
 from graphc.ir.graph import Graph, located
+from graphc.ir.node import Node
 from graphc.ir.op import Kind
-from graphc.ir.tensor import Node, Tensor
+from graphc.ir.tensor import Tensor
 from graphc.ir.types import is_float
 from graphc.ops.apply import graph_of
 from graphc.ops.gradient import Backward, after, own_gradient

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from graphc.ir import dims
 from graphc.ir.dims import Size
+from graphc.ir.node import Node
 from graphc.ir.op import Kind
-from graphc.ir.tensor import Node, Tensor
+from graphc.ir.tensor import Tensor
 from graphc.ir.types import Shape
 from graphc.ops.elementwise import equal, where
 from graphc.ops.shape import broadcast_to, expand_dims, iota, matrix_transpose, reshape

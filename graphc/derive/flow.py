@@ -7,8 +7,8 @@ from typing import Any
 
 from graphc.ir.body import Body
 from graphc.ir.graph import topological
+from graphc.ir.node import Node
 from graphc.ir.op import Kind
-from graphc.ir.tensor import Node
 
 
 def draws(node: Node) -> bool:

@@ -18,8 +18,9 @@ from graphc.derive.reverse import has_rule
 from graphc.errors import GradientError
 from graphc.ir.arrays import Array
 from graphc.ir.graph import Graph, topological
+from graphc.ir.node import Node
 from graphc.ir.op import IndexMap, Kind, indexed, lookup
-from graphc.ir.tensor import Node, Tensor
+from graphc.ir.tensor import Tensor
 from graphc.ir.trace import tracing
 from graphc.ir.types import is_float
 from graphc.reference import run_node

@@ -21,8 +21,9 @@ from graphc.derive.nest import Pack, flat, matched
 from graphc.errors import GradientError, Origin, ShapeError, caller
 from graphc.ir.graph import Graph, located, topological
 from graphc.ir.inner import traced
+from graphc.ir.node import Node
 from graphc.ir.op import Kind
-from graphc.ir.tensor import Node, Tensor
+from graphc.ir.tensor import Tensor
 from graphc.ir.types import Shape, broadcast_shapes, is_float
 from graphc.ops.apply import cast, innermost, tensor, tensor_list
 from graphc.ops.elementwise import logical_and, logical_not, logical_or, not_equal, where

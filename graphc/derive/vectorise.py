@@ -19,8 +19,9 @@ from graphc.ir import dims
 from graphc.ir.call import Call
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph, located
+from graphc.ir.node import Node
 from graphc.ir.op import Attrs, Kind, indexed, lookup
-from graphc.ir.tensor import Node, Tensor
+from graphc.ir.tensor import Tensor
 from graphc.ir.trace import Trace, tracing
 from graphc.ir.types import TensorType, normalize_axis
 from graphc.ops.apply import graph_of

@@ -31,11 +31,12 @@ from graphc.ir import dims
 from graphc.ir.body import users_own
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
+from graphc.ir.node import Node
 from graphc.ir.state import Array
-from graphc.ir.tensor import Node, Tensor
+from graphc.ir.tensor import Tensor
 
 if TYPE_CHECKING:
-    from graphc.run.executable import Executable
+    from graphc.run.interface import Runnable
 
 RUNTIME = ("Function", "Leaf", "Program", "Sizes", "State", "array_of")
 OWN = frozenset(
@@ -49,14 +50,14 @@ WIDTH = 116  # of the lines that hold arrays
 ENTERED = ("program", "CACHE", "KEYS", "dict", "zip")  # what the function that is called needs itself
 
 
-def export_python(exe: Executable, path: str | os.PathLike[str], name: str | None, cache: bool) -> None:
+def export_python(exe: Runnable, path: str | os.PathLike[str], name: str | None, cache: bool) -> None:
     """Writes the module; see `Executable.export_python`."""
     text = module_source(exe, name, cache).encode()
     with replacing(path) as file:
         file.write(text)
 
 
-def module_source(exe: Executable, name: str | None = None, cache: bool = False) -> str:
+def module_source(exe: Runnable, name: str | None = None, cache: bool = False) -> str:
     """The module's text; ExportError where it cannot be had as asked."""
     if exe.backend != "numba":
         text = f'export_python: expected backend="numba", found {exe.backend!r}, whose results are NumPy\'s'
@@ -73,7 +74,7 @@ def module_source(exe: Executable, name: str | None = None, cache: bool = False)
 
 @dataclass(frozen=True)
 class _Writer:
-    exe: Executable
+    exe: Runnable
     kernel: Kernel
 
     @cached

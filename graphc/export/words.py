@@ -16,7 +16,7 @@ from graphc.errors import ExportError, caller
 from graphc.ir.tensor import Tensor
 
 if TYPE_CHECKING:
-    from graphc.run.executable import Executable
+    from graphc.run.interface import Runnable
 
 LONGEST = 60  # characters of a name that is shown in full
 
@@ -75,7 +75,7 @@ def table(name: str, rows: Sequence[tuple[Any, ...]]) -> str:
 RETURNS = {"one": "the output", "list": "a list of the outputs", "dict": "a dict of the outputs", "none": "None"}
 
 
-def of_module(exe: Executable, call: str, state: Sequence[str], cached: bool) -> Iterator[str]:
+def of_module(exe: Runnable, call: str, state: Sequence[str], cached: bool) -> Iterator[str]:
     """What a module is, what it takes and gives, and how it runs."""
     p = exe.program
     yield f"{shown(p.graph.name)}: a graph that graphc {__version__} compiled to Python."
@@ -114,7 +114,7 @@ def _listed(title: str, tensors: Sequence[Tensor], names: Sequence[str]) -> Iter
         yield ""
 
 
-def of_call(exe: Executable, parameters: Sequence[str]) -> Iterator[str]:
+def of_call(exe: Runnable, parameters: Sequence[str]) -> Iterator[str]:
     """What the function takes, gives and raises."""
     yield f"Runs the program; returns {RETURNS[exe.program.structure.kind]}. 0-d outputs are scalars."
     yield ""

@@ -12,8 +12,8 @@ from graphc.errors import GraphcError, GraphFileError
 from graphc.ir.body import bodies
 from graphc.ir.dims import Size, at_most
 from graphc.ir.graph import Graph
+from graphc.ir.node import Node
 from graphc.ir.op import Kind, indexed
-from graphc.ir.tensor import Node
 from graphc.ir.verify import verify
 
 FARTHEST = 50  # nodes that a proof may follow

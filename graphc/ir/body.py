@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from graphc.cached import cached
-from graphc.ir.tensor import Node, Tensor
+from graphc.ir.node import Node
 from graphc.ir.types import TensorType
 
 Nodes = Any  # a `Graph`, whose module knows of bodies
@@ -64,8 +64,8 @@ class Body:
         return f"<Body ({given}) -> {', '.join(map(str, self.types))}>"
 
     @property
-    def outputs(self) -> tuple[Tensor, ...]:
-        made: tuple[Tensor, ...] = self.graph.outputs
+    def outputs(self) -> tuple[Any, ...]:
+        made: tuple[Any, ...] = self.graph.outputs
         return made
 
     @property

@@ -28,10 +28,11 @@ from graphc.ir import dims
 from graphc.ir.arrays import Array
 from graphc.ir.call import OPEN, Call, here
 from graphc.ir.creation import Creation
-from graphc.ir.interchange import as_text, describe, describe_graph
+from graphc.ir.interchange import as_text, describe
+from graphc.ir.node import Node
 from graphc.ir.op import LATER, Attrs, Kind, Op, lookup
 from graphc.ir.state import State
-from graphc.ir.tensor import Node, Tensor
+from graphc.ir.tensor import Tensor
 from graphc.ir.types import Shape, TensorType, dtype_of, is_float
 
 
@@ -565,6 +566,20 @@ def _is_number(op: Op, type: TensorType | None) -> bool:
     return op.name == "constant" and type is not None and type.shape == ()
 
 
+def describe_graph(graph: Graph) -> dict[str, Any]:
+    """What networkx is told of the graph as a whole; what there is none of is left out."""
+    names = [n.name for n in graph.nodes]
+    out = {
+        "name": graph.name,
+        "float_dtype": graph.float_dtype.name,
+        "outputs": [t.name for t in graph.outputs],
+        "symbols": graph._fresh_symbols,
+        "random_keys": {names[i]: graph._streams.get(i, -1) + 1 for i in sorted(graph.random_keys)},
+        "dropouts": {names[y]: names[x] for y, x in sorted(graph.dropouts.items())},
+    }
+    return {k: v for k, v in out.items() if v or k in ("name", "outputs")}
+
+
 def _signature(graph: Graph, node: Node) -> Any:
     value = None if node.value is None else (node.value.dtype.str, node.value.shape, node.value.tobytes())
     return node.op.name, [graph.nodes[i].name for i in node.inputs], dict(node.attrs), node.type, value
@@ -658,4 +673,15 @@ def copy_node(new: Graph, node: Node, operands: Sequence[Tensor]) -> Tensor:
     return new.adopt(node, tuple([t.id for t in operands]))
 
 
-__all__ = ["Graph", "Node", "Tensor", "copy_node", "describe", "located", "rebuild", "same", "topological"]
+__all__ = [
+    "Graph",
+    "Node",
+    "Tensor",
+    "copy_node",
+    "describe",
+    "describe_graph",
+    "located",
+    "rebuild",
+    "same",
+    "topological",
+]

@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import networkx
 import numpy as np
 
 from graphc.ir.body import Body
 from graphc.ir.dims import Dim
-from graphc.ir.tensor import Node
-
-if TYPE_CHECKING:
-    from graphc.ir.graph import Graph
+from graphc.ir.node import Node
 
 
 def describe(node: Node) -> dict[str, Any]:
@@ -89,20 +86,6 @@ def encoded_body(body: Body) -> dict[str, Any]:
     }
 
 
-def describe_graph(graph: Graph) -> dict[str, Any]:
-    """What networkx is told of the graph as a whole; what there is none of is left out."""
-    names = [n.name for n in graph.nodes]
-    out = {
-        "name": graph.name,
-        "float_dtype": graph.float_dtype.name,
-        "outputs": [t.name for t in graph.outputs],
-        "symbols": graph._fresh_symbols,
-        "random_keys": {names[i]: graph._streams.get(i, -1) + 1 for i in sorted(graph.random_keys)},
-        "dropouts": {names[y]: names[x] for y, x in sorted(graph.dropouts.items())},
-    }
-    return {k: v for k, v in out.items() if v or k in ("name", "outputs")}
-
-
 def as_text(dag: networkx.MultiDiGraph) -> networkx.MultiDiGraph:
     """The same with strings and numbers only: all else is JSON.
 
@@ -138,4 +121,4 @@ def _plain(value: Any) -> Any:
     return tuple(map(_plain, value)) if isinstance(value, tuple) else value
 
 
-__all__ = ["GRAPH", "as_text", "describe", "describe_graph", "encoded", "encoded_value"]
+__all__ = ["GRAPH", "as_text", "describe", "encoded", "encoded_value"]

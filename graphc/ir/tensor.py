@@ -1,54 +1,20 @@
-"""Nodes, the frozen truth of a graph, and tensors, which stand for them where a graph is written."""
+"""Tensors, which stand for nodes where a graph is written."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from graphc.errors import DTypeError, Origin, Uncopied, caller
 from graphc.ir import dims
 from graphc.ir.arrays import Array
 from graphc.ir.at import At
-from graphc.ir.call import Call
 from graphc.ir.names import meant
-from graphc.ir.op import FUNCTIONS, LATER, Attrs, Kind, Op
+from graphc.ir.node import Node
+from graphc.ir.op import FUNCTIONS, LATER, Attrs, Op
 from graphc.ir.types import DType, Shape, TensorType
 
 if TYPE_CHECKING:
     from graphc.ir.graph import Graph
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Node:
-    """One operation applied to operands; the frozen truth behind a Tensor.
-
-    ``value`` is a leaf's array (a constant's value, the first value of state), ``forward`` the name of the node that
-    a gradient node was derived from, ``call`` the call of a public function that made it.
-    """
-
-    id: int
-    op: Op
-    inputs: tuple[int, ...]
-    attrs: Attrs
-    type: TensorType
-    name: str
-    origin: Origin
-    value: Array | None = None
-    forward: str | None = None
-    call: Call | None = None
-
-    @property
-    def composition(self) -> Call | None:
-        """The call that made this node, where there is more to tell than the op: other nodes, or another name."""
-        call = self.call
-        return None if call is None or (call.nodes == 1 and call.function == self.op.name) else call
-
-    @property
-    def role(self) -> str:
-        """What a node is there for: the op of a leaf, "gradient", "update" or "forward"."""
-        if self.op.kind is Kind.LEAF:
-            return self.op.name
-        return "gradient" if self.forward else "forward" if self.call is None else self.call.role
 
 
 class Tensor(Uncopied):

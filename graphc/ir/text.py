@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from graphc.ir.body import Body, bodies, canonical_text, value_text
 from graphc.ir.graph import Graph
+from graphc.ir.node import Node
 from graphc.ir.op import LATER
-from graphc.ir.tensor import Node
 
 
 def print_graph(graph: Graph) -> str:

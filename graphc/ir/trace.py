@@ -12,8 +12,9 @@ from dataclasses import replace
 
 from graphc.errors import Origin
 from graphc.ir.graph import Graph
+from graphc.ir.node import Node
 from graphc.ir.op import Kind, lookup
-from graphc.ir.tensor import Node, Tensor
+from graphc.ir.tensor import Tensor
 from graphc.ir.types import TensorType
 
 

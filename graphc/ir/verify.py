@@ -5,8 +5,8 @@ from __future__ import annotations
 from graphc.errors import GraphcError, GraphError
 from graphc.ir.body import Body, bodies
 from graphc.ir.graph import Graph
+from graphc.ir.node import Node
 from graphc.ir.op import OPS, Kind
-from graphc.ir.tensor import Node
 
 
 def verify(graph: Graph) -> None:

@@ -17,8 +17,9 @@ from graphc.derive.reverse import accumulate, differentiable, has_rule
 from graphc.errors import GraphcError, InputError, caller
 from graphc.ir.arrays import Array
 from graphc.ir.graph import Graph, located, topological
+from graphc.ir.node import Node
 from graphc.ir.op import Kind
-from graphc.ir.tensor import Node, Tensor
+from graphc.ir.tensor import Tensor
 from graphc.ir.trace import Trace, tracing
 from graphc.ir.types import is_float
 from graphc.look.inspection import fed

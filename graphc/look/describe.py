@@ -8,8 +8,9 @@ from typing import Any
 from graphc.errors import Origin
 from graphc.ir.body import Body, bodies
 from graphc.ir.graph import Graph
+from graphc.ir.node import Node
 from graphc.ir.op import Kind, lookup
-from graphc.ir.tensor import Node, Tensor
+from graphc.ir.tensor import Tensor
 from graphc.ir.types import is_float
 from graphc.look.expression import BINARY, formula
 from graphc.look.rule import gradient_rule

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from html import escape
 
 from graphc.errors import CompileError, GraphError, caller
+from graphc.ir.node import Node
 from graphc.ir.op import Kind
-from graphc.ir.tensor import Node, Tensor
+from graphc.ir.tensor import Tensor
 from graphc.look.expression import formula
 from graphc.look.trace import Part, Trace, buffer_words, trace
 from graphc.run.executable import Executable

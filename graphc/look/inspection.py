@@ -16,9 +16,10 @@ from graphc.derive.reverse import accumulate
 from graphc.errors import GraphError, InputError, Origin, caller, did_you_mean
 from graphc.ir.body import bodies
 from graphc.ir.graph import Graph, located
+from graphc.ir.node import Node
 from graphc.ir.op import Kind
 from graphc.ir.state import Array
-from graphc.ir.tensor import Node, Tensor
+from graphc.ir.tensor import Tensor
 from graphc.ir.types import is_float
 from graphc.look.boxes import grouped
 from graphc.look.drawing import Box, draw

@@ -8,8 +8,9 @@ from weakref import WeakKeyDictionary
 
 from graphc.codegen.kernel import Kernel
 from graphc.ir.graph import OBSERVER, Graph
+from graphc.ir.node import Node
 from graphc.ir.op import Kind
-from graphc.ir.tensor import Node, Tensor
+from graphc.ir.tensor import Tensor
 from graphc.rewrite.passes import run
 from graphc.run.executable import Executable
 from graphc.schedule.plan import (

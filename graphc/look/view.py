@@ -18,8 +18,9 @@ from graphc.errors import caller
 from graphc.ir import dims
 from graphc.ir.body import bodies
 from graphc.ir.graph import Graph, located, topological
+from graphc.ir.node import Node
 from graphc.ir.state import Array
-from graphc.ir.tensor import Node, Tensor
+from graphc.ir.tensor import Tensor
 from graphc.look.describe import LONGEST, Lines, Table, describe
 from graphc.look.explain import fusion
 from graphc.look.inspection import inspect

@@ -15,9 +15,9 @@ from graphc.config import __version__
 from graphc.errors import ExportError
 from graphc.ir import dims
 from graphc.ir.body import bodies
+from graphc.ir.node import Node
 from graphc.ir.op import Kind
 from graphc.ir.state import Array
-from graphc.ir.tensor import Node
 from graphc.ir.types import FLOAT64, TensorType
 from graphc.onnx import compositions
 from graphc.onnx.control import Writer, operators

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from graphc.ir.graph import Graph
+from graphc.ir.node import Node
 from graphc.ir.op import Kind
-from graphc.ir.tensor import Node, Tensor
+from graphc.ir.tensor import Tensor
 from graphc.ir.types import FLOAT32, DType, TensorType, is_float
 from graphc.ops.activation import gelu
 from graphc.ops.softmax import layer_norm, log_softmax, softmax

@@ -10,8 +10,8 @@ import numpy as np
 from graphc.errors import ExportError
 from graphc.ir.body import Body
 from graphc.ir.graph import Graph
+from graphc.ir.node import Node
 from graphc.ir.op import Kind
-from graphc.ir.tensor import Node
 from graphc.ir.types import BOOL, INT64, TensorType
 from graphc.onnx.model import Model, Value
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from graphc.codegen.vecmath.error_function import CENTRE, DENOMINATORS, FAR, NUMERATORS, SHIFTS
+from graphc.ir.node import Node
 from graphc.ir.op import Attrs
-from graphc.ir.tensor import Node
 from graphc.ir.types import BOOL, INT32, INT64, UINT8, TensorType, dtype_of, is_float, is_integer
 from graphc.onnx.model import Model, Value
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from graphc.ir.body import Body, bodies
 from graphc.ir.graph import Graph, copy_node, rebuild, topological
+from graphc.ir.node import Node
 from graphc.ir.op import Kind
-from graphc.ir.tensor import Node, Tensor
+from graphc.ir.tensor import Tensor
 from graphc.ir.types import TensorType
 from graphc.ops.control import result
 from graphc.rewrite import fission

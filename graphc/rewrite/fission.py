@@ -14,8 +14,9 @@ from graphc.derive.vectorise import Examples
 from graphc.ir import dims
 from graphc.ir.body import Body
 from graphc.ir.graph import Graph, copy_node, rebuild, topological
+from graphc.ir.node import Node
 from graphc.ir.op import Kind, lookup
-from graphc.ir.tensor import Node, Tensor
+from graphc.ir.tensor import Tensor
 from graphc.ir.types import TensorType
 from graphc.ops.reduce import sum as sum_
 from graphc.ops.shape import reshape

@@ -13,8 +13,9 @@ from graphc.errors import GraphcError
 from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.graph import OBSERVER, Graph, copy_node, rebuild, same
+from graphc.ir.node import Node
 from graphc.ir.op import Attrs, Kind
-from graphc.ir.tensor import Node, Tensor
+from graphc.ir.tensor import Tensor
 from graphc.ir.types import Shape
 from graphc.ops.apply import cast
 from graphc.ops.assembly import concat

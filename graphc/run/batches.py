@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from graphc.codegen.collect import BYTES, WORK_BYTES, collect
 from graphc.codegen.jit import compile_source
+from graphc.codegen.kernel import Kernel
 from graphc.codegen.watch import NOT_FINITE
 from graphc.codegen.words import address_of
 from graphc.errors import InputError, InputShapeError, NumericalError
 from graphc.ir import dims
 from graphc.ir.state import Array, aligned_empty
+from graphc.ir.tensor import Tensor
 from graphc.reference import bind_sizes
 from graphc.run.binding import arrange, checked
 from graphc.run.crew import LEAD, conductor, crew, gather
+from graphc.run.entry import Plan
+from graphc.run.interface import Runnable
+from graphc.run.program import Program, Structure
 from graphc.run.progress import Bar, bar
-
-if TYPE_CHECKING:
-    from graphc.run.entry import Plan
-    from graphc.run.executable import Executable
 
 LOOK = 0.005, 0.05  # seconds between looks at Ctrl-C and the progress bar, at least and at most
 LOOK_SHARE = 0.1  # of the time that may be spent to look, where other threads hold the interpreter
@@ -85,8 +87,22 @@ def _driver() -> Any:
     return compile_source(DRIVER, "drive", f"int64({', '.join(signature)})").function
 
 
+class Batched(Runnable, Protocol):
+    """An executable with what it keeps for passes over data."""
+
+    _program: Program
+    _arguments: tuple[Tensor, ...]
+    _results: list[Tensor]
+    _structure: Structure
+    _layouts: dict[tuple[Any, ...], Layout]
+    _rooms: deque[Array]  # the workspace of a pass that is over
+
+    @property
+    def _kernel(self) -> Kernel | None: ...
+
+
 def run_batches(
-    exe: Executable, arrays: Any, batch_size: int, shuffle: bool, seed: int | None, drop_last: bool, progress: bool
+    exe: Batched, arrays: Any, batch_size: int, shuffle: bool, seed: int | None, drop_last: bool, progress: bool
 ) -> Any:
     """See `Executable.run_batches`."""
     tensors = exe._arguments
@@ -142,7 +158,7 @@ def _pass(layout: Layout, data: _Data, shown: Bar | None) -> None:
 class Layout:
     """What passes over arrays of the same shapes have in common; InputError and its kinds where shapes do not fit."""
 
-    def __init__(self, exe: Executable, batch: int, drop: bool, *shapes: tuple[int, ...]) -> None:
+    def __init__(self, exe: Batched, batch: int, drop: bool, *shapes: tuple[int, ...]) -> None:
         tensors = exe._arguments
         name = dims.symbol_name(tensors[0].shape[0]) if tensors and tensors[0].ndim else None
         if name is None:
@@ -182,7 +198,7 @@ class Layout:
 class _Data:
     """The arrays of one pass, and what each batch needs of them."""
 
-    def __init__(self, exe: Executable, layout: Layout, arrays: list[Array], order: Array | None) -> None:
+    def __init__(self, exe: Batched, layout: Layout, arrays: list[Array], order: Array | None) -> None:
         self.exe, self.layout, self.arrays = exe, layout, arrays
         self.shuffled = order is not None
         self.order = np.empty(0, np.int64) if order is None else order

@@ -21,7 +21,7 @@ from graphc.native import frozen
 
 if TYPE_CHECKING:
     from graphc.ir.tensor import Tensor
-    from graphc.run.executable import Executable
+    from graphc.run.interface import Runnable
 
 C_TYPES: dict[str, Any] = {
     "double": types.float64,
@@ -41,7 +41,7 @@ class Form(NamedTuple):
     write: Callable[[Any, Sequence[Tensor]], Callable[..., Any]]
 
 
-def low_level(exe: Executable, signature: str) -> Any:
+def low_level(exe: Runnable, signature: str) -> Any:
     """See `Executable.low_level`."""
     from scipy import LowLevelCallable
 

@@ -15,9 +15,9 @@ from graphc.ir import dims
 from graphc.ir.body import Body, bodies
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
+from graphc.ir.node import Node
 from graphc.ir.op import Kind
 from graphc.ir.state import Array
-from graphc.ir.tensor import Node
 from graphc.ir.types import is_float
 from graphc.reference import WATCHER, Sizes, evaluate, run_control, run_node
 from graphc.run.program import Program

@@ -13,8 +13,8 @@ import numpy as np
 from graphc.codegen import entry as words
 from graphc.codegen import stop
 from graphc.codegen.words import address_of
+from graphc.ir.node import Node
 from graphc.ir.state import Array, aligned_empty
-from graphc.ir.tensor import Node
 from graphc.ir.types import DType
 from graphc.lock import ARRAY_OF_ARGUMENTS, GIVE, TAKE, Lock, builtin, method
 from graphc.run.crew import LEAD, crew

@@ -498,9 +498,7 @@ class Executable(Uncopied):
         >>> runpy.run_path(path)["double"]([1.0, 2.0]).tolist()
         [2.0, 4.0]
         """
-        from graphc.export.python import export_python  # what few need is not loaded with graphc
-
-        export_python(self, path, name, cache)
+        LATER["export_python"](self, path, name, cache)
 
     def export_onnx(self, path: str | os.PathLike[str], *, verify: Any = True, opset: int = 18) -> None:
         """Writes the program as an ONNX model of standard operators, with the state as it stands.
@@ -519,9 +517,7 @@ class Executable(Uncopied):
         self, directory: str | os.PathLike[str], name: str = "model", cpu: str = "native", blas: str = "tiles"
     ) -> None:
         """Writes this executable alone as a C library: `graphc.export_c` with functions ``NAME_call`` and so on."""
-        from graphc.export.c.library import write
-
-        write(directory, name, cpu, blas, {name: self})
+        LATER["write_library"](directory, name, cpu, blas, {name: self})
 
     # ---- looks
 

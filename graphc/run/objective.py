@@ -16,7 +16,7 @@ from graphc.run.binding import arrange, convert
 
 if TYPE_CHECKING:
     from graphc.ir.tensor import Tensor
-    from graphc.run.executable import Executable
+    from graphc.run.interface import Runnable
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Objective(Uncopied):
     float64 gradients views of the new one that is returned: nothing is copied.
     """
 
-    def __init__(self, exe: Executable, x0: Any, fixed: Mapping[str, Any]) -> None:
+    def __init__(self, exe: Runnable, x0: Any, fixed: Mapping[str, Any]) -> None:
         if exe.program.updates:
             raise InputError(f"as_scipy: a call would update {', '.join(exe.program.updates)}; compile without updates")
         self._exe, self._structure = exe, x0

@@ -12,7 +12,8 @@ from graphc.errors import CompileError, InputError, InputMemoryError
 from graphc.ir import dims
 from graphc.ir.body import within
 from graphc.ir.graph import Graph
-from graphc.ir.tensor import Node, Tensor
+from graphc.ir.node import Node
+from graphc.ir.tensor import Tensor
 from graphc.ir.types import SizeCheck, TensorType
 from graphc.reference import size_checks
 from graphc.rewrite.passes import run

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
+from graphc.ir.node import Node
 from graphc.ir.op import IndexMap, Kind
-from graphc.ir.tensor import Node
 from graphc.ir.types import Shape
 
 

@@ -11,8 +11,9 @@ from functools import cache
 from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph, copy_node, rebuild
+from graphc.ir.node import Node
 from graphc.ir.op import Kind, Op, lookup
-from graphc.ir.tensor import Node, Tensor
+from graphc.ir.tensor import Tensor
 from graphc.ir.types import is_float
 from graphc.ops.shape import expand_dims, permute_dims, reshape
 from graphc.schedule.access import (

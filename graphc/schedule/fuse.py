@@ -14,8 +14,8 @@ from dataclasses import replace
 
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
+from graphc.ir.node import Node
 from graphc.ir.op import Kind, indexed
-from graphc.ir.tensor import Node
 from graphc.ir.types import broadcast_shapes
 from graphc.schedule.access import (
     ZERO,

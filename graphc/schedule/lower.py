@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from graphc.ir.graph import Graph, rebuild
+from graphc.ir.node import Node
 from graphc.ir.op import Kind
-from graphc.ir.tensor import Node, Tensor
+from graphc.ir.tensor import Tensor
 from graphc.rewrite.passes import canonicalise, cse, fold
 
 

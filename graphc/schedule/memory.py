@@ -15,8 +15,8 @@ from graphc.ir import dims
 from graphc.ir.body import Body, bodies
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
+from graphc.ir.node import Node
 from graphc.ir.op import Kind
-from graphc.ir.tensor import Node
 from graphc.schedule import control
 from graphc.schedule.access import Access, is_alias, is_check, is_formula, padded
 from graphc.schedule.expand import expand, outputs_apart

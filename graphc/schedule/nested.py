@@ -6,8 +6,8 @@ from graphc.config import settings
 from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
+from graphc.ir.node import Node
 from graphc.ir.op import Kind
-from graphc.ir.tensor import Node
 from graphc.ir.types import Shape, is_float
 from graphc.schedule.access import ZERO, Access, Index, is_alias, movement, resolve, strides
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
+from graphc.ir.node import Node
 from graphc.ir.state import Array
-from graphc.ir.tensor import Node
 from graphc.schedule.access import Access, Index
 from graphc.schedule.nested import Nest
 

@@ -15,8 +15,9 @@ from itertools import pairwise
 
 from graphc.ir import dims
 from graphc.ir.graph import Graph, copy_node, rebuild
+from graphc.ir.node import Node
 from graphc.ir.op import Kind
-from graphc.ir.tensor import Node, Tensor
+from graphc.ir.tensor import Tensor
 from graphc.schedule.plan import Control, Product, Schedule, memory_of
 from graphc.schedule.stages import made_by, statements_in
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
-from graphc.ir.tensor import Node
+from graphc.ir.node import Node
 from graphc.schedule.access import Access
 from graphc.schedule.fuse import WIDEST, statements_of
 from graphc.schedule.plan import Combine, Commit, Control, Form, Group, Item, Loop, Product, Stage, Statement, memory_of

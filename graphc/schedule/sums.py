@@ -10,8 +10,8 @@ from __future__ import annotations
 from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
+from graphc.ir.node import Node
 from graphc.ir.op import ADDITION, indexed
-from graphc.ir.tensor import Node
 from graphc.ir.types import broadcast_shapes
 from graphc.schedule.access import is_formula, levels_of, padded, steps_of, strides
 from graphc.schedule.expand import merges_inner

@@ -21,7 +21,7 @@ from graphc.ir.state import ALIGNMENT, Array
 from graphc.ir.types import DType, SizeCheck
 
 if TYPE_CHECKING:
-    from graphc.run.executable import Executable
+    from graphc.run.interface import Runnable
 
 C_TYPES = {
     "bool": "uint8_t",
@@ -59,7 +59,7 @@ class Function:
     """An executable as functions that begin with ``prefix``; its sizes are n0, n1 ..."""
 
     prefix: str
-    exe: Executable
+    exe: Runnable
     kernel: Kernel
 
     @property
@@ -110,7 +110,7 @@ class Function:
 class Library:
     """All functions of an export, the state that they share, and the bytes of its first values and of constants."""
 
-    def __init__(self, name: str, executables: Mapping[str, Executable], cpu: str, blas: str = "tiles") -> None:
+    def __init__(self, name: str, executables: Mapping[str, Runnable], cpu: str, blas: str = "tiles") -> None:
         """``executables`` are told by the beginning of their functions' names."""
         self.name, self.cpu, self.blas = name, cpu, blas
         self.functions = [Function(prefix, exe, exe.program.kernel(serial=True)) for prefix, exe in executables.items()]

@@ -21,10 +21,11 @@ from graphc.export.c.layout import Library
 from graphc.export.c.machine import Entry, emit_object, processors
 from graphc.export.c.source import data_source, kernel_symbol, names_source, source
 from graphc.ir.body import users_own
+from graphc.ir.op import LATER
 from graphc.run.executable import graph_of
 
 if TYPE_CHECKING:
-    from graphc.run.executable import Executable
+    from graphc.run.interface import Runnable
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 HEADERS = (
@@ -42,7 +43,7 @@ def export_c(
     name: str = "model",
     cpu: str = "native",
     blas: str = "tiles",
-    **executables: Executable,
+    **executables: Runnable,
 ) -> None:
     """Writes executables of one graph as a C library that needs neither Python nor graphc.
 
@@ -81,7 +82,7 @@ def export_c(
 
 
 def write(
-    directory: str | os.PathLike[str], name: str, cpu: str, blas: str, executables: Mapping[str, Executable]
+    directory: str | os.PathLike[str], name: str, cpu: str, blas: str, executables: Mapping[str, Runnable]
 ) -> None:
     """The same for executables by what their functions' names begin with."""
     _check(name, cpu, blas)
@@ -160,5 +161,7 @@ def _run(command: list[str], folder: Path) -> None:
         text = "\n".join((done.stderr or done.stdout).splitlines()[:5])
         raise ExportError(f"export_c: {' '.join(command)} failed:\n{text}", origin=caller())
 
+
+LATER["write_library"] = write
 
 __all__ = ["export_c", "write"]
