@@ -58,6 +58,7 @@ def fixed_point(f: Callable[[Any], Any], x0: Any, *, tolerance: float | None = N
     origin = caller()
     with located("fixed_point", origin):
         first, graph = _first(x0)
+        _check(f, tolerance=tolerance)
         with graph.placed(origin, None):
             body, used = part_of(graph, "fixed_point", f, x0, first)
             tol = _tolerance(tolerance, first)
@@ -107,6 +108,7 @@ def root(f: Callable[[Tensor], Tensor], x0: Tensor, *, tolerance: float | None =
         first, graph = _first(x0)
         if len(first) != 1 or not isinstance(x0, Tensor):
             raise GradientError(f"x0 must be one tensor, found {found(x0)}")
+        _check(f, tolerance=tolerance)
         with graph.placed(origin, None):
             body, used = part_of(graph, "root", f, x0, first)
             tol = _tolerance(tolerance, first)
@@ -141,6 +143,14 @@ def _first(x0: Any) -> tuple[list[Tensor], Graph]:
         raise DTypeError(f"x0 must be a float tensor, or a list, tuple or dict of them, found {found(x0)}")
     graph = graph_of(leaves).open
     return [graph.admit(t, "x0") for t in leaves], graph
+
+
+def _check(f: Any, **numbers: Any) -> None:
+    if not callable(f):
+        raise DTypeError(f"f must be a function, found {found(f)}")
+    for name, value in numbers.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float, np.number))):
+            raise DTypeError(f"{name} must be a number, found {found(value)}")
 
 
 def _tolerance(given: float | None, first: Sequence[Tensor]) -> float:
@@ -215,8 +225,11 @@ def odeint(
     """
     origin = caller()
     with located("odeint", origin):
-        if method not in ("rk4", "dopri5"):
+        if not isinstance(method, str) or method not in ("rk4", "dopri5"):
             raise GradientError(f'method must be "rk4" or "dopri5", found {method!r}')
+        _check(f, rtol=rtol, atol=atol)
+        if type(steps) is not int or steps < 1:
+            raise ShapeError(f"steps must be an int of at least 1, found {found(steps)}")
         first, graph = _first(y0)
         times = graph.admit(tensor(ts, graph, None if isinstance(ts, Tensor) else first[0].dtype), "ts")
         if times.ndim != 1 or not is_float(times.dtype):

@@ -14,7 +14,7 @@ import numpy as np
 
 from graphc.derive.forward import push
 from graphc.derive.reverse import accumulate, differentiable, has_rule
-from graphc.errors import GraphcError, InputError, caller
+from graphc.errors import GradientError, GraphcError, InputError, caller
 from graphc.ir.arrays import Array
 from graphc.ir.graph import Graph, located, topological
 from graphc.ir.node import Node
@@ -107,10 +107,14 @@ def check_gradients(
     False
     """
     with located("check_gradients", caller()):
-        if isinstance(order, bool) or order not in (1, 2):
+        if type(order) is not int or order not in (1, 2):
             raise InputError(f"order must be 1 or 2, found {order!r}")
         if not isinstance(feeds, Mapping):
             raise InputError(f"feeds must be a dict, input -> array, found {describe(feeds)}")
+        if rtol is not None and (isinstance(rtol, bool) or not isinstance(rtol, (int, float, np.number))):
+            raise InputError(f"rtol must be a number or None, found {describe(rtol)}")
+        if not isinstance(y, Tensor):
+            raise GradientError(f"y must be one tensor, found {describe(y)}")
         (y,), targets, _ = differentiable(y, wrt)
         graph = y.graph
         arguments = {fed(graph, key): value for key, value in feeds.items()}
