@@ -274,7 +274,7 @@ CASES: list[Case] = [
     Case("inv", lambda x: gx.inv(_definite(x)), lambda x: np.linalg.inv(x @ x.T + np.eye(3)), tolerance=1e-12, special=False),
     Case("slogdet", lambda x: gx.slogdet(_definite(x))[1], lambda x: np.linalg.slogdet(x @ x.T + np.eye(3))[1], tolerance=1e-12, ops=("sign_and_logdet",), special=False),
     Case("logdet", lambda x: gx.logdet(_definite(x)), lambda x: np.linalg.slogdet(x @ x.T + np.eye(3))[1], tolerance=1e-12, special=False),
-    Case("det", lambda x: gx.det(_definite(x)), lambda x: np.linalg.det(x @ x.T + np.eye(3)), tolerance=1e-12, ops=("determinant",), special=False),
+    Case("det", lambda x: gx.det(_definite(x)), lambda x: np.linalg.det(x @ x.T + np.eye(3)), tolerance=1e-12, ops=("determinant", "cofactors"), special=False),
     Case("qr", lambda x: gx.qr(x)[0], lambda x: np.linalg.qr(x)[0], shapes=((5, 3),), tolerance=1e-11, ops=("qr_factors",), special=False),
     Case("eigh", lambda x: gx.eigh(_definite(x))[0], lambda x: np.linalg.eigvalsh(x @ x.T + np.eye(3)), tolerance=1e-11, ops=("eigen_pairs",), special=False),
     Case("svd", lambda x: gx.svd(x)[1], lambda x: np.linalg.svd(x)[1], tolerance=1e-11, ops=("singular_triplets",), special=False),

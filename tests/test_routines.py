@@ -243,3 +243,51 @@ def test_routines_give_the_same_bits_everywhere(tmp_path: Path) -> None:
     assert all(np.array_equal(p, q) for p, q in zip(found, want, strict=True))
     gx.save(tmp_path / "kept.gx", f=first)
     assert all(np.array_equal(p, q) for p, q in zip(gx.load(tmp_path / "kept.gx")["f"](data), want, strict=True))
+
+
+@pytest.mark.parametrize("backend", ["numba", "numpy"])
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_the_derivatives_of_a_determinant_at_singular_matrices(n: int, backend: str) -> None:
+    """The first are cofactors, whatever the rank; the second, differences of these."""
+    rng = np.random.default_rng(n)
+    g = gx.Graph("det", float_dtype="float64")
+    x, weights = g.input("x", ("b", n, n)), rng.normal(size=(n, n))
+    slope = gx.grad(gx.sum(gx.det(x)), x)
+    exe = gx.compile([x], [slope, gx.grad(gx.sum(slope * weights), x)], backend=backend)
+    a = rng.normal(size=(6, n, n))
+    a[1] = a[1] @ np.diag([*np.ones(n - 1), 0.0])
+    a[2], a[3] = 0.0, np.eye(n)
+    a[4] = a[4] @ np.diag([*np.ones(max(n - 2, 0)), *np.zeros(min(n, 2))])
+    a[5, -1] = a[5, 0]
+
+    def cofactors(m: np.ndarray) -> np.ndarray:
+        minors = [[np.delete(np.delete(m, i, 0), j, 1) for j in range(n)] for i in range(n)]
+        signs = (-1.0) ** np.add.outer(np.arange(n), np.arange(n))
+        return signs * np.array([[np.linalg.det(minor) if n > 1 else 1.0 for minor in row] for row in minors])
+
+    found, bend = exe(a)
+    np.testing.assert_allclose(found, [cofactors(m) for m in a], atol=1e-13)
+    unit = np.eye(n * n).reshape(n, n, n, n) * 1e-5
+    for m, second in zip(a, bend, strict=True):
+        up, down = (
+            [[np.sum(cofactors(m + s * unit[i, j]) * weights) for j in range(n)] for i in range(n)] for s in (1, -1)
+        )
+        np.testing.assert_allclose(second, (np.array(up) - np.array(down)) / 2e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_singular_values_of_matrices_whose_rows_depend_on_each_other(dtype: str) -> None:
+    """A column of rounding errors alone does not keep rotations from coming to an end."""
+    g = gx.Graph("svd", float_dtype=dtype)
+    x = g.input("x", ("b", 5, 5))
+    exe = gx.compile([x], [*gx.svd(x), gx.pinv(x)])
+    a = np.random.default_rng(0).normal(size=(200, 5, 5))
+    a[::2, -1] = a[::2, 0]
+    a[::5, :, 0] = a[::5, :, 1] + a[::5, :, -1]
+    a = a.astype(dtype)
+    u, s, v, p = exe(a)
+    error = 1e-12 if dtype == "float64" else 1e-4
+    np.testing.assert_allclose(s, np.linalg.svd(a.astype("float64"))[1], atol=error)
+    np.testing.assert_allclose(np.swapaxes(u, 1, 2) @ u, np.broadcast_to(np.eye(5), u.shape), atol=error)
+    np.testing.assert_allclose(u * s[:, None] @ v, a, atol=error)
+    np.testing.assert_allclose(a @ p @ a, a, atol=10 * error)

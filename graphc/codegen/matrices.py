@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from numba.extending import register_jitable
 
-from graphc.codegen.buffer import buffer, f64, nan
+from graphc.codegen.buffer import buffer, f64, i64, nan
 from graphc.codegen.routines import routine
 from graphc.codegen.vecmath import fabs, log, sqrt
 
 EPSILON, COARSE = 2.0**-52, 2.0**-23  # of float64 and of float32
-SWEEPS = 60  # of rotations, where ten are usual
+SWEEPS, USUAL = 60, 15  # of rotations, at most, and where nearly all have come to an end
 
 
 @register_jitable(error_model="numpy", fastmath=False)
@@ -186,6 +186,80 @@ def determinant(real, a_at, y_at, spare_at, n, columns):
         for k in range(n):
             value = value * s[k * n + k]
     y[0] = value
+
+
+@routine
+def cofactors(real, a_at, y_at, spare_at, n, columns):
+    """The matrix of cofactors, of singular matrices too, from those of P A Q = L U, each pivot the largest left.
+
+    With U = [V c; 0 d] they need no division by d (Stewart, On the adjugate matrix, Linear Algebra Appl. 283, 1998);
+    where V is singular the rank is n - 2 at most, and all are 0.
+    """
+    a, y, s = buffer(a_at, real, 0, 1), buffer(y_at, real, 0, 1), buffer(spare_at, real, 0, 1)
+    rows, across, x = n * n, n * n + n, n * n + 2 * n  # the orders of rows and columns, and a column of L's inverse
+    for k in range(n * n):
+        s[k] = a[k]
+    for k in range(n):
+        s[rows + k] = real(k)
+        s[across + k] = real(k)
+    minor = real(1)  # the determinant of V, with the signs of both orders
+    for k in range(n - 1):
+        most = real(-1)
+        row, column = k, k
+        for i in range(k, n):
+            for j in range(k, n):
+                if fabs(s[i * n + j]) > most:
+                    most = fabs(s[i * n + j])
+                    row = i
+                    column = j
+        if row != k:
+            minor = -minor
+            for j in range(n):
+                held = s[k * n + j]
+                s[k * n + j] = s[row * n + j]
+                s[row * n + j] = held
+            order = s[rows + k]
+            s[rows + k] = s[rows + row]
+            s[rows + row] = order
+        if column != k:
+            minor = -minor
+            for i in range(n):
+                kept = s[i * n + k]
+                s[i * n + k] = s[i * n + column]
+                s[i * n + column] = kept
+            place = s[across + k]
+            s[across + k] = s[across + column]
+            s[across + column] = place
+        pivot = s[k * n + k]
+        minor = minor * pivot
+        for i in range(k + 1 if pivot != 0 else n, n):
+            factor = s[i * n + k] / pivot
+            s[i * n + k] = factor
+            for j in range(k + 1, n):
+                s[i * n + j] = s[i * n + j] - factor * s[k * n + j]
+    for c in range(n):
+        at = i64(s[rows + c])
+        if minor == 0:
+            for i in range(n):
+                y[at * n + i] = real(0)
+        else:
+            for i in range(n):
+                total = real(1) if i == c else real(0)
+                for k in range(c, i):
+                    total = total - s[i * n + k] * s[x + k]
+                s[x + i] = total
+            last = s[x + n - 1]
+            corner = s[n * n - 1]
+            s[x + n - 1] = minor * last
+            for step in range(n - 1):
+                i = n - 2 - step
+                sum_of_row = corner * s[x + i] - s[i * n + n - 1] * last
+                for k in range(i + 1, n - 1):
+                    sum_of_row = sum_of_row - s[i * n + k] * s[x + k]
+                s[x + i] = sum_of_row / s[i * n + i]
+            for i in range(n):
+                value = s[x + i] if i == n - 1 else minor * s[x + i]
+                y[at * n + i64(s[across + i])] = value
 
 
 @routine
@@ -422,12 +496,16 @@ def rotate(real, a, u, v, s, m, n, wide):
         v[k] = 1.0 if k % (n + 1) == 0 else 0.0
     if scale - scale != 0:
         return False
+    whole = 0.0
     for k in range(m * n):
         u[k] = u[k] / scale if scale > 0 else 0.0
+        whole = whole + u[k] * u[k]
+    noise = 0.0  # a column that is made of rounding errors alone never gets orthogonal to the others: it is left, as 0
     turned = True
     sweep = 0
     while turned and sweep < SWEEPS:
         turned = False
+        noise = 16.0 * EPSILON * sqrt(whole) if sweep >= USUAL else 0.0
         for p in range(n - 1):
             for q in range(p + 1, n):
                 alpha, beta, gamma = 0.0, 0.0, 0.0
@@ -435,7 +513,8 @@ def rotate(real, a, u, v, s, m, n, wide):
                     alpha = alpha + u[p * m + k] * u[p * m + k]
                     beta = beta + u[q * m + k] * u[q * m + k]
                     gamma = gamma + u[p * m + k] * u[q * m + k]
-                if fabs(gamma) > EPSILON * sqrt(alpha) * sqrt(beta):
+                small = sqrt(min(alpha, beta))
+                if fabs(gamma) > EPSILON * sqrt(alpha) * sqrt(beta) and small > noise:
                     turned = True
                     zeta = (beta - alpha) / (2.0 * gamma)
                     t = 1.0 / (fabs(zeta) + length_of(zeta, 1.0))
@@ -475,7 +554,7 @@ def rotate(real, a, u, v, s, m, n, wide):
                 v[at * n + k] = second
     for j in range(n):
         value = s[j]
-        if value > 0 and value > EPSILON * EPSILON * s[0]:
+        if value > noise and value > EPSILON * EPSILON * s[0]:
             for k in range(m):
                 u[j * m + k] = u[j * m + k] / value
         else:

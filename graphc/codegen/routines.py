@@ -211,44 +211,120 @@ def sorted_places(real, x_at, y_at, spare_at, n, descending):
 
 
 @routine
+def roots_of_unity(held_at, n, sign):
+    """Cosines of all angles 2 pi k / n, then sines times a sign: those of one eighth, the others by symmetry."""
+    held = buffer(held_at, f64, 0, 1)
+    eighth = n // 8 if n % 8 == 0 else n // 4 if n % 4 == 0 else n // 2
+    for k in range(eighth + 1):
+        angle = 6.283185307179586 * f64(k) / f64(n)
+        held[k] = cos(angle)
+        held[n + k] = sign * sin(angle)
+    for k in range(eighth + 1, n):
+        if n % 8 == 0 and 4 * k <= n:
+            held[k] = sign * held[n + n // 4 - k]
+            held[n + k] = sign * held[n // 4 - k]
+        elif n % 4 == 0 and 2 * k <= n:
+            held[k] = -held[n // 2 - k]
+            held[n + k] = held[n + n // 2 - k]
+        else:
+            held[k] = held[n - k]
+            held[n + k] = -held[2 * n - k]
+
+
+@routine
+def fourth_parts(roots_at, x_at, z_at, n, left, stride, sign):
+    """A step of `fourier_row` by the factor 4."""
+    w, x, z = buffer(roots_at, f64, 0, 3), buffer(x_at, f64, 1, 3), buffer(z_at, f64, 2, 3)
+    apart = stride * left
+    for p in range(left):
+        turn = p * stride
+        c1, c2, c3 = w[turn], w[2 * turn], w[3 * turn]
+        s1, s2, s3 = w[n + turn], w[n + 2 * turn], w[n + 3 * turn]
+        for q in range(stride):
+            at = q + stride * p
+            to = q + stride * 4 * p
+            r0, r1, r2, r3 = x[at], x[at + apart], x[at + 2 * apart], x[at + 3 * apart]
+            i0, i1, i2, i3 = x[at + n], x[at + n + apart], x[at + n + 2 * apart], x[at + n + 3 * apart]
+            a0, b0, a1, b1 = r0 + r2, i0 + i2, r0 - r2, i0 - i2
+            a2, b2, a3, b3 = r1 + r3, i1 + i3, sign * (r1 - r3), sign * (i1 - i3)
+            z[to] = a0 + a2
+            z[to + n] = b0 + b2
+            z[to + stride] = (a1 - b3) * c1 - (b1 + a3) * s1
+            z[to + n + stride] = (a1 - b3) * s1 + (b1 + a3) * c1
+            z[to + 2 * stride] = (a0 - a2) * c2 - (b0 - b2) * s2
+            z[to + n + 2 * stride] = (a0 - a2) * s2 + (b0 - b2) * c2
+            z[to + 3 * stride] = (a1 + b3) * c3 - (b1 - a3) * s3
+            z[to + n + 3 * stride] = (a1 + b3) * s3 + (b1 - a3) * c3
+
+
+@routine
+def equal_parts(roots_at, x_at, z_at, n, left, stride, factor):
+    """A step of `fourier_row` by any other factor."""
+    w, x, z = buffer(roots_at, f64, 0, 3), buffer(x_at, f64, 1, 3), buffer(z_at, f64, 2, 3)
+    for p in range(left):
+        at = stride * p
+        for t in range(factor):
+            to = stride * (factor * p + t)
+            turn = p * t * stride
+            if stride == 1:
+                a, b, k = x[at], x[at + n], 0
+                for step in range(1, factor):
+                    k = k + t * left
+                    k = k - n if k >= n else k
+                    r, i = x[at + step * left], x[at + n + step * left]
+                    a = a + (r * w[k] - i * w[n + k])
+                    b = b + (r * w[n + k] + i * w[k])
+                z[to] = a * w[turn] - b * w[n + turn]
+                z[to + n] = a * w[n + turn] + b * w[turn]
+            for q in range(stride if stride > 1 else 0):
+                z[to + q] = x[at + q]
+                z[to + n + q] = x[at + n + q]
+            k = 0
+            for step in range(1, factor if stride > 1 else 1):
+                k = k + t * (n // factor)
+                k = k - n if k >= n else k
+                c, s = w[k], w[n + k]
+                there = at + step * stride * left
+                for q in range(stride):
+                    z[to + q] = z[to + q] + (x[there + q] * c - x[there + n + q] * s)
+                    z[to + n + q] = z[to + n + q] + (x[there + q] * s + x[there + n + q] * c)
+            c, s = w[turn], w[n + turn]
+            for q in range(stride if stride > 1 and turn > 0 else 0):
+                a, b = z[to + q], z[to + n + q]
+                z[to + q] = a * c - b * s
+                z[to + n + q] = a * s + b * c
+
+
+@routine
 def fourier_row(real, re_at, im_at, y_at, spare_at, n, also, inverse):
     """The discrete Fourier transform, not scaled, of any length, factor by factor (Stockham; Van Loan 1992, 1.7).
 
     Computed in float64. A length with a large prime factor p takes time proportional to n p.
     """
     re, im, y = buffer(re_at, real, 0, 1), buffer(im_at, real, 0, 1), buffer(y_at, real, 0, 1)
-    held = buffer(spare_at, f64, 0, 1)  # roots of unity, then two rows that take turns
+    held = buffer(spare_at, f64, 0, 1)  # roots of unity, then two rows that take turns; real parts, then imaginary ones
+    sign = 1.0 if inverse else -1.0
+    roots_of_unity(spare_at, n, sign)
     for k in range(n):
-        angle = 6.283185307179586 * f64(k) / f64(n)
-        held[2 * k] = cos(angle)
-        held[2 * k + 1] = sin(angle) if inverse else -sin(angle)
-        held[2 * n + 2 * k] = f64(re[k])
-        held[2 * n + 2 * k + 1] = f64(im[k])
-    source, target = 2 * n, 4 * n
-    left = n
-    stride = 1
-    factor = 2
+        held[2 * n + k] = f64(re[k])
+        held[3 * n + k] = f64(im[k])
+    source, target = spare_at + 16 * n, spare_at + 32 * n
+    left, stride, factor, now = n, 1, 2, 2 * n
     while left > 1:
-        while left % factor != 0:
-            factor = factor + 1 if factor * factor <= left else left
-        left = left // factor
-        for p in range(left):
-            for t in range(factor):
-                turn = (p * t * stride) % n
-                for q in range(stride):
-                    a, b = 0.0, 0.0
-                    for u in range(factor):
-                        at = source + 2 * (q + stride * (p + u * left))
-                        w = 2 * ((u * t * (n // factor)) % n)
-                        a = a + (held[at] * held[w] - held[at + 1] * held[w + 1])
-                        b = b + (held[at] * held[w + 1] + held[at + 1] * held[w])
-                    to = target + 2 * (q + stride * (factor * p + t))
-                    held[to] = a * held[2 * turn] - b * held[2 * turn + 1]
-                    held[to + 1] = a * held[2 * turn + 1] + b * held[2 * turn]
-        stride = stride * factor
+        if left % 4 == 0:
+            left = left // 4
+            fourth_parts(spare_at, source, target, n, left, stride, sign)
+            stride = stride * 4
+        else:
+            while left % factor != 0:
+                factor = factor + 1 if factor * factor <= left else left
+            left = left // factor
+            equal_parts(spare_at, source, target, n, left, stride, factor)
+            stride = stride * factor
         moved = source
         source = target
         target = moved
+        now = 6 * n - now
     for k in range(n):
-        y[k] = real(held[source + 2 * k])
-        y[n + k] = real(held[source + 2 * k + 1])
+        y[k] = real(held[now + k])
+        y[n + k] = real(held[now + n + k])

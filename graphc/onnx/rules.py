@@ -39,6 +39,7 @@ REFUSED = {
             "system",
             "sign_and_logdet",
             "determinant",
+            "cofactors",
             "qr_factors",
             "eigen_pairs",
             "singular_triplets",

@@ -20,11 +20,12 @@ from graphc.ops.apply import Operand, apply, cast, promoted, public
 from graphc.ops.assembly import concat
 from graphc.ops.creation import band
 from graphc.ops.elementwise import abs as abs_
-from graphc.ops.elementwise import clip, equal, isnan, stop_gradient, where
+from graphc.ops.elementwise import clip, equal, isnan, logical_or, stop_gradient, where
 from graphc.ops.functions import ceil, exp2, log2
 from graphc.ops.linalg import matmul
 from graphc.ops.matrices import tril, triu
 from graphc.ops.reduce import max as max_
+from graphc.ops.reduce import prod
 from graphc.ops.reduce import sum as sum_
 from graphc.ops.shape import broadcast_to, expand_dims, matrix_transpose, squeeze
 
@@ -324,8 +325,31 @@ def _slogdet_gradient(g: Tensor, y: Tensor, a: Tensor) -> Tensor:
 
 
 def _det_gradient(g: Tensor, y: Tensor, a: Tensor) -> Tensor:
-    """Jacobi's formula; NaN where the matrix is singular."""
-    return expand_dims(g * y, -1) * apply("system", matrix_transpose(a), identity_matrix(a, a.shape[-1]))
+    """Jacobi's formula, by cofactors, which singular matrices have too."""
+    return expand_dims(g, -1) * apply("cofactors", a)
+
+
+def _cofactors_reference(a: Any) -> Any:
+    """From the singular values: each is the product of all others."""
+    n = len(a)
+    u, s, v = np.linalg.svd(a.astype(np.float64))
+    others = np.prod(np.where(np.eye(n, dtype=bool), 1, s), axis=1)
+    return np.linalg.det(u) * np.linalg.det(v) * (u * others) @ v
+
+
+def _cofactors_gradient(g: Tensor, y: Tensor, a: Tensor) -> Tensor:
+    """In the bases of the singular vectors: products of all singular values but two, without division."""
+    n = a.shape[-1]
+    u, s, v = _svd_parts(apply("singular_triplets", a), n)
+    g = matmul(matmul(matrix_transpose(u), g), v)
+    same = on_diagonal(a.graph, n)
+    one, other = expand_dims(same, 1), expand_dims(same, 0)  # whether k is i, and whether it is j
+    rest = prod(where(logical_or(one, other), 1, expand_dims(expand_dims(s, -2), -2)), -1)
+    rest = where(same, 0, rest)
+    along = matmul(rest, expand_dims(sum_(where(same, g, 0), -1), -1))
+    turned = where(same, along, -(rest * matrix_transpose(g)))
+    sign = apply("determinant", u) * apply("determinant", v)
+    return expand_dims(sign, -1) * matmul(matmul(u, turned), matrix_transpose(v))
 
 
 _routine(
@@ -344,6 +368,17 @@ _routine(
     _each(lambda a: np.linalg.det(a).reshape(1)),
     (_det_gradient,),
     _bytes_of,
+    checks=_square_checks,
+)
+
+
+_routine(
+    "cofactors",
+    "cofactors",
+    lambda types, attrs: TensorType(types[0].dtype, (*_square(types[0])[0], *types[0].shape[-2:])),
+    _each(_or_nan(_cofactors_reference, lambda a: a.shape)),
+    (_cofactors_gradient,),
+    lambda types, attrs: dims.product((types[0].shape[-1] + 3, types[0].shape[-1], types[0].dtype.itemsize)),
     checks=_square_checks,
 )
 
@@ -383,7 +418,9 @@ def logdet(a: Tensor) -> Tensor:
 
 @public
 def det(a: Tensor) -> Tensor:
-    """The determinant ``(...)`` of matrices ``(..., n, n)``; its gradient is NaN where the matrix is singular.
+    """The determinant ``(...)`` of matrices ``(..., n, n)``.
+
+    The gradient is the matrix of cofactors, right for singular matrices too, and so is the second derivative.
 
     >>> import numpy as np
     >>> import graphc as gx
