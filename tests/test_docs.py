@@ -17,7 +17,7 @@ from graphc.cli import main
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-OPTIONAL = {"onnx.md": ("onnx", "onnxruntime")}  # what the code of a page needs
+OPTIONAL = {"onnx.md": ("onnx", "onnxruntime"), "training.md": ("sklearn",)}  # what the code of a page needs
 
 
 def run_code(page: Path, directory: Path) -> str:
