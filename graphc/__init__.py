@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from graphc import ctrl_c, dependencies  # noqa: F401 - about the imports that follow
 
 # isort: split
-from graphc import dag, fft, init, linalg, nn, optim
+from graphc import dag, distributed, fft, init, linalg, nn, optim
 from graphc.compile import compile
 from graphc.config import __version__
 from graphc.dag.reading import from_networkx
@@ -376,6 +376,7 @@ __all__ = [
     "diagonal",
     "diff",
     "digamma",
+    "distributed",
     "divide",
     "dot",
     "dropout",

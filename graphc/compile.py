@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from graphc.ops.apply import tensor_list
 from graphc.ops.signature import found
 from graphc.run.debug import TESTED
 from graphc.run.executable import Executable
+from graphc.run.parallel import DataParallel, Parallel, cut
 from graphc.run.program import MOST_BYTES, Program, Structure
 
 
@@ -43,7 +45,7 @@ def compile(
     outputs   a tensor, or lists and dicts of them, in one another too; a call returns the same structure. Exports have
               one dict for what is in one another, with keys such as ``"grads/W"``. None where only updates matter
     updates   parameter or variable -> its next value, of the same shape and dtype. All next values are computed from
-              the old ones, then stored
+              the old ones, then stored. `graphc.distributed.data_parallel` shares them between processes
     threads   how many processors may be used, None for those of this process. Results never depend on it
     fastmath  False keeps NaN, infinity and IEEE division exact
     debug     "nan": the first NaN, or infinity made of finite operands, stops a call with NumericalError, which names
@@ -77,8 +79,8 @@ def compile(
         check_updates(graph, arguments, nexts)
         nexts.update(_moved_keys(graph, [*results, *nexts.values()], arguments, nexts, origin))
         program = assemble(graph, structure, arguments, results, nexts, unused)
-        return Executable(
-            program,
+        build = partial(
+            Executable,
             threads=threads,
             fastmath=fastmath,
             backend=backend,
@@ -87,6 +89,12 @@ def compile(
             max_bytes=max_bytes,
             debug=debug,
         )
+        if not isinstance(updates, DataParallel):
+            return build(program)
+        at = cut(graph, arguments, nexts)
+        gradients = assemble(graph, Structure("list"), arguments, [*results, *at.combined], {}, "ignore")
+        update = assemble(graph, Structure("none"), [*at.combined, *at.scalars], [], nexts, "ignore")
+        return Parallel(program, build(gradients), build(update), at, updates.comm, backend)
 
 
 def _check_options(threads: int | None, debug: str | None, backend: str, max_bytes: int | None, unused: str) -> None:

@@ -16,7 +16,7 @@ PACKAGE = Path(graphc.__file__).parent
 
 # From the ground up; a module belongs to the longest prefix that fits.
 FLOORS = [
-    ["errors", "config", "atomic", "background", "cached", "ctrl_c", "dependencies", "lock"],
+    ["errors", "config", "atomic", "background", "cached", "ctrl_c", "dependencies", "extra", "lock"],
     ["ir"],
     ["ops"],
     ["reference", "derive"],
@@ -24,7 +24,7 @@ FLOORS = [
     ["schedule"],
     ["codegen"],
     ["run", "native", "export", "compile"],
-    ["init", "nn", "optim", "file", "onnx", "dag"],
+    ["init", "nn", "optim", "file", "onnx", "dag", "distributed"],
     ["look", "train"],
     [""],  # the front door
     ["sklearn", "demo", "bench", "commands", "cli", "__main__", "examples"],

@@ -105,6 +105,8 @@ def _pulled(origin: Origin, outputs: Any, wrt: Any, cotangents: Any, on_disconne
                 raise disconnected(many, t)
             with graph.placed(origin, t.name):
                 out.append(filled(graph, 0, t.shape, t.dtype) if result is None else result)
+            if t.op.name in ("parameter", "variable"):
+                graph.gradients.add(out[-1].id)
     return pack(out)
 
 

@@ -67,6 +67,7 @@ class Graph(Creation[Tensor], Uncopied):
         self.random_keys: set[int] = set()
         self.dropouts: dict[int, int] = {}  # what only training has -> what stands for it in inference
         self.noted: dict[int, list[tuple[int, int]]] = {}  # a result -> state, and its next value where that is trained
+        self.gradients: set[int] = set()  # results of grad by parameters and variables
         self.backward: list[Callable[..., Sequence[Any]]] = []  # gradients that are functions of the user's
         self._places: list[tuple[Origin, str | None, Call | None]] = []
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import ExportError
+from graphc.extra import need
 from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.state import Array
 from graphc.ir.types import BOOL, INT64, DType
-from graphc.onnx.extra import need
 
 SINCE = {"BitwiseAnd": 18, "BitwiseXor": 18, "ScatterND": 16}  # first opset that has them, or what is wanted of them
 FARTHEST = np.iinfo(np.int64).min  # an end of a slice that lies before every first element

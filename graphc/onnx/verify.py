@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import ExportError, GraphcError, InputError, InputIndexError, InputShapeError
+from graphc.extra import need
 from graphc.ir import dims
 from graphc.ir.state import Array
 from graphc.ir.types import FLOAT64
 from graphc.onnx.build import Built
-from graphc.onnx.extra import need
 from graphc.reference import bind_sizes, check_sizes, evaluate
 from graphc.run.binding import arrange, convert
 from graphc.run.program import Program

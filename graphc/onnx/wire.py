@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import GraphFileError, UnsupportedOpError
+from graphc.extra import need
 from graphc.file import schema
 from graphc.file.strict import show
 from graphc.ir.state import Array
 from graphc.ir.types import DTYPES
 from graphc.onnx.beside import Beside
-from graphc.onnx.extra import need
 
 LARGEST = (1 << 31) - 1  # bytes; protobuf reads no more
 

@@ -105,6 +105,24 @@ def run_batches(
     exe: Batched, arrays: Any, batch_size: int, shuffle: bool, seed: int | None, drop_last: bool, progress: bool
 ) -> Any:
     """See `Executable.run_batches`."""
+    layout, fitting = laid_out(exe, arrays, batch_size, shuffle, seed, drop_last)
+    try:
+        data = _Data(exe, layout, fitting, np.random.default_rng(seed).permutation(layout.total) if shuffle else None)
+    except MemoryError as error:
+        raise exe.program.too_large({**layout.plan.sizes, layout.name: layout.total}) from error
+    shown = bar(layout.steps) if progress else None
+    try:
+        _pass(layout, data, shown)
+    finally:
+        if shown is not None:
+            shown.close()
+    return exe._structure.pack(data.results())
+
+
+def laid_out(
+    exe: Batched, arrays: Any, batch_size: int, shuffle: bool, seed: int | None, drop_last: bool
+) -> tuple[Layout, list[Array]]:
+    """The batches of a pass, and the arrays as they fit; InputError and its kinds where they do not."""
     tensors = exe._arguments
     if isinstance(arrays, Mapping):
         given = arrange(tensors, (), arrays)
@@ -126,17 +144,7 @@ def run_batches(
         if len(exe._layouts) >= MOST_LAYOUTS:
             exe._layouts.clear()
         exe._layouts[key] = layout
-    try:
-        data = _Data(exe, layout, fitting, np.random.default_rng(seed).permutation(layout.total) if shuffle else None)
-    except MemoryError as error:
-        raise exe.program.too_large({**layout.plan.sizes, layout.name: layout.total}) from error
-    shown = bar(layout.steps) if progress else None
-    try:
-        _pass(layout, data, shown)
-    finally:
-        if shown is not None:
-            shown.close()
-    return exe._structure.pack(data.results())
+    return layout, fitting
 
 
 def _pass(layout: Layout, data: _Data, shown: Bar | None) -> None:

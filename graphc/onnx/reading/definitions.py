@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from graphc.extra import need
 from graphc.ir.types import TensorType
-from graphc.onnx.extra import need
 from graphc.onnx.reading.held import Reading
 
 Key = tuple[str, str, str]  # domain, name, overload

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from graphc.errors import GraphFileError, UnsupportedOpError
+from graphc.extra import need
 from graphc.file.strict import show
 from graphc.ir import dims
 from graphc.ir.dims import Size
@@ -17,7 +18,6 @@ from graphc.ir.tensor import Tensor
 from graphc.ir.types import INT64, DType, is_float
 from graphc.onnx import wire
 from graphc.onnx.beside import Beside
-from graphc.onnx.extra import need
 from graphc.ops.apply import cast, size_node
 from graphc.ops.assembly import concat
 from graphc.ops.shape import reshape

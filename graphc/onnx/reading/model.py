@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import GraphcError, GraphFileError, ShapeError, UnsupportedOpError, caller
+from graphc.extra import need
 from graphc.file import schema
 from graphc.file.strict import show
 from graphc.ir.call import Call
@@ -21,7 +22,6 @@ from graphc.ir.tensor import Tensor
 from graphc.ir.types import BOOL, DTYPES, INT64
 from graphc.onnx import wire
 from graphc.onnx.beside import Beside
-from graphc.onnx.extra import need
 from graphc.onnx.reading.definitions import Key, define, key, versions
 from graphc.onnx.reading.elementwise import ELEMENTWISE, Reader
 from graphc.onnx.reading.held import LONGEST, Held, Reading, free, terms
