@@ -5,5 +5,5 @@ from setuptools import find_packages, setup
 setup(
     packages=[*find_packages(include=["graphc*"]), "graphc.examples"],
     package_dir={"graphc.examples": "examples"},
-    package_data={"graphc.examples": ["c/*.c"], "graphc.look": ["page/*"]},
+    package_data={"graphc": ["py.typed"], "graphc.examples": ["c/*.c"], "graphc.look": ["page/*"]},
 )

@@ -142,7 +142,7 @@ def test_the_wheel_has_the_examples(tmp_path: Path) -> None:
     assert done.returncode == 0, f"setuptools {setuptools.__version__}: {done.stderr}"
     built = tmp_path / "lib" / "graphc"
     assert {p.name for p in (built / "examples").glob("*.py")} == {p.name for p in (root / "examples").glob("*.py")}
-    assert (built / "examples" / "c" / "fashion_mnist.c").exists()
+    assert (built / "examples" / "c" / "fashion_mnist.c").exists() and (built / "py.typed").exists()
     env = {**os.environ, "PYTHONPATH": str(tmp_path / "lib")}
     run = [sys.executable, "-m", "graphc", "demo", "chain-rule"]
     out = subprocess.run(run, cwd=tmp_path, env=env, capture_output=True, text=True, check=True).stdout

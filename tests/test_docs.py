@@ -15,7 +15,7 @@ import pytest
 from graphc.cli import main
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 OPTIONAL = {"onnx.md": ("onnx", "onnxruntime"), "training.md": ("sklearn",)}  # what the code of a page needs
 
@@ -61,6 +61,16 @@ def test_commands_print_what_is_shown(
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", [ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"], ids=lambda p: p.name)
+def test_what_a_page_names_is_there(page: Path) -> None:
+    """Files, and tests in them: ``tests/test_x.py::test_name``."""
+    named = re.findall(r"`((?:graphc|tests|docs|\.ci)/[\w./]*)(?:::(\w+))?`", page.read_text())
+    assert len(named) > 10
+    for path, test in named:
+        assert (ROOT / path).exists(), path
+        assert not test or f"def {test}(" in (ROOT / path).read_text(), f"{path}::{test}"
 
 
 def test_the_dumps_are_those_of_this_version(monkeypatch: pytest.MonkeyPatch) -> None:
