@@ -22,8 +22,10 @@ from graphc.ir.op import FUNCTIONS
 class Frame:
     """What is asked of a pandas frame."""
 
-    columns = ("area", "street")
-    dtypes = (np.dtype("float32"), np.dtype("object"))
+    columns, shape, iloc = ("area", "street"), (1, 2), None
+
+    def items(self) -> Any:
+        return iter([("area", np.ones(1)), ("street", np.array(["Pave"], object))])
 
     def __array__(self, *_: Any, **__: Any) -> np.ndarray:
         return np.array([[1.0, "Pave"]], object)
@@ -85,7 +87,7 @@ ROWS: list[Row] = [
     # calls
     ("objects", lambda w: w.f(OBJECTS), gx.InputDTypeError, r"although it holds numbers only.*astype\('float32'\)"),
     ("an object that is text", lambda w: w.f(Frame().__array__()), gx.InputDTypeError, r"'Pave' at \[0, 1\]"),
-    ("a frame", lambda w: w.f(Frame()), gx.InputDTypeError, "frame whose columns 'street' have dtype object"),
+    ("a frame", lambda w: w.f(Frame()), gx.InputDTypeError, r"column 'street': dtype object, with 'Pave' at .0.; make numbers"),
     ("None", lambda w: w.f(None), gx.InputDTypeError, "found None; pass an array"),
     ("text", lambda w: w.f(np.array([["a"] * 3])), gx.InputDTypeError, "dtype <U1; expected bools"),
     ("a tensor", lambda w: w.f(w.x), gx.InputDTypeError, "the tensor x; pass an array"),

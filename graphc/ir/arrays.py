@@ -27,7 +27,10 @@ def as_numbers(value: Any, target: DType, complaint: Complaint) -> Array:
         raise complaint("a masked array; fill it first")
     if value is None:
         raise complaint("None; pass an array")
-    array = np.asarray(value)
+    columns = _columns(value)
+    if columns is not None:
+        return _joined(columns, target, complaint)
+    array = _array(value, complaint)
     if type(array) is not np.ndarray:
         array = np.asarray(array).view(np.ndarray)
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
@@ -58,10 +61,6 @@ def _no_numbers(value: Any, array: Array, target: DType) -> str:
     """What an array holds that is no number, where it is, and what to do."""
     if array.dtype.kind != "O":
         return f"dtype {array.dtype}; expected bools, integers or floats of at most 64 bits"
-    columns = [str(c) for c, dtype in zip(*_columns(value), strict=False) if dtype == "object"]
-    if columns:
-        names = ", ".join(map(repr, columns[:4])) + (f" and {len(columns) - 4} more" if len(columns) > 4 else "")
-        return f"a frame whose columns {names} have dtype object; drop them, or make numbers of them"
     for k, entry in enumerate(array.flat):
         if not isinstance(entry, (numbers.Real, np.bool_)):
             at = ", ".join(map(str, np.unravel_index(k, array.shape)))
@@ -69,12 +68,59 @@ def _no_numbers(value: Any, array: Array, target: DType) -> str:
     return f"dtype object, although it holds numbers only; convert it: array.astype({str(target)!r})"
 
 
-def _columns(value: Any) -> tuple[list[Any], list[str]]:
-    """Names and dtypes of the columns of what looks like a pandas frame."""
+def _array(value: Any, complaint: Complaint) -> Array:
+    """``value`` as an array, by the buffers that other libraries lend; ``complaint`` where they do not.
+
+    ValueError, from lists without one shape, is left to the caller.
+    """
+    if isinstance(value, np.ndarray):
+        return value
+    missing = _missing(value)
+    if missing:
+        raise complaint(f"{missing} missing values; fill or drop them first")
+    lent = hasattr(value, "__dlpack__") and not hasattr(value, "__array__")
     try:
-        return list(value.columns), [str(d) for d in value.dtypes]
-    except (AttributeError, TypeError):
-        return [], []
+        whole = getattr(getattr(value, "dtype", None), "numpy_dtype", None)  # of pandas' nullable columns
+        if whole is not None and hasattr(value, "to_numpy"):
+            return np.asarray(value.to_numpy(dtype=whole))
+        return np.from_dlpack(value) if lent else np.asarray(value)
+    except (RuntimeError, TypeError, BufferError) as error:
+        said = str(error).partition("\n")[0]
+        raise complaint(f"{type(value).__name__}, of which NumPy can make no array: {said}") from None
+
+
+def _missing(column: Any) -> int:
+    """How many values a column of polars, pyarrow or pandas' nullable dtypes lacks; NaN in an array is a value."""
+    count = getattr(column, "null_count", None)
+    if count is None and hasattr(getattr(column, "dtype", None), "na_value") and hasattr(column, "isna"):
+        return int(np.count_nonzero(column.isna()))
+    found = count() if callable(count) else count
+    return found if isinstance(found, int) else 0
+
+
+def _columns(value: Any) -> list[tuple[Any, Any]] | None:
+    """Names and columns of a frame of pandas or polars, or of a table of pyarrow; None for what is none."""
+    if isinstance(value, (np.ndarray, list, tuple)) or not hasattr(value, "columns") or not hasattr(value, "shape"):
+        return None
+    if hasattr(value, "iter_columns"):  # polars
+        return [(column.name, column) for column in value.iter_columns()]
+    if hasattr(value, "column_names"):  # pyarrow
+        return list(zip(value.column_names, value.columns, strict=True))
+    if not hasattr(value, "iloc"):
+        return None
+    alike = {d if isinstance(d, np.dtype) and d.kind in "biuf" else None for d in getattr(value, "dtypes", [None])}
+    return None if len(alike) == 1 and None not in alike else list(value.items())  # pandas; one array already
+
+
+def _joined(columns: list[tuple[Any, Any]], target: DType, complaint: Complaint) -> Array:
+    """The columns of a frame side by side in the dtype that is wanted; one that does not fit is named."""
+    if not columns:
+        raise complaint("a frame without columns")
+    rows = len(columns[0][1])
+    out = np.empty((rows, len(columns)), target)
+    for k, (name, column) in enumerate(columns):
+        out[:, k] = as_numbers(column, target, lambda found, name=name: complaint(f"column {name!r}: {found}"))  # type: ignore[misc]
+    return out
 
 
 def _short(entry: Any) -> str:
