@@ -614,3 +614,33 @@ def test_onnx_models_have_scan_loop_and_if(tmp_path: Any) -> None:
     steps = gx.while_loop(lambda c: c < 3, lambda c: c * c + 1.0, gx.sum(xs), max_steps=5)
     with pytest.raises(gx.ExportError, match="does not keep the carries"):
         gx.compile([xs], gx.grad(steps, xs)).export_onnx(tmp_path / "no.onnx")
+
+
+@pytest.mark.parametrize("kind, gates", [("LSTM", 4), ("GRU", 3), ("RNN", 1)])
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+def test_recurrent_layers_of_onnx(kind: str, gates: int, direction: str, tmp_path: Any) -> None:
+    ort = pytest.importorskip("onnxruntime")
+    onnx = pytest.importorskip("onnx")
+    h, (n, batch, width, hidden), ways = onnx.helper, (6, 3, 4, 5), 1 + (direction == "bidirectional")
+    arrays = {
+        "W": draws(ways, gates * hidden, width), "R": draws(ways, gates * hidden, hidden),
+        "B": draws(ways, 2 * gates * hidden), "first": draws(ways, batch, hidden),
+    }  # fmt: skip
+    held = [onnx.numpy_helper.from_array(a.astype("f"), name) for name, a in arrays.items()]
+    held.append(onnx.numpy_helper.from_array(np.array([6, 2, 4], np.int32), "lengths"))
+    more = {"linear_before_reset": 1} if kind == "GRU" else {}
+    results = ["Y", "last", "cell"][: 2 + (kind == "LSTM")]
+    node = h.make_node(
+        kind, ["X", "W", "R", "B", "lengths", "first"], results, hidden_size=hidden, direction=direction, **more
+    )
+    info = h.make_tensor_value_info
+    outs = [info(r, 1, None) for r in results]
+    graph = h.make_graph([node], "layer", [info("X", 1, ["steps", batch, width])], outs, held)
+    onnx.save(h.make_model(graph, opset_imports=[h.make_opsetid("", 18)], ir_version=9), tmp_path / "m.onnx")
+    given = draws(n, batch, width).astype("f")
+    expected = ort.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"]).run(None, {"X": given})
+    g = gx.from_onnx(tmp_path / "m.onnx")
+    for a, b in zip(gx.compile([g["X"]], list(g.outputs))(given), expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    slope = gx.compile([g["X"]], gx.grad(gx.sum(g.outputs[0]), g.parameters["R"]))(given)
+    assert np.isfinite(slope).all() and slope.any()

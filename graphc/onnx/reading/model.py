@@ -30,13 +30,14 @@ from graphc.onnx.reading.indexing import INDEXING
 from graphc.onnx.reading.layout import LAYOUT
 from graphc.onnx.reading.network import LEARNED, NETWORK
 from graphc.onnx.reading.order import ORDER
+from graphc.onnx.reading.recurrent import RECURRENT
 from graphc.onnx.reading.sizes import SIZES, Known
 from graphc.ops.elementwise import identity
 from graphc.reference import evaluate
 
 OLDEST, NEWEST = 7, 28  # opsets: the readers know all versions of their operators between these
 READERS: Mapping[str, Mapping[str, Reader]] = {
-    "": {**ELEMENTWISE, **LAYOUT, **INDEXING, **NETWORK, **IMAGES, **ORDER},
+    "": {**ELEMENTWISE, **LAYOUT, **INDEXING, **NETWORK, **IMAGES, **ORDER, **RECURRENT},
     "ai.onnx.ml": LEARNED,
 }
 HINTS = {"ZipMap": 'export with options={"zipmap": False}'}
