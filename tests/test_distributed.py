@@ -313,6 +313,23 @@ def test_a_missing_package_is_one_line(module: str, extra: str, monkeypatch: pyt
     assert len(str(caught.value).splitlines()) == 1
 
 
+def test_the_example_trains(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from test_cli import write_images
+    from test_examples import example
+
+    write_images(tmp_path)
+    ranks = example("ranks")
+    file = str(tmp_path / "train.gx")
+    one, other = fine(together(lambda comm: ranks.main([str(tmp_path), "--epochs", "40", "--save", file], comm)))
+    last, theirs = one["epochs"][-1], other["epochs"][-1]
+    assert last["test_accuracy"] == theirs["test_accuracy"] > 0.9 and last["train_loss"] < 1.5
+    assert len(capsys.readouterr().out.splitlines()) == 40 and list(gx.load(file)) == ["train", "infer"]
+    monkeypatch.delenv("GRAPHC_FASHION_MNIST", raising=False)
+    assert ranks.main([]) is None
+
+
 # ---- MPI itself
 
 STEP = """
