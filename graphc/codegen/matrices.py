@@ -513,7 +513,7 @@ def rotate(real, a, u, v, s, m, n, wide):
                     alpha = alpha + u[p * m + k] * u[p * m + k]
                     beta = beta + u[q * m + k] * u[q * m + k]
                     gamma = gamma + u[p * m + k] * u[q * m + k]
-                small = sqrt(min(alpha, beta))
+                small = sqrt(alpha if alpha < beta else beta)
                 if fabs(gamma) > EPSILON * sqrt(alpha) * sqrt(beta) and small > noise:
                     turned = True
                     zeta = (beta - alpha) / (2.0 * gamma)

@@ -273,7 +273,9 @@ def gamma_quantile_f64(a, b):
         held = incomplete_gamma_call(n, a, x)
         step = (log(p) - log(held)) * held / (a * gamma_weight(a, x))
         step = step if n == 0 else -step
-        step = min(max(step, -2.0), 2.0) if step == step else 0.5 if (n == 0) == (held < p) else -0.5
+        if step != step:
+            step = 0.5 if (n == 0) == (held < p) else -0.5
+        step = 2.0 if step > 2.0 else -2.0 if step < -2.0 else step
         x = x * exp(step)
         left = left - 1
     return x
@@ -298,7 +300,8 @@ def poisson_quantile_f64(a, b):
     if a == 0.0 or a > 1e15:
         return a
     z = -normal_guess(p) if b < 0.0 else normal_guess(p)
-    k = max(floor(a + z * sqrt(a) + (z * z - 1.0) / 6.0), 0.0)
+    k = floor(a + z * sqrt(a) + (z * z - 1.0) / 6.0)
+    k = k if k > 0.0 else 0.0
     n = 1 if b < 0.0 else 0  # how probable numbers up to k are, or numbers beyond
     held = incomplete_gamma_call(n, k + 1.0, a)
     while k > 0.0 and (held >= p if n == 1 else held <= p):
@@ -422,7 +425,7 @@ def whole_zeta_f64(a, b):
     """The sum of (b + k)^-a over k >= 0 for b > 0 and a > 1: terms, then Euler and Maclaurin's formula."""
     total = 0.0
     t = pow(b, -a)
-    most = max(20.0, 4.0 * a)
+    most = 4.0 * a if a > 5.0 else 20.0
     while b < most and t > 1e-18 * total:
         total = total + t
         b = b + 1.0
