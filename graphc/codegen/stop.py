@@ -1,58 +1,23 @@
 """Ctrl-C while a kernel's loop runs.
 
 Python hears of signals between two of its own steps only, so a loop asks it now and then. It asks only where a call
-from Python runs in the main thread, the one that answers: such a call notes its workspace here. Other callers of the
-same machine code (`exe.njit`, C) have no note, and are left alone.
+from Python runs in the main thread, the one that answers: such a call notes its workspace (`graphc.run.note`). Other
+callers of the same machine code (`exe.njit`, C) have no note, and are left alone.
 """
 
 from __future__ import annotations
 
-import os
-import threading
 from typing import Any
 
-import llvmlite.binding as ll
-import numpy as np
 from llvmlite import ir
 from numba import types
 
 from graphc.codegen.llvm import intrinsic
-from graphc.codegen.words import address_of, c_function
 
 STOPPED = 1 << 29  # a status of kernels, beyond those of index tests: an exception has been raised
 CALL, THREAD, LOOK = range(3)  # words of the note: the workspace, the main thread, the function that asks
-SYMBOL = "graphc_note_of_stop"
+NOTE = "graphc_note_of_stop"
 EVERY = 1e8  # cost of what is done between two looks, as `schedule.stages` counts it: a millisecond or so
-
-_note = np.zeros(8, np.int64)
-ll.add_symbol(SYMBOL, _note.ctypes.data)
-
-PyGILState_Ensure = c_function("PyGILState_Ensure", types.int32)
-PyErr_CheckSignals = c_function("PyErr_CheckSignals", types.int32)
-PyGILState_Release = c_function("PyGILState_Release", types.void, types.int32)
-
-
-def look() -> int:
-    """Has Python answer signals that came; whether that raised something."""
-    held = PyGILState_Ensure()
-    raised = PyErr_CheckSignals()
-    PyGILState_Release(held)
-    return raised  # type: ignore[no-any-return]
-
-
-def note() -> int:
-    """The address of the note, ready for calls."""
-    if _note[LOOK] == 0:
-        _here()
-        _note[LOOK] = address_of(look)
-    return int(_note.ctypes.data)
-
-
-def _here() -> None:
-    _note[CALL], _note[THREAD] = 0, threading.main_thread().ident or 0
-
-
-os.register_at_fork(after_in_child=_here)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -61,7 +26,7 @@ def stopped(typingctx: Any, work: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind = ir.IntType(64)
-        held = builder.module.globals.get(SYMBOL) or ir.GlobalVariable(builder.module, kind, SYMBOL)
+        held = builder.module.globals.get(NOTE) or ir.GlobalVariable(builder.module, kind, NOTE)
         noted = builder.load(builder.gep(held, [kind(CALL)]))
         start = builder.block
         with builder.if_then(builder.icmp_signed("==", noted, args[0]), likely=False):

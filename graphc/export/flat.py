@@ -202,6 +202,7 @@ class Catalogue:
 
     modules: tuple[Module, ...]
     roots: Mapping[str, Definition]  # what kernels and modules call, by name
+    ambiguous: frozenset[str]  # names that mean several things there; the first is meant
     names: Mapping[tuple[Definition, str], str]
 
 
@@ -212,12 +213,15 @@ def catalogue(roots: Sequence[str], reserved: frozenset[str]) -> Catalogue:
     Of definitions that collide, the one that kernels call by that name keeps it; none takes a reserved one.
     """
     facing: dict[str, Definition] = {}
+    ambiguous: set[str] = set()
     for root in (*roots, runtime.__name__):
         held = module(root)
         for name in (*held.own, *held.imported):
             meaning = held.meaning(name)
-            if isinstance(meaning, Known) and not name.startswith("_"):
-                facing.setdefault(name, meaning.definition)
+            if not isinstance(meaning, Known) or name.startswith("_"):
+                continue
+            if facing.setdefault(name, meaning.definition) is not meaning.definition:
+                ambiguous.add(name)
     everything = closure(facing.values())
     modules: dict[Module, None] = {}
     for definition in facing.values():
@@ -228,7 +232,7 @@ def catalogue(roots: Sequence[str], reserved: frozenset[str]) -> Catalogue:
         for name in d.names:
             plain = name not in reserved and (together[name] == 1 or facing.get(name) is d)
             names[d, name] = name if plain else f"{d.module.stem.lstrip('_')}_{name.lstrip('_')}"
-    return Catalogue(tuple(modules), facing, names)
+    return Catalogue(tuple(modules), facing, frozenset(ambiguous), names)
 
 
 def _visit(held: Module, everything: set[Definition], done: dict[Module, None], path: tuple[Module, ...] = ()) -> None:
@@ -255,6 +259,8 @@ class Flat:
 def flatten(roots: Sequence[str], wanted: Iterable[str], reserved: frozenset[str]) -> Flat:
     """The functions ``wanted`` of the modules ``roots``, with all that they need; see `catalogue`."""
     held = catalogue(tuple(roots), reserved)
+    wanted = list(wanted)
+    assert not held.ambiguous.intersection(wanted), sorted(held.ambiguous.intersection(wanted))
     chosen = closure(held.roots[name] for name in wanted)
     outside = {m for d in chosen for _, m in uses(d) if isinstance(m, Outside)}
     sections = []

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from graphc.codegen import entry as words
-from graphc.codegen import stop
 from graphc.codegen.words import address_of
 from graphc.ir.node import Node
 from graphc.ir.state import Array, aligned_empty
 from graphc.ir.types import DType
 from graphc.lock import ARRAY_OF_ARGUMENTS, GIVE, TAKE, Lock, builtin, method
 from graphc.run.crew import LEAD, crew
+from graphc.run.note import note
 
 LINE = 64  # bytes; what threads write apart lies on lines apart
 
@@ -98,7 +98,7 @@ class Entry:
             words.DESK: memory, words.SCALARS: memory + scalars, words.PLACES: memory + places,
             words.MADE: memory + made, words.WORK: memory + work, words.THREADS: plan.threads,
             words.CREW: crew().count_address, words.LOCK: face.lock.address if face.lock else 0,
-            words.NOTE: stop.note() if plan.stops else 0,
+            words.NOTE: note() if plan.stops else 0,
             words.WRITES: face.writes, words.TAKE: TAKE, words.GIVE: GIVE, **INTERPRETER,
         }.items():  # fmt: skip
             table[word] = value

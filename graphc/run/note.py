@@ -1,0 +1,43 @@
+"""The note by which a kernel's loops know the call that may ask Python for signals; see `graphc.codegen.stop`."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import llvmlite.binding as ll
+import numpy as np
+from numba import types
+
+from graphc.codegen.stop import CALL, LOOK, NOTE, THREAD
+from graphc.codegen.words import address_of, c_function
+
+_note = np.zeros(8, np.int64)
+ll.add_symbol(NOTE, _note.ctypes.data)
+
+PyGILState_Ensure = c_function("PyGILState_Ensure", types.int32)
+PyErr_CheckSignals = c_function("PyErr_CheckSignals", types.int32)
+PyGILState_Release = c_function("PyGILState_Release", types.void, types.int32)
+
+
+def look() -> int:
+    """Has Python answer signals that came; whether that raised something."""
+    held = PyGILState_Ensure()
+    raised = PyErr_CheckSignals()
+    PyGILState_Release(held)
+    return raised  # type: ignore[no-any-return]
+
+
+def note() -> int:
+    """The address of the note, ready for calls."""
+    if _note[LOOK] == 0:
+        _here()
+        _note[LOOK] = address_of(look)
+    return int(_note.ctypes.data)
+
+
+def _here() -> None:
+    _note[CALL], _note[THREAD] = 0, threading.main_thread().ident or 0
+
+
+os.register_at_fork(after_in_child=_here)
