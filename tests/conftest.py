@@ -14,7 +14,10 @@ os.environ["GRAPHC_CACHE_DIR"] = os.environ.get("GRAPHC_TEST_CACHE") or tempfile
 # What CI runs on each version of Python and of the packages, and for other processors: some minutes that touch every
 # part. A file stands for all its tests, or is followed by the beginnings of their names.
 CORE = """
-test_graph test_ops test_dtypes test_rewrite test_entry test_words test_optim test_floors test_special_values
+test_graph test_dtypes test_rewrite test_entry test_words test_optim test_floors
+test_ops: values symbolic
+test_special_values: elementwise nan
+test_control: a_scan_is loops_in a_branch_runs a_while_loop random_numbers
 test_edges: rows_of an_empty a_slice sizes
 test_executable: structures inputs outputs out_is updates parameters labels run_batches calls_from a_forked threads dropout
 test_native: a_function state scalars arguments sizes
@@ -24,7 +27,7 @@ test_cache: all_that_decides the_code_can records a_warm_start settings without_
 test_engines: functions an_engine private none exported a_later
 test_export_python: state arguments
 test_file: golden training the_graph_goes_on
-test_onnx: every_op integers
+test_onnx: every_op_agrees_or_is_refused_with_its_reason[float32-s integers
 test_scipy: quad_over filters value_and_gradient
 test_shards: one_thread
 test_tiles: every_depth nan kernels
