@@ -18,18 +18,19 @@ BEGIN, END = "<!-- the table: written by make_networkx.py -->", "<!-- the end of
 SHAPES = [(6, 4), (4, 3), (4,), (6,), (), (1, 3, 8, 8), (3, 3, 3, 3), (4, 4), (2,), (1, 3, 8), (3, 3, 3)]
 SHAPES += [(1, 3, 4, 8, 8), (3, 3, 2, 3, 3), (1, 3, 4)]
 DTYPES = ["float32", "int64", "bool"]
+KEY = "int64", (2,)  # of random numbers
 ATTRIBUTES = [2, 1, 0.5, 0, (3, 8), (2, 6, 4), (1, 0), (2, 2), ((1, 1), (2, 2)), (0,), "int64", "ij,jk->ik"]
 MOST = 20000  # calls that are tried for one function
 
 
 def example(f):
     """The first call of a function that is defined: graph, operands, attributes, results; None where none is found."""
-    count = 2 if f.many else sum(p.required for p in f.operands)
     asked = [p for p in f.attributes.values() if p.required]
     kinds = sorted(itertools.product(DTYPES, SHAPES), key=lambda k: DTYPES.index(k[0]) + SHAPES.index(k[1]))
     values = itertools.product(*[[value for value in ATTRIBUTES if p.takes(value)] for p in asked])
     different = sorted(values, key=lambda row: len(row) - len(set(row)))  # (1, 0) says more than (1, 1)
-    for row, operands in itertools.islice(itertools.product(different, itertools.product(kinds, repeat=count)), MOST):
+    each = [[KEY] if p.name == "key" else kinds for p in f.operands if p.required] if not f.many else [kinds] * 2
+    for row, operands in itertools.islice(itertools.product(different, itertools.product(*each)), MOST):
         found = call(f, operands, dict(zip([p.name for p in asked], row, strict=True)))
         if found is not None:
             return found

@@ -62,6 +62,7 @@ def test_every_function_can_be_named(name: str) -> None:
 
 
 APART = (Kind.LEAF, Kind.CONTROL, Kind.RESULT)  # what holds bodies stands in test_control
+TAKE_FUNCTIONS = {"scan", "map", "while_loop", "cond"}  # which no node can name
 
 
 @cache
@@ -117,7 +118,7 @@ def test_the_table_is_whole() -> None:
         assert r.line.strip() and not r.line.startswith("Args"), r.op
     for name in gx.__all__:
         found = getattr(gx, name)
-        if inspect.isfunction(found) and found.__module__.startswith("graphc.ops"):
+        if inspect.isfunction(found) and found.__module__.startswith("graphc.ops") and name not in TAKE_FUNCTIONS:
             assert found.__name__ in FUNCTIONS, f"{name} is no public function: decorate it"
     assert dict(next(r for r in records if r.op == "softmax").attributes) == {"axis": -1}
     assert next(r for r in records if r.op == "input").attributes["shape"] is gx.dag.REQUIRED
