@@ -31,6 +31,7 @@ APART = {
     "weigh",
     "scale_gradient",
     "clip_gradient",
+    "random_seed",  # tests/test_control.py
     # tests/test_gamma.py
     "betainc",
     "gamma_quantile",
