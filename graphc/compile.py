@@ -67,6 +67,8 @@ def compile(
     origin = caller()
     with located("compile", origin):
         _check_options(threads, debug, backend, max_bytes, unused)
+        if not isinstance(fastmath, (bool, np.bool_)):
+            raise CompileError(f"fastmath must be True or False, found {found(fastmath)}")
         if fastmath and debug in TESTED:
             raise CompileError(f'debug="{debug}" needs fastmath=False: fastmath takes it that there is no NaN')
         structure, results = Structure.of(outputs)

@@ -175,7 +175,7 @@ def changed(path: Path, member: str, old: str, new: str, golden: Path = make_gol
 
 
 REFUSED = {
-    "a newer format": ("manifest.json", '"format":1', '"format":3', r"format 3.*graphc 0\.1\.0.*formats up to 2: install"),
+    "a newer format": ("manifest.json", '"format":1', '"format":9', r"format 9.*graphc 0\.1\.0.*formats up to 3: install"),
     "an unknown op": ("graph.json", '"op":"take"', '"op":"os.system"', "node .*op: there is no operation called 'os.system'"),
     "a cycle": ("graph.json", '"inputs":[0]', '"inputs":[99]', r"inputs: slot 0 is node 99, which does not come before it \(a cycle"),
     "a dangling edge": ("graph.json", '"inputs":[0]', '"inputs":[99999]', "inputs: slot 0 is node 99999"),

@@ -97,7 +97,7 @@ def test_what_needs_the_kernel_waits_for_it(held: threading.Event, look: object)
 def test_errors_of_the_compiler_come_up_at_the_next_call(
     held: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(self: object) -> None:
+    def broken(self: object, **options: object) -> None:
         assert held.wait(60)
         raise gx.CompileError("no such instruction")
 

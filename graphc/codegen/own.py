@@ -14,8 +14,8 @@ from typing import Any
 import numba
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
+from graphc.codegen.llvm import intrinsic
 from graphc.ir.op import LATER
 
 MODULE = __name__  # what the source of a kernel that calls one names

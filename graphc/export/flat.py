@@ -259,8 +259,6 @@ class Flat:
 def flatten(roots: Sequence[str], wanted: Iterable[str], reserved: frozenset[str]) -> Flat:
     """The functions ``wanted`` of the modules ``roots``, with all that they need; see `catalogue`."""
     held = catalogue(tuple(roots), reserved)
-    wanted = list(wanted)
-    assert not held.ambiguous.intersection(wanted), sorted(held.ambiguous.intersection(wanted))
     chosen = closure(held.roots[name] for name in wanted)
     outside = {m for d in chosen for _, m in uses(d) if isinstance(m, Outside)}
     sections = []

@@ -26,7 +26,7 @@ from graphc.codegen.line import Line
 from graphc.config import settings
 from graphc.errors import ExportError, Origin, caller
 from graphc.export import words
-from graphc.export.flat import Flat, flatten
+from graphc.export.flat import Flat, catalogue, flatten
 from graphc.ir import dims
 from graphc.ir.body import users_own
 from graphc.ir.dims import Size
@@ -97,7 +97,9 @@ class _Writer:
     def flat(self) -> Flat:
         """All that the module takes from graphc."""
         more = [code for code, _ in self.products] + ["SYMBOL"] * bool(self.products) + ["library"] * self.library
-        return flatten([m.__name__ for m in PRIMITIVES], [*RUNTIME, *self.primitives, *more], OWN)
+        roots, wanted = tuple(m.__name__ for m in PRIMITIVES), [*RUNTIME, *self.primitives, *more]
+        assert not catalogue(roots, OWN).ambiguous.intersection(wanted)
+        return flatten(roots, wanted, OWN)
 
     def module(self, name: str | None, cache: bool) -> Iterator[str]:
         """The sections in reading order."""
