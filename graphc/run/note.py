@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import threading
 
 import llvmlite.binding as ll
 import numpy as np
 from numba import types
 
-from graphc.codegen.stop import CALL, LOOK, NOTE, THREAD
+from graphc.codegen.stop import LOOK, NOTE, THREAD
 from graphc.codegen.words import address_of, c_function
 
 _note = np.zeros(8, np.int64)
@@ -29,15 +28,11 @@ def look() -> int:
 
 
 def note() -> int:
-    """The address of the note, ready for calls."""
+    """The address of the note, ready for calls.
+
+    A fork leaves it as it is: the thread that goes on in the child has its old identity, and goes on with its call.
+    """
     if _note[LOOK] == 0:
-        _here()
         _note[LOOK] = address_of(look)
+    _note[THREAD] = threading.main_thread().ident or 0  # in a child of another thread that is another one
     return int(_note.ctypes.data)
-
-
-def _here() -> None:
-    _note[CALL], _note[THREAD] = 0, threading.main_thread().ident or 0
-
-
-os.register_at_fork(after_in_child=_here)
