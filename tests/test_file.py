@@ -240,3 +240,15 @@ def test_a_structure_that_is_not_the_outputs(nest: Any) -> None:
     held["outputs"]["nest"] = nest
     with pytest.raises(gx.GraphFileError, match="nest: expected"):
         programs.program(g, held, "p")
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+def test_files_hold_resized_images(mode: str, tmp_path: Path) -> None:
+    g = gx.Graph("resized")
+    x = g.input("x", (1, 2, 5, 4))
+    y = gx.resize(x, (2, 7), mode=mode)
+    exe = gx.compile([x], [y, gx.grad(gx.sum(y * y), x)], backend="numpy")
+    gx.save(tmp_path / "resized.graphc", f=exe)
+    image = np.arange(40, dtype=np.float32).reshape(1, 2, 5, 4)
+    for found, want in zip(gx.load(tmp_path / "resized.graphc")["f"](image), exe(image), strict=True):
+        np.testing.assert_array_equal(found, want)

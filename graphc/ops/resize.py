@@ -9,7 +9,7 @@ from graphc.ir.dims import Size
 from graphc.ir.tensor import Tensor
 from graphc.ir.types import is_float
 from graphc.ops.apply import apply, cast, public, size_node
-from graphc.ops.elementwise import maximum, minimum
+from graphc.ops.elementwise import checked_index, maximum, minimum
 from graphc.ops.functions import floor
 from graphc.ops.shape import iota, reshape
 
@@ -46,7 +46,7 @@ def resize(x: Tensor, size: Any, *, mode: str = "nearest") -> Tensor:
 
 def _nearest(x: Tensor, axis: int, n: Size) -> Tensor:
     index = iota(x.graph, n) * size_node(x.graph, x.shape[axis]) // size_node(x.graph, n)
-    return apply("take", x, index, axis=axis)
+    return apply("take", x, checked_index(index, 0, x.shape[axis], "index"), axis=axis)  # files want a proof
 
 
 def _linear(x: Tensor, axis: int, n: Size) -> Tensor:
@@ -56,5 +56,6 @@ def _linear(x: Tensor, axis: int, n: Size) -> Tensor:
     low = cast(below, iota(x.graph, n).dtype)
     high = minimum(low + 1, size_node(x.graph, x.shape[axis]) - 1)
     weight = reshape(place - below, (n, *(1,) * (x.ndim - 1 - axis)))
-    first, second = (apply("take", x, index, axis=axis) for index in (low, high))
+    checked = (checked_index(index, 0, x.shape[axis], "index") for index in (low, high))  # files want a proof
+    first, second = (apply("take", x, index, axis=axis) for index in checked)
     return first + weight * (second - first)
