@@ -73,12 +73,25 @@ class Optimizer(ABC):
             out.update(_noted(loss))
             return out
 
+    @abstractmethod
+    def _steps(
+        self, loss: Tensor, chosen: list[Tensor], gradients: list[Tensor], prefix: str, part: Any, out: Updates
+    ) -> None:
+        """Adds the next values of all parameters, and of what goes with them."""
+
+    def _prefix(self, graph: Graph) -> str:
+        """The name of this optimiser in the graph, numbered from the second on."""
+        return free_prefix(graph, type(self).__name__.lower())
+
+
+class ParameterByParameter(Optimizer):
+    """Those whose next value of a parameter depends on its own gradient, and on what all share."""
+
     _decoupled = False
 
     def _steps(
         self, loss: Tensor, chosen: list[Tensor], gradients: list[Tensor], prefix: str, part: Any, out: Updates
     ) -> None:
-        """Adds the next values of all parameters, one after the other, and of what goes with them."""
         graph = loss.graph
         with part("step"):
             common = self._common(graph, prefix, out)
@@ -93,10 +106,6 @@ class Optimizer(ABC):
             with part(name):
                 decayed = g + self.weight_decay * p if self.weight_decay and not self._decoupled else g
                 out.update(self._step(p, decayed, slot, common))
-
-    def _prefix(self, graph: Graph) -> str:
-        """The name of this optimiser in the graph, numbered from the second on."""
-        return free_prefix(graph, type(self).__name__.lower())
 
     def _common(self, graph: Graph, prefix: str, out: Updates) -> Any:
         """What all parameters share, such as a step counter; adds its update."""
@@ -118,7 +127,7 @@ def free_prefix(graph: Graph, base: str) -> str:
 
 
 @dataclass(frozen=True)
-class SGD(Optimizer):
+class SGD(ParameterByParameter):
     """``p - lr * g`` (Robbins and Monro 1951)."""
 
     def _step(self, p: Tensor, g: Tensor, slot: Any, common: Any) -> Updates:
@@ -126,7 +135,7 @@ class SGD(Optimizer):
 
 
 @dataclass(frozen=True)
-class Momentum(Optimizer):
+class Momentum(ParameterByParameter):
     """``v = momentum * v + g``, ``p - lr * v`` (Polyak 1964)."""
 
     momentum: float = 0.9
@@ -149,7 +158,7 @@ class NAG(Momentum):
 
 
 @dataclass(frozen=True)
-class Adagrad(Optimizer):
+class Adagrad(ParameterByParameter):
     """``s += g*g``, ``p - lr * g / (sqrt(s) + eps)`` (Duchi et al. 2011)."""
 
     eps: float = 1e-10
@@ -161,7 +170,7 @@ class Adagrad(Optimizer):
 
 
 @dataclass(frozen=True)
-class RMSProp(Optimizer):
+class RMSProp(ParameterByParameter):
     """``s = alpha * s + (1 - alpha) * g*g``, ``p - lr * g / (sqrt(s) + eps)`` (Tieleman and Hinton 2012)."""
 
     alpha: float = 0.99
@@ -174,7 +183,7 @@ class RMSProp(Optimizer):
 
 
 @dataclass(frozen=True)
-class Adam(Optimizer):
+class Adam(ParameterByParameter):
     """First and second moments with bias correction (Kingma and Ba 2015)."""
 
     lr: Rate = 0.001
@@ -207,7 +216,7 @@ class AdamW(Adam):
 
 
 @dataclass(frozen=True)
-class Adadelta(Optimizer):
+class Adadelta(ParameterByParameter):
     """Steps in proportion to the root mean square of those before (Zeiler 2012).
 
     ``s = rho * s + (1 - rho) * g*g``, ``d = g * sqrt(a + eps) / sqrt(s + eps)``, ``a = rho * a + (1 - rho) * d*d``,
@@ -250,7 +259,7 @@ class NAdam(Adam):
 
 
 @dataclass(frozen=True)
-class Lion(Optimizer):
+class Lion(ParameterByParameter):
     """``p - lr * (sign(beta1 * m + (1 - beta1) * g) + weight_decay * p)``, ``m = beta2 * m + (1 - beta2) * g``.
 
     Chen et al. 2023, with the paper's defaults.
@@ -292,7 +301,7 @@ class LAMB(Adam):
 
 
 @dataclass(frozen=True)
-class Muon(Optimizer):
+class Muon(ParameterByParameter):
     """Momentum whose singular values are brought near 1 by Newton and Schulz's iteration (Jordan et al. 2024).
 
     For matrices (inputs, outputs) alone, GraphError for others, which another optimiser takes:
@@ -346,9 +355,6 @@ class LBFGS(Optimizer):
     lr: Rate = 1.0
     history: int = 10
     search: int = 10
-
-    def _step(self, p: Tensor, g: Tensor, slot: Any, common: Any) -> Updates:
-        raise NotImplementedError  # all parameters move together
 
     def _steps(
         self, loss: Tensor, chosen: list[Tensor], gradients: list[Tensor], prefix: str, part: Any, out: Updates

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
-from graphc.derive.nest import flat
 from graphc.derive.reverse import accumulate
 from graphc.derive.substitution import rebuilt
 from graphc.derive.vectorise import OWN, Examples, Operand, vmap
@@ -18,8 +17,9 @@ from graphc.ir.tensor import Tensor
 from graphc.ir.types import is_float
 from graphc.ops.apply import graph_of
 from graphc.ops.gradient import Backward, after, own_gradient
+from graphc.ops.nest import flat
 from graphc.ops.reduce import sum as sum_
-from graphc.ops.signature import found
+from graphc.ops.signature import found, need_functions
 
 
 def custom_gradient(f: Callable[..., Any], backward: Callable[..., Any]) -> Callable[..., Any]:
@@ -46,9 +46,8 @@ def custom_gradient(f: Callable[..., Any], backward: Callable[..., Any]) -> Call
     >>> [v.tolist() for v in f(np.array([0.8, 2.1]))]
     [[1.0, 2.0], [2.0, 4.0]]
     """
-    for what, given in (("f", f), ("backward", backward)):
-        if not callable(given):
-            raise GradientError(f"custom_gradient: {what} must be a function, found {found(given)}", origin=caller())
+    with located("custom_gradient", caller()):
+        need_functions(GradientError, f=f, backward=backward)
 
     @wraps(f)
     def call(*inputs: Tensor) -> Any:
@@ -127,8 +126,8 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     >>> f(np.array([0.0])).round(6).tolist()
     [0.540302]
     """
-    if not callable(f):
-        raise GradientError(f"checkpoint: f must be a function, found {found(f)}", origin=caller())
+    with located("checkpoint", caller()):
+        need_functions(GradientError, f=f)
 
     @wraps(f)
     def call(*inputs: Any) -> Any:

@@ -19,7 +19,7 @@ from graphc.ir.op import LATER, LETTERS, OPS, Attrs, Kind, Op
 from graphc.ir.tensor import Tensor
 from graphc.ir.types import DType, Shape, TensorType, broadcast_checks, broadcast_shapes, dtype_of, promote
 from graphc.ops.apply import Operand, graph_of, tensor
-from graphc.ops.signature import found
+from graphc.ops.signature import found, need_functions
 
 Types = Sequence[TensorType]
 
@@ -69,9 +69,8 @@ def custom_op(
     with located("custom_op", caller()):
         if name is not None and (not isinstance(name, str) or not name.isidentifier() or name in OPS):
             raise GraphError(f"name must be an identifier that no op of graphc has, found {found(name)}")
-        for what, given in (("function", function), ("gradient", gradient), ("reference", reference), ("shape", shape)):
-            if given is not None and not callable(given):
-                raise GraphError(f"{what} must be a function, found {found(given)}")
+        parts = {"function": function, "gradient": gradient, "reference": reference, "shape": shape}
+        need_functions(GraphError, **{what: given for what, given in parts.items() if given is not None})
         plain = getattr(function, "py_func", function)
         many = len(inspect.signature(plain).parameters) - (not elementwise)
         if not 1 <= many <= len(LETTERS):

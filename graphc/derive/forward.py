@@ -11,13 +11,13 @@ from collections.abc import Sequence, Set
 from typing import Any
 
 from graphc.derive.flow import flow
-from graphc.derive.nest import flat, matched
 from graphc.derive.reverse import accumulate, differentiable, disconnected, like, within
 from graphc.derive.substitution import rebuilt
 from graphc.errors import GradientError, caller
 from graphc.ir.graph import Graph, located, topological
 from graphc.ir.tensor import Tensor
 from graphc.ir.trace import tracing
+from graphc.ops.nest import flat, matched
 from graphc.ops.shape import filled
 
 

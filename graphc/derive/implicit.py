@@ -30,7 +30,7 @@ from graphc.ops.elementwise import clip, logical_and, maximum, where
 from graphc.ops.gradient import own_gradient
 from graphc.ops.reduce import max as max_
 from graphc.ops.shape import expand_dims, filled, ravel, reshape
-from graphc.ops.signature import found
+from graphc.ops.signature import found, need_functions
 
 MOST = 1000  # steps
 TOLERANCE = {"float32": 1e-6, "float64": 1e-12}
@@ -146,8 +146,7 @@ def _first(x0: Any) -> tuple[list[Tensor], Graph]:
 
 
 def _check(f: Any, **numbers: Any) -> None:
-    if not callable(f):
-        raise DTypeError(f"f must be a function, found {found(f)}")
+    need_functions(DTypeError, f=f)
     for name, value in numbers.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float, np.number))):
             raise DTypeError(f"{name} must be a number, found {found(value)}")

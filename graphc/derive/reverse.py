@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar, overload
 
-from graphc.derive.nest import Pack, flat, matched
 from graphc.errors import GradientError, Origin, ShapeError, caller
 from graphc.ir.graph import Graph, located, topological
 from graphc.ir.inner import traced
@@ -27,6 +26,7 @@ from graphc.ir.tensor import Tensor
 from graphc.ir.types import Shape, broadcast_shapes, is_float
 from graphc.ops.apply import cast, innermost, tensor, tensor_list
 from graphc.ops.elementwise import logical_and, logical_not, logical_or, not_equal, where
+from graphc.ops.nest import Pack, flat, matched
 from graphc.ops.shape import broadcast_to, filled, sum_to
 from graphc.ops.signature import found
 

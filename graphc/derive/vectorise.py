@@ -13,7 +13,6 @@ from typing import Any
 
 from graphc.derive.diagonal import Diagonal, through
 from graphc.derive.flow import flow
-from graphc.derive.nest import flat
 from graphc.errors import DTypeError, ShapeError, UnsupportedOpError, caller
 from graphc.ir import dims
 from graphc.ir.call import Call
@@ -27,6 +26,7 @@ from graphc.ir.types import TensorType, normalize_axis
 from graphc.ops.apply import graph_of
 from graphc.ops.elementwise import add, checked_index, multiply
 from graphc.ops.linalg import matmul
+from graphc.ops.nest import flat
 from graphc.ops.shape import broadcast_to, iota, matrix_transpose, moveaxis, permute_dims, reshape
 from graphc.ops.signature import found
 

@@ -25,7 +25,7 @@ from graphc.ops import nest
 from graphc.ops.apply import cast, graph_of, is_scalar, size_node, tensor
 from graphc.ops.assembly import concat
 from graphc.ops.shape import reshape
-from graphc.ops.signature import found
+from graphc.ops.signature import found, need_functions
 
 Types = Sequence[TensorType]
 NUMBER = TensorType(INT64, ())
@@ -362,7 +362,7 @@ def scan(
     """
     origin = caller()
     with located("scan", origin):
-        _functions(f=f)
+        need_functions(GraphError, f=f)
         if not isinstance(reverse, bool):
             raise GraphError(f"reverse must be True or False, found {found(reverse)}")
         for name, value in (("unroll", unroll), ("checkpoint_every", checkpoint_every)):
@@ -411,13 +411,6 @@ def loop(
     return nest.like(init, made[: len(first)]), nest.like(ys, made[len(first) :])
 
 
-def _functions(**given: Any) -> None:
-    """GraphError for an argument that is to be a function and is none."""
-    for name, f in given.items():
-        if not callable(f):
-            raise GraphError(f"{name} must be a function of tensors, found {found(f)}")
-
-
 def map(f: Callable[[Any], Any], xs: Any) -> Any:
     """``f`` of each row of ``xs``, one after the other: what `scan` gives where there is no carry.
 
@@ -434,7 +427,7 @@ def map(f: Callable[[Any], Any], xs: Any) -> Any:
     """
     origin = caller()
     with located("map", origin):
-        _functions(f=f)
+        need_functions(GraphError, f=f)
         if not nest.leaves(xs):
             raise GraphError(f"xs must be a tensor, or a tuple, list or dict of tensors, found {found(xs)}")
         graph = _graph("xs", xs)
@@ -461,7 +454,7 @@ def while_loop(test: Callable[[Any], Any], step: Callable[[Any], Any], init: Any
     """
     origin = caller()
     with located("while_loop", origin):
-        _functions(test=test, step=step)
+        need_functions(GraphError, test=test, step=step)
         graph = _graph("init", init, test, step)
         with graph.placed(origin, None):
             first = _operands("init", init, graph)
@@ -501,7 +494,7 @@ def cond(pred: Tensor, true_fn: Callable[..., Any], false_fn: Callable[..., Any]
     """
     origin = caller()
     with located("cond", origin):
-        _functions(true_fn=true_fn, false_fn=false_fn)
+        need_functions(GraphError, true_fn=true_fn, false_fn=false_fn)
         if not isinstance(pred, Tensor) or pred.type != TensorType(BOOL, ()):
             raise DTypeError(f"pred must be a bool scalar, found {found(pred)}")
         graph = _graph("pred", (pred, operands))

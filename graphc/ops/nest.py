@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from graphc.errors import GraphError
+from graphc.errors import GraphcError, GraphError
+from graphc.ir.tensor import Tensor
 from graphc.ops.signature import found
+
+Pack = Callable[[Sequence[Any]], Any]
 
 
 def leaves(value: Any) -> list[Any]:
@@ -56,6 +59,19 @@ def _filled(nest: Any, values: Iterator[Any]) -> Any:
     return next(values)
 
 
+def flat(what: str, value: Any, kind: type[GraphcError] = GraphError) -> tuple[list[Tensor], Pack]:
+    """The tensors of ``value`` in order, and what puts as many values into its structure.
+
+    ``value`` is a tensor, None, or a list, tuple or dict of such; an error of ``kind`` for anything else.
+    """
+    tensors = leaves(value)
+    for t in tensors:
+        if not isinstance(t, Tensor):
+            raise kind(f"{what} must be a tensor, or lists, tuples and dicts of tensors, found {found(t)}")
+    nest = like(value, tensors)  # as it is now, whatever its owner does to it
+    return tensors, lambda values: like(nest, values)
+
+
 def fitted(what: str, value: Any, nest: Any) -> list[Any]:
     """The leaves of ``value``, which has the structure of ``nest``; GraphError where it has another.
 
@@ -76,8 +92,26 @@ def fitted(what: str, value: Any, nest: Any) -> list[Any]:
     return [value]
 
 
+def matched(what: str, value: Any, nest: Any, whose: str, kind: type[GraphcError] = GraphError) -> list[Any]:
+    """The leaves of ``value``, which must have the structure of ``nest``: one for each of its tensors, in order.
+
+    A leaf is whatever stands where ``nest`` has a tensor: a tensor, an array, a number.
+    """
+    if nest is None:
+        return []
+    if isinstance(nest, Tensor):
+        return [value]
+    if isinstance(nest, Mapping):
+        if isinstance(value, Mapping) and set(value) == set(nest):
+            return [leaf for k in nest for leaf in matched(what, value[k], nest[k], whose, kind)]
+    elif isinstance(value, (list, tuple)) and len(value) == len(nest):
+        return [leaf for v, n in zip(value, nest, strict=True) for leaf in matched(what, v, n, whose, kind)]
+    wanted = f"a dict of {', '.join(map(repr, nest))}" if isinstance(nest, Mapping) else f"a list of {len(nest)}"
+    raise kind(f"{what} must have the structure of {whose}: expected {wanted}, found {found(value)}")
+
+
 def _words(value: Any) -> str:
     return f"a dict of {', '.join(map(str, value))}" if isinstance(value, Mapping) else found(value)
 
 
-__all__ = ["fitted", "leaves", "like"]
+__all__ = ["Pack", "fitted", "flat", "leaves", "like", "matched", "paths"]

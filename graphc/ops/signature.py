@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.errors import GraphcError
 from graphc.ir.dims import Dim
 from graphc.ir.tensor import Tensor
 
@@ -132,6 +133,13 @@ _FORMS: dict[str, Form] = {
 }
 _MANY = {"a tensor, an array or a number": "tensors", "an int": "ints"}
 _LIST = re.compile(r"(?:Sequence|list|tuple)\[(.*?)(?:, (?:\.\.\.|.*))?\]")
+
+
+def need_functions(kind: type[GraphcError], **given: Any) -> None:
+    """An error of ``kind`` for an argument that is to be a function and is none."""
+    for name, f in given.items():
+        if not callable(f):
+            raise kind(f"{name} must be a function, found {found(f)}")
 
 
 @cache
