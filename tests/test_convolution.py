@@ -148,7 +148,7 @@ def test_interpreted_values_and_derivatives(row: Row) -> None:
     agree(exe(*arrays), oracle(row, arrays), 1e-10, row[0])
 
 
-@pytest.mark.parametrize("rows", [ROWS[k::8] for k in range(8)], ids=str)
+@pytest.mark.parametrize("rows", [ROWS[k::8] for k in range(8)], ids=range(8))
 def test_compiled_values_and_derivatives(rows: list[Row]) -> None:
     """Several in one kernel, to save compile time; the number of images is symbolic, and some are float32."""
     g = gx.Graph("images", float_dtype="float64")
