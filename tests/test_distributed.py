@@ -338,15 +338,22 @@ import numpy as np
 import graphc as gx
 from mpi4py import MPI
 
-comm, directory, killed = MPI.COMM_WORLD, sys.argv[1], len(sys.argv) > 2
+comm, directory, how = MPI.COMM_WORLD, sys.argv[1], sys.argv[2]
+killed = how == "killed"
+
+class Messages:  # what the protocol asks, and no more
+    Get_rank, Get_size, Bcast = comm.Get_rank, comm.Get_size, comm.Bcast
+    Allgather, Alltoall = comm.Allgather, comm.Alltoall
+
 rng = np.random.default_rng(0)
 x_all, y_all = rng.standard_normal((64, 5)), rng.standard_normal(64)
 g = gx.Graph("line", float_dtype="float64")
 x, y = g.input("x", ("n", 5)), g.input("y", ("n",))
 w = g.parameter("w", np.full(5, float(comm.rank)))
 loss = gx.mean((x @ w - y) ** 2)
-updates = gx.distributed.data_parallel(gx.optim.Adam(0.1).updates(loss))
+updates = gx.distributed.data_parallel(gx.optim.Adam(0.1).updates(loss), Messages if how == "messages" else comm)
 step = gx.compile([x, y], loss, updates=updates)
+assert type(step._means._way).__name__ == ("Messages" if how == "messages" else "SharedMemory")
 for epoch in range(10000 if killed else 3):
     step.run_batches(gx.distributed.shard([x_all, y_all]), 8, shuffle=True, seed=epoch)
     gx.distributed.save(f"{directory}/step.gx", step=step)
@@ -357,7 +364,7 @@ np.save(f"{directory}/w{comm.rank}.npy", g.state["w"])
 """
 
 
-def mpiexec(directory: Path, *args: str) -> subprocess.CompletedProcess[str]:
+def mpiexec(directory: Path, how: str) -> subprocess.CompletedProcess[str]:
     """The program on two ranks."""
     pytest.importorskip("mpi4py", reason="needs mpi4py, of the extra mpi")
     found = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
@@ -365,17 +372,18 @@ def mpiexec(directory: Path, *args: str) -> subprocess.CompletedProcess[str]:
         pytest.skip("there is no mpiexec; the extra mpi has one")
     (directory / "step.py").write_text(STEP)
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    command = [found, "-n", "2", sys.executable, "-m", "mpi4py", "step.py", str(directory), *args]
+    command = [found, "-n", "2", sys.executable, "-m", "mpi4py", "step.py", str(directory), how]
     return subprocess.run(command, cwd=directory, env=env, capture_output=True, text=True, timeout=200)
 
 
 def test_mpi(tmp_path: Path) -> None:
-    done = mpiexec(tmp_path)
-    assert done.returncode == 0, done.stderr
-    weights = [np.load(tmp_path / f"w{rank}.npy") for rank in (0, 1)]
-    assert np.array_equal(*weights) and np.array_equal(
-        gx.load(tmp_path / "step.gx")["step"].graph.state["w"], weights[0]
-    )
+    weights = []
+    for how in ("shared", "messages"):
+        done = mpiexec(tmp_path, how)
+        assert done.returncode == 0, done.stderr
+        weights += [np.load(tmp_path / f"w{rank}.npy") for rank in (0, 1)]
+    weights.append(gx.load(tmp_path / "step.gx")["step"].graph.state["w"])
+    assert all(np.array_equal(w, weights[0]) for w in weights)
 
 
 def test_a_lost_rank_ends_the_run_and_leaves_the_checkpoint_whole(tmp_path: Path) -> None:

@@ -129,46 +129,133 @@ def _of_unknown_size(node: Node) -> bool:
 class Means:
     """The mean of arrays over all ranks. Sums go in the order of the ranks, so every rank has the same bits each time.
 
-    Each rank adds up one piece of all arrays, then all pieces are gathered: what is sent is twice the arrays, on any
-    number of ranks (Thakur, Rabenseifner and Gropp 2005, section 4.3).
+    Each rank adds up one piece of all arrays, and all have all pieces (Thakur, Rabenseifner and Gropp 2005, section
+    4.3): in memory that they share where all are on one machine, else by messages.
     """
 
     def __init__(self, tensors: Sequence[Tensor], shapes: Sequence[tuple[int, ...]], comm: Comm) -> None:
-        self.comm, self.size = comm, comm.Get_size()
         places: list[tuple[int, int]] = []
-        ends: dict[np.dtype[Any], int] = {}
+        self._ends: dict[np.dtype[Any], int] = {}
         for t, shape in zip(tensors, shapes, strict=True):
-            places.append((ends.get(t.dtype, 0), int(np.prod(shape, dtype=np.int64))))
+            places.append((self._ends.get(t.dtype, 0), int(np.prod(shape, dtype=np.int64))))
             step = ALIGNMENT // t.dtype.itemsize
-            ends[t.dtype] = sum(places[-1]) + -sum(places[-1]) % step
+            self._ends[t.dtype] = sum(places[-1]) + -sum(places[-1]) % step
         # one number more says whether a rank has failed
-        pieces = {dtype: -(-(end + 1) // self.size) for dtype, end in ends.items()}
-        self._sent = {dtype: _zeros(n * self.size, dtype) for dtype, n in pieces.items()}
-        self._received = {dtype: _zeros(n * self.size, dtype) for dtype, n in pieces.items()}
-        self._piece = {dtype: _zeros(n, dtype) for dtype, n in pieces.items()}
-        self._ends = ends
+        pieces = {dtype: _aligned(-(-(end + 1) // comm.Get_size()), dtype) for dtype, end in self._ends.items()}
+        node = _on_one_machine(comm)
+        self._way = Messages(pieces, comm) if node is None else SharedMemory(pieces, node)
         self.own, self.found = (
             [
                 held[t.dtype][start : start + count].reshape(shape)
                 for t, shape, (start, count) in zip(tensors, shapes, places, strict=True)
             ]
-            for held in (self._sent, self._received)
+            for held in (self._way.own, self._way.found)
         )
 
     def exchange(self, failed: bool = False) -> bool:
         """Makes ``found`` the means of ``own`` over all ranks; whether one of them has failed."""
-        for dtype, sent in self._sent.items():
-            sent[self._ends[dtype]] = failed
-            received, piece = self._received[dtype], self._piece[dtype]
-            self.comm.Alltoall(sent, received)
-            rows = received.reshape(self.size, -1)
-            piece[...] = rows[0]
-            with np.errstate(all="ignore"):
-                for row in rows[1:]:
-                    piece += row
-                piece /= self.size
-            self.comm.Allgather(piece, received)
-        return any(received[self._ends[dtype]] != 0 for dtype, received in self._received.items())
+        for dtype, end in self._ends.items():
+            self._way.own[dtype][end] = failed
+        self._way.exchange()
+        return any(self._way.found[dtype][end] != 0 for dtype, end in self._ends.items())
+
+
+class Messages:
+    """Means by messages: what is sent is twice the arrays, on any number of ranks.
+
+    ``pieces`` are the lengths of what each rank adds up.
+    """
+
+    def __init__(self, pieces: Mapping[np.dtype[Any], int], comm: Comm) -> None:
+        self.comm, self.size = comm, comm.Get_size()
+        self.own = {dtype: _zeros(n * self.size, dtype) for dtype, n in pieces.items()}
+        alone = self.size == 1
+        self.found = self.own if alone else {dtype: _zeros(n * self.size, dtype) for dtype, n in pieces.items()}
+        self._piece = {dtype: _zeros(n, dtype) for dtype, n in pieces.items()}
+
+    def exchange(self) -> None:
+        if self.size == 1:
+            return
+        for dtype, own in self.own.items():
+            found, piece = self.found[dtype], self._piece[dtype]
+            self.comm.Alltoall(own, found)
+            _mean(list(found.reshape(self.size, -1)), piece)
+            self.comm.Allgather(piece, found)
+
+
+class SharedMemory:
+    """Means of ranks on one machine, whose arrays lie in one window of memory (MPI 4.1, section 12.2.3).
+
+    Nothing is copied: each rank reads its piece of everyone's arrays, and writes it where everyone finds it. The window
+    stays until the process ends, since giving it back would take all ranks at once.
+    """
+
+    def __init__(self, pieces: Mapping[np.dtype[Any], int], node: Any) -> None:
+        from mpi4py import MPI  # whose communicator this is
+
+        self.node, size, rank = node, node.Get_size(), node.Get_rank()
+        length = sum(n * size * dtype.itemsize for dtype, n in pieces.items())  # of all arrays of one rank
+        self._window = MPI.Win.Allocate_shared((length if rank else 2 * length) + ALIGNMENT, 1, comm=node)
+        self._window.Lock_all()
+        arrays = [_typed(np.frombuffer(self._window.Shared_query(r)[0], np.uint8), pieces, size) for r in range(size)]
+        first = np.frombuffer(self._window.Shared_query(0)[0], np.uint8)
+        self.own, self.found = arrays[rank], _typed(first, pieces, size, length)
+        for array in [*self.own.values(), *(self.found.values() if rank == 0 else ())]:
+            array[...] = 0
+        self._rows = [
+            ([a[dtype][rank * n : (rank + 1) * n] for a in arrays], self.found[dtype][rank * n : (rank + 1) * n])
+            for dtype, n in pieces.items()
+        ]
+
+    def exchange(self) -> None:
+        self._meet()  # everyone's arrays are there, and nobody reads the last means any more
+        for rows, out in self._rows:
+            _mean(rows, out)
+        self._meet()
+
+    def _meet(self) -> None:
+        """Waits for all; what was written before is seen after."""
+        self._window.Sync()
+        self.node.Barrier()
+        self._window.Sync()
+
+
+def _on_one_machine(comm: Comm) -> Any:
+    """The communicator of the same ranks in the same order where they can share memory, else None."""
+    if comm.Get_size() == 1 or not hasattr(comm, "Split_type"):
+        return None
+    from mpi4py import MPI  # whose communicator this is
+
+    node = comm.Split_type(MPI.COMM_TYPE_SHARED, comm.Get_rank())
+    if node.Get_size() == comm.Get_size():
+        return node
+    node.Free()
+    return None
+
+
+def _mean(rows: Sequence[Array], out: Array) -> None:
+    """The mean of two or more ``rows``, added up in order."""
+    with np.errstate(all="ignore"):
+        np.add(rows[0], rows[1], out=out)
+        for row in rows[2:]:
+            out += row
+        out /= len(rows)
+
+
+def _typed(memory: Array, pieces: Mapping[np.dtype[Any], int], size: int, start: int = 0) -> dict[np.dtype[Any], Array]:
+    """Arrays of ``size`` pieces one after the other in ``memory``, from its first aligned byte and ``start`` on."""
+    start += -memory.ctypes.data % ALIGNMENT
+    out: dict[np.dtype[Any], Array] = {}
+    for dtype, n in pieces.items():
+        end = start + n * size * dtype.itemsize
+        out[dtype], start = memory[start:end].view(dtype), end
+    return out
+
+
+def _aligned(count: int, dtype: np.dtype[Any]) -> int:
+    """At least ``count`` elements, a whole number of aligned places."""
+    step = ALIGNMENT // dtype.itemsize
+    return count + -count % step
 
 
 def _zeros(count: int, dtype: np.dtype[Any]) -> Array:
