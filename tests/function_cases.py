@@ -38,11 +38,11 @@ def _said(path: Any) -> list[int]:
     return [int(c) for c, _ in itertools.groupby(path) if c]
 
 
-def _by_aa(x: Any) -> Any:
-    """The second derivative of the lower incomplete gamma function by its parameter at 2.5."""
+def _by_aa(a: Any, x: Any) -> Any:
+    """The second derivative of the lower incomplete gamma function by its parameter."""
     h = 1e-2
     weights = np.array([-1 / 560, 8 / 315, -1 / 5, 8 / 5, -205 / 72, 8 / 5, -1 / 5, 8 / 315, -1 / 560])
-    return sum(w * sp.gammainc(2.5 + (k - 4) * h, x) for k, w in enumerate(weights)) / h**2
+    return sum(w * sp.gammainc(a + (k - 4) * h, x) for k, w in enumerate(weights)) / h**2
 
 
 def _changed(x: np.ndarray, index: Any, values: Any, how: str) -> np.ndarray:
@@ -142,9 +142,9 @@ FUNCTION_CASES: list[Case] = [
     unary("i1e", sp.i1e),
     binary("gammainc", sp.gammainc, POSITIVE, POSITIVE, special=False, tolerance=1e-12, ops=("gammainc_by_a", "gammainc_by_aa")),
     binary("gammaincc", sp.gammaincc, POSITIVE, POSITIVE, special=False, tolerance=1e-12),
-    Case("gammainc_by_aa", lambda x: apply("gammainc_by_aa", gx.full_like(x, 2.5), x), _by_aa, (POSITIVE,), special=False, tolerance=1e-9),
-    Case("betainc", lambda x: gx.betainc(2.5, 1.25, x), lambda x: sp.betainc(2.5, 1.25, x), ((0.1, 0.9),), special=False, tolerance=1e-12),
-    Case("zeta", lambda q: gx.zeta(2.5, q), lambda q: sp.zeta(2.5, q), (POSITIVE,), special=False, tolerance=1e-12),
+    Case("gammainc_by_aa", lambda a, x: apply("gammainc_by_aa", a, x), _by_aa, (POSITIVE,) * 2, ((3, 4), (4,)), special=False, tolerance=1e-9),
+    Case("betainc", gx.betainc, sp.betainc, (POSITIVE, POSITIVE, (0.1, 0.9)), ((3, 4), (4,), (3, 1)), special=False, tolerance=1e-12),
+    binary("zeta", sp.zeta, (1.5, 5.0), POSITIVE, special=False, tolerance=1e-12),
     Case("gamma_quantile", lambda a, q: apply("gamma_quantile", a, q), quantile_of_gamma, ((1.2, 4.0), (0.2, 0.9)), ((3, 4), (4,)), special=False, tolerance=1e-12),
     Case("poisson_quantile", lambda a, q: apply("poisson_quantile", a, q), lambda a, q: st.poisson.isf(0.5 * q, a), (POSITIVE, (0.2, 0.9)), ((3, 4), (4,)), smooth=False, special=False),
     # alignments

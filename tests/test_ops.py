@@ -196,3 +196,29 @@ def test_symbolic_sizes_give_the_same_bits_as_known_ones(group: list[Case]) -> N
 def test_every_op_has_a_row() -> None:
     covered = {c.name for c in CASES} | {o for c in CASES for o in c.ops} | ELSEWHERE
     assert set(OPS) <= covered, set(OPS) - covered
+
+
+# Operands without a derivative, and why
+NO_DERIVATIVE = {
+    "of a constant between jumps": "copysign1 floor0 ceil0 round0 trunc0 floor_divide0 floor_divide1 supremum0",
+    "whole numbers": "arg_extreme_so_far0 argsort0 poisson_quantile0 poisson_quantile1",
+    "indices, masks and what only gives an order or a shape": "after1 alignment_scores1 full_like0 max_pool_pick0 "
+    "max_pool_put0 scatter_add0 scatter_max0 scatter_min0 scatter_multiply0 take1 where0",
+    "words of a generator": "random_seed0 random_seed1 random_seed2 random_word0 random_word1 signed_uniform0 "
+    "signed_uniform1 uniform0 uniform1",
+    "what only a gradient reads": "clip_gradient1 clip_gradient2 scale_gradient1 stop_gradient0",
+}
+
+
+def test_every_operand_has_a_derivative_but_those_of_a_table() -> None:
+    """Ops whose results are bools or no floats have no rules at all."""
+    without = {
+        f"{name}{slot}"
+        for name, op in OPS.items()
+        for slot, rule in enumerate(op.gradient if isinstance(op.gradient, tuple) else ())
+        if rule is None
+    }
+    assert without == {name for names in NO_DERIVATIVE.values() for name in names.split()}
+    free = {name for name, op in OPS.items() if op.gradient == () and op.kind.value in ("elementwise", "reduction")}
+    names = "all any checked_index equal greater greater_equal isfinite isinf isnan less less_equal not_equal"
+    assert free == {*names.split(), "logical_and", "logical_not", "logical_or", "logical_xor"}

@@ -8,15 +8,30 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import DTypeError, GradientError
+from graphc.errors import DTypeError
 from graphc.ir.tensor import Tensor
 from graphc.ir.types import is_float
 from graphc.ops.apply import Operand, apply, cast, promoted, public
-from graphc.ops.elementwise import abs, elementwise, less, sign, where
-from graphc.ops.functions import exp, lgamma, log, xlog1py, xlogy
+from graphc.ops.elementwise import (
+    abs,
+    elementwise,
+    equal,
+    less,
+    less_equal,
+    logical_and,
+    logical_or,
+    maximum,
+    minimum,
+    sign,
+    stop_gradient,
+    where,
+)
+from graphc.ops.functions import digamma, exp, expm1, lgamma, log, log1p, sqrt, xlog1py, xlogy
 from graphc.ops.normal import beta_ln, polynomial
+from graphc.ops.reduce import sum
+from graphc.ops.shape import expand_dims
 
-Rule = Callable[..., Any]
+POINTS = 96  # of a rule for integrals, by which these derivatives are right to some 1e-12
 
 
 def _scipy(name: str) -> Any:
@@ -32,11 +47,29 @@ def _scipy(name: str) -> Any:
     return evaluate
 
 
-def _refused(name: str, operand: str) -> Rule:
-    """The rule of an operand by which there is no derivative."""
+# ---- integrals whose derivatives are those of their integrands
+
+
+def _half_line(decay: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
+    """Points from 0 on, along a new last axis, and their weights, for integrals of what falls within ``1 / decay``.
+
+    Far away it may fall by ``rate`` alone. The points are ``exp(v - exp(-v))`` for equally spaced ``v`` (Takahasi and
+    Mori, Double Exponential Formulas for Numerical Integration, 1974), and constants when the integral is
+    differentiated.
+    """
+    width = 1 / stop_gradient(decay)
+    step = (log(45 / minimum(stop_gradient(rate) * width, 1)) + 4) * (1 / POINTS)
+    width, step = expand_dims(width, -1), expand_dims(step, -1)
+    v = step * decay.graph.constant(np.arange(POINTS) + 0.5) - 4
+    at = width * exp(v - exp(-v))
+    return at, at * (1 + exp(-v)) * step
+
+
+def _in_float64(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A rule's derivative times ``g``, computed in float64 whatever its operands are."""
 
     def rule(g: Tensor, y: Tensor, *operands: Tensor) -> Tensor:
-        raise GradientError(f"{name} has no derivative by {operand}", node=y.name, origin=y.origin)
+        return g * cast(function(*(cast(x, np.dtype("float64")) for x in operands)), y.dtype)
 
     return rule
 
@@ -141,8 +174,20 @@ def _gamma_density(a: Tensor, x: Tensor) -> Tensor:
     return exp(xlogy(a - 1, x) - x - lgamma(a))
 
 
-def _beyond(name: str) -> Rule:
-    return _refused(name, "a of a higher order than the second")
+def _gamma_by_aaa(a: Tensor, x: Tensor) -> Tensor:
+    """The third derivative by a: the integral of the density's, on the logarithms of all numbers up to x or from x on.
+
+    The density of those, ``exp(a z - exp(z)) / gamma(a)``, is log-concave.
+    """
+    inside = logical_and(logical_and(less(0, a), less(a, np.inf)), logical_and(less(0, x), less(x, np.inf)))
+    a, x, kept = where(inside, a, 1), where(inside, x, 1), a * x
+    lower = less_equal(x, a + 1)
+    w, weight = _half_line(maximum(where(lower, a - x, x - a), 0) + sqrt(x), where(lower, a, np.inf))
+    side, a_, x_ = expand_dims(where(lower, -1.0, 1.0), -1), expand_dims(a, -1), expand_dims(x, -1)
+    u = log(x_) + side * w - digamma(a_)
+    change = u * (u * u - 3 * polygamma(1, a_)) - polygamma(2, a_)
+    integral = sum(exp(side * w * a_ - x_ * expm1(side * w)) * change * weight, -1)
+    return where(inside, where(lower, 1.0, -1.0) * exp(a * log(x) - x - lgamma(a)) * integral, 0 * kept)
 
 
 elementwise(
@@ -168,7 +213,7 @@ elementwise(
     lambda a, x: _by_a(a, x, 1),
     (
         lambda g, y, a, x: g * apply("gammainc_by_aa", a, x),
-        lambda g, y, a, x: g * (_gamma_density(a, x) * (log(x) - _digamma(a))),
+        lambda g, y, a, x: g * (_gamma_density(a, x) * (log(x) - digamma(a))),
     ),
     floating=True,
 )
@@ -178,15 +223,11 @@ elementwise(
     "incomplete_gamma(3, a, b)",
     lambda a, x: _by_a(a, x, 2),
     (
-        _beyond("gammainc"),
-        lambda g, y, a, x: g * (_gamma_density(a, x) * ((log(x) - _digamma(a)) ** 2 - apply("polygamma", a, n=1))),
+        _in_float64(_gamma_by_aaa),
+        lambda g, y, a, x: g * (_gamma_density(a, x) * ((log(x) - digamma(a)) ** 2 - apply("polygamma", a, n=1))),
     ),
     floating=True,
 )
-
-
-def _digamma(a: Tensor) -> Tensor:
-    return apply("digamma", a)
 
 
 def _gamma_quantile(a: Any, q: Any) -> Any:
@@ -243,14 +284,38 @@ def _beta_density(a: Tensor, b: Tensor, x: Tensor) -> Tensor:
     return exp(xlogy(a - 1, x) + xlog1py(b - 1, -x) - beta_ln(a, b))
 
 
+def _beta_by_a(a: Tensor, b: Tensor, x: Tensor, other: bool = False) -> Tensor:
+    """The derivative by a, or by the other parameter: that of the density, integrated up to x or from x on.
+
+    The variable is ``log(t / (1 - t))``, in which the density is log-concave and falls by exponentials. Its change with
+    a is ``log t`` less the mean of that.
+    """
+    usual = logical_and(logical_and(less(0, a), less(a, np.inf)), logical_and(less(0, b), less(b, np.inf)))
+    inside = logical_and(usual, logical_and(less(0, x), less(x, 1)))
+    edge = where(logical_and(usual, logical_or(equal(x, 0), equal(x, 1))), 0, np.nan)
+    a, b, x = where(inside, a, 1), where(inside, b, 1), where(inside, x, 0.5)
+    y, log_x, log_y = 1 - x, log(x), log1p(-x)
+    if other:
+        a, b, x, y, log_x, log_y = b, a, y, x, log_y, log_x
+    lower = less_equal(x * (b + 1), (a + 1) * y)
+    u, rate = where(lower, x, y), where(lower, a, b)
+    w, weight = _half_line(maximum(rate - (a + b) * u, 0) + sqrt((a + b) * u * (1 - u)), rate)
+    rest = log1p(expand_dims(u, -1) * expm1(-w))  # of log t and log(1 - t) at x, less what they are at the point
+    shift = where(expand_dims(lower, -1), -w, 0) - rest
+    change = expand_dims(log_x + digamma(a + b) - digamma(a), -1) + shift
+    integral = sum(exp(-expand_dims(rate, -1) * w - expand_dims(a + b, -1) * rest) * change * weight, -1)
+    density = exp(a * log_x + b * log_y - beta_ln(a, b))
+    return where(inside, where(lower, 1.0, -1.0) * (-density if other else density) * integral, edge)
+
+
 elementwise(
     "betainc",
     3,
     "betainc(a, b, c)",
     _scipy("betainc"),
     (
-        _refused("betainc", "a"),
-        _refused("betainc", "b"),
+        _in_float64(_beta_by_a),
+        _in_float64(lambda a, b, x: _beta_by_a(a, b, x, other=True)),
         lambda g, y, a, b, x: g * _beta_density(a, b, x),
     ),
     floating=True,
@@ -278,12 +343,35 @@ def _zeta(s: Any, q: Any) -> Any:
     return out.astype(dtype)
 
 
+TERMS = 16  # of the sum before Euler and Maclaurin's formula, which has seven more
+MACLAURIN = [1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160, -691 / 1307674368000, 1 / 74724249600]
+
+
+def _zeta_by_s(s: Tensor, q: Tensor) -> Tensor:
+    """Of each term of the sum, and of Euler and Maclaurin's formula for the rest; not for q below 0."""
+    usual = logical_and(logical_and(less_equal(1, s), less(s, np.inf)), logical_and(less(0, q), less(q, np.inf)))
+    far = logical_or(equal(s, np.inf), equal(q, np.inf))
+    edge = where(logical_and(far, logical_and(less_equal(1, s), less_equal(1, q))), 0, np.nan)
+    s, q = where(usual, s, 2), where(usual, q, 1)
+    each = log(expand_dims(q, -1) + q.graph.constant(np.arange(float(TERMS))))
+    begun = sum(exp(-expand_dims(s, -1) * each) * each, -1)
+    s_, end = minimum(s, 1e4), q + TERMS  # for larger s nothing is left to sum
+    scale, r = log(end), 1 / (s_ - 1)
+    rest = scale * (0.5 + end * r) + end * r * r
+    factor, slope = s_ / end, 1 / s_
+    for k, c in enumerate(MACLAURIN):
+        rest = rest + c * factor * (scale - slope)
+        for i in (2 * k + 1, 2 * k + 2):
+            factor, slope = factor * ((s_ + i) / end), slope + 1 / (s_ + i)
+    return where(usual, -begun - exp(-s_ * scale) * rest, edge)
+
+
 elementwise(
     "zeta",
     2,
     "zeta(a, b)",
     _zeta,
-    (_refused("zeta", "s"), lambda g, y, s, q: -g * (s * zeta(s + 1, q))),
+    (_in_float64(_zeta_by_s), lambda g, y, s, q: -g * (s * zeta(s + 1, q))),
     floating=True,
 )
 
@@ -353,7 +441,7 @@ def polygamma(n: int, x: Tensor) -> Tensor:
 def gammainc(a: Operand, x: Operand) -> Tensor:
     """The regularised lower incomplete gamma function, the share of gamma numbers of shape ``a`` below ``x``.
 
-    NaN below 0. It has derivatives by both operands, by ``a`` up to the second.
+    NaN below 0. It has derivatives by both operands.
     """
     return apply("gammainc", *promoted(a, x, floating=True))
 
@@ -368,7 +456,7 @@ def gammaincc(a: Operand, x: Operand) -> Tensor:
 def betainc(a: Operand, b: Operand, x: Operand) -> Tensor:
     """The regularised incomplete beta function: the probability that a beta number is below ``x``; NaN outside [0, 1].
 
-    It has derivatives by ``x``; by ``a`` and ``b`` asking for one is a GradientError.
+    It has derivatives by all three; those by ``a`` and ``b`` are integrals over 96 points.
     """
     return apply("betainc", *promoted(a, b, x, floating=True))
 
@@ -377,7 +465,7 @@ def betainc(a: Operand, b: Operand, x: Operand) -> Tensor:
 def zeta(s: Operand, q: Operand = 1.0) -> Tensor:
     """The sum of ``(q + k)**-s`` over whole k from 0 on (Hurwitz; Riemann's for ``q = 1``), for ``s > 1``; NaN below.
 
-    It has derivatives by ``q``; by ``s`` asking for one is a GradientError.
+    It has derivatives by both operands; by ``s`` they are NaN for ``q`` below 0.
     """
     return apply("zeta", *promoted(s, q, floating=True))
 
