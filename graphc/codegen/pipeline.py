@@ -1,20 +1,20 @@
 """Numba's compiler with a short way for kernels.
 
-`Short` is a pipeline for ``numba.njit(pipeline_class=...)``: a function that `codegen.lower` knows all forms of is
+`Short` is a pipeline for ``numba.njit(pipeline_class=...)``: a function that `codegen.frontend` knows all forms of is
 lowered in one walk and optimised once. For any other, `Compiler` goes Numba's own way.
 """
 
 from __future__ import annotations
 
 import ast
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import llvmlite.binding as ll
 from llvmlite import ir
 from numba import types
 
-from graphc.codegen.lower import Lowering, Typed, tree_of
+from graphc.codegen.frontend import Reader, tree_of
 from graphc.codegen.private import (
     ENGINE,
     Absent,
@@ -33,6 +33,7 @@ from graphc.codegen.private import (
     rtsys,
 )
 from graphc.codegen.semantics import Unlowered
+from graphc.codegen.to_llvm import Printer
 
 
 class Lowered(NamedTuple):
@@ -131,21 +132,53 @@ class _LowerKernel(LoweringPass):  # type: ignore[misc]
         return True
 
 
+class _Meaning:
+    """What functions and operators mean to Numba, by its contexts."""
+
+    def __init__(self, typing: Any, target: Any) -> None:
+        self.typing, self.target = typing, target
+        self.resolve_value_type, self.unify_types = typing.resolve_value_type, typing.unify_types
+        self.known: dict[Any, Any] = {}
+
+    def resolve(self, function: Any, kinds: tuple[Any, ...]) -> Any:
+        key = function, kinds
+        if key not in self.known:
+            kind, signature = _signature(self.typing, function, kinds)
+            self.known[key] = signature, self.target.get_function(kind, signature)
+        return self.known[key]
+
+
+@lru_cache(maxsize=1 << 12)
+def _signature(typing: Any, function: Any, kinds: tuple[Any, ...]) -> tuple[Any, Any]:
+    """Numba's type of a function, and its signature for these types; `Unlowered` where it has none."""
+    kind = typing.resolve_value_type(function)
+    signature = kind and typing.resolve_function_type(kind, kinds, {})
+    if signature is None or signature.recvr or len(signature.args) != len(kinds):
+        raise Unlowered(f"{function} of {kinds}")
+    return kind, signature
+
+
+def _no_function(function: Any) -> Any:
+    raise AssertionError("Numba calls functions by its own types")
+
+
 def _body(state: Any, tree: ast.FunctionDef, function: Any, described: Any) -> Any:
     """Writes the function in Numba's calling convention."""
     target = state.targetctx
+    meaning = _Meaning(state.typingctx, target)
+    read = Reader(meaning, tree, state.func_id.func.__globals__, described.argtypes).function(
+        described.qualname, state.return_type
+    )
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     start = function.append_basic_block("start")
     helper = target.call_conv.init_call_helper(builder)
     values = target.call_conv.decode_arguments(builder, described.argtypes, function)
-    lowering = Lowering(state.typingctx, target, builder, state.func_id.func.__globals__)
 
-    def finish(result: Typed) -> None:
-        value = lowering.cast(result, state.return_type)
+    def finish(value: Any) -> None:
         target.call_conv.return_value(builder, target.get_return_value(builder, state.return_type, value))
 
     builder.position_at_end(start)
-    lowering.function(tree, [Typed(*pair) for pair in zip(described.argtypes, values, strict=True)], finish)
+    Printer(meaning, target, builder, finish, _no_function).function(read, values)
     builder.position_at_end(function.entry_basic_block)
     builder.branch(start)
     return helper

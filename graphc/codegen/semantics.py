@@ -40,6 +40,12 @@ INSTRUCTIONS = {  # of integers, of floats
     operator.truediv: (None, "fdiv"), operator.lshift: ("shl", None), operator.and_: ("and_", None),
     operator.or_: ("or_", None), operator.xor: ("xor", None),
 }  # fmt: skip
+OPERATORS = {
+    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "//": operator.floordiv,
+    "%": operator.mod, "<<": operator.lshift, ">>": operator.rshift, "&": operator.and_, "|": operator.or_,
+    "^": operator.xor, "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt,
+    ">=": operator.ge, "neg": operator.neg, "~": operator.invert,
+}  # fmt: skip
 OF_TRUTH = (operator.and_, operator.or_, operator.xor)
 
 Meaning = tuple[Any, Callable[..., Any]]  # a signature, and code(builder, values)
@@ -51,6 +57,9 @@ class Unlowered(NumbaError):  # type: ignore[misc]
 
 class Semantics:
     """Numba's typing and target contexts, as far as functions of kernels ask them."""
+
+    def __init__(self) -> None:
+        self.known: dict[Any, Meaning] = {}
 
     # ---- types
 
@@ -117,12 +126,19 @@ class Semantics:
 
     def resolve(self, function: Any, kinds: tuple[Any, ...]) -> Meaning:
         """The signature and the code of a function, or of one that stands for an operator."""
+        key = function, kinds
+        if key not in self.known:
+            self.known[key] = self._resolve(function, kinds)
+        return self.known[key]
+
+    def takes(self, function: Any, kinds: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+        """The types of what an intrinsic gives for operands of these types, and of what it takes then."""
+        signature, _ = self.resolve(function, kinds)
+        return signature.return_type, tuple(signature.args)
+
+    def _resolve(self, function: Any, kinds: tuple[Any, ...]) -> Meaning:
         if hasattr(function, "define"):
             return self._intrinsic(function, kinds)
-        if isinstance(function, type) and issubclass(function, np.generic) and len(kinds) == 1:
-            kind = from_dtype(np.dtype(function))
-            source = types.unliteral(kinds[0])
-            return kind(source), lambda b, v: self.cast(b, v[0], source, kind)
         known = tuple(_known(types.unliteral(k)) for k in kinds)
         if function in COMPARED:
             return self._comparison(COMPARED[function], known)

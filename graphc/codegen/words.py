@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from types import FunctionType
 from typing import Any
@@ -17,11 +17,12 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from graphc.codegen import disk, machine, plain
-from graphc.codegen.functions import Function
+from graphc.codegen import disk, loop_ir, machine, plain
+from graphc.codegen.frontend import Reader, tree_of
+from graphc.codegen.functions import Functions
 from graphc.codegen.jit import alone, key_of
 from graphc.codegen.llvm import declared, intrinsic, with_parameters
-from graphc.codegen.lower import Typed, tree_of
+from graphc.codegen.semantics import Semantics
 
 WORD = ir.IntType(64)
 
@@ -50,35 +51,52 @@ def _make(function: Callable[..., Any]) -> None:
     if not address:
         disk.discard(f"{key}.kernel")
         module = ir.Module(symbol)
-        _Words(module, {}, tree_of(function), function.__globals__, symbol)
+        made = _WordsReader({}, tree_of(function), function.__globals__).whole(symbol)
+        Functions(module, WORDS).write(made, symbol)
         code = machine.object_code(machine.optimised(module))
         disk.keep(f"{key}.kernel", source, code)
         address = machine.loaded(code, symbol)
     _held[function] = address, None
 
 
-class _Words(Function):
-    """One function of a module, and those that it calls; all take and return words."""
+class _Words(Semantics):
+    """What functions mean to functions of words: they take words and return one."""
 
-    def __init__(
-        self, module: Any, made: dict[Any, Any], tree: ast.FunctionDef, scope: dict[str, Any], symbol: str
-    ) -> None:
-        super().__init__(module, made, tree, scope, [types.int64] * len(tree.args.args), types.int64, symbol)
+    def resolve(self, function: Any, kinds: tuple[Any, ...]) -> Any:
+        if function is not call_address:
+            return super().resolve(function, kinds)
 
-    def end(self, result: Typed) -> None:
-        self.builder.ret(WORD(0) if result.type == types.none else self.cast(result, types.int64))
+        def code(builder: Any, values: Any) -> Any:
+            address, *given = values
+            at = builder.inttoptr(address, ir.FunctionType(WORD, [WORD] * len(given)).as_pointer())
+            return builder.call(at, given)
 
-    def called(self, function: FunctionType, args: Sequence[Typed]) -> Typed:
-        given = [self.cast(a, types.int64) for a in args]
-        if function is call_address:
-            at = self.builder.inttoptr(given.pop(0), ir.FunctionType(WORD, [WORD] * len(given)).as_pointer())
-            return Typed(types.int64, self.builder.call(at, given))
+        return types.int64(*[types.int64] * len(kinds)), code
+
+
+WORDS = _Words()
+
+
+class _WordsReader(Reader):
+    """Reads a function, and those that it calls."""
+
+    def __init__(self, made: dict[Any, loop_ir.Function], tree: ast.FunctionDef, scope: dict[str, Any]) -> None:
+        super().__init__(WORDS, tree, scope, [types.int64] * len(tree.args.args))
+        self.nothing = loop_ir.Const(types.int64, 0)
+        self.made = made
+
+    def whole(self, name: str) -> loop_ir.Function:
+        made = self.function(name, types.int64)
+        loop_ir.check(made, WORDS.takes)
+        return made
+
+    def call(self, function: Any, args: list[loop_ir.Expr], name: str) -> loop_ir.Expr:
+        if not isinstance(function, FunctionType) or function is call_address:
+            return super().call(function, args, name)
         if function not in self.made:
-            symbol = self.module.get_unique_name(function.__name__)
-            made = _Words(self.module, self.made, tree_of(function), function.__globals__, symbol).code
-            made.linkage = "internal"
-            self.made[function] = made
-        return Typed(types.int64, self.builder.call(self.made[function], given))
+            reader = _WordsReader(self.made, tree_of(function), function.__globals__)
+            self.made[function] = reader.whole(function.__name__)
+        return loop_ir.Call(types.int64, self.made[function], tuple(self.cast(a, types.int64) for a in args), name)
 
 
 def c_function(symbol: str, result: Any, *args: Any) -> Any:
