@@ -110,6 +110,21 @@ def test_inner_tensors_and_outputs_of_one_another() -> None:
     np.testing.assert_allclose(back, np.cos(p) + np.sin(2 * p))
 
 
+def test_forward_mode_where_bodies_compute_values_again() -> None:
+    g = gx.Graph("again", float_dtype="float64")
+    x, t = g.input("x", (3,)), g.input("t", (3,))
+    again = gx.checkpoint(lambda v: gx.sin(v) * v)
+    plain = lambda v: gx.sin(v) * v  # noqa: E731
+
+    def through(f: Any) -> Any:
+        h, _ = gx.scan(lambda c, _: (f(c) + x, None), x, length=3)
+        return gx.cond(gx.sum(x) > 0, lambda: gx.sum(f(x) * gx.map(lambda v: v + f(x)[0], h)), lambda: gx.sum(x))
+
+    found, expected = (gx.jvp(through(f), x, t) for f in (again, plain))
+    f = gx.compile([x, t], [found, expected])
+    close(*f(np.array([0.2, 0.3, 0.4]), np.array([1.0, -2.0, 0.5])), "again")
+
+
 def test_what_is_not_taken_stays_out_of_forward_mode() -> None:
     g = gx.Graph("g", float_dtype="float64")
     x = g.input("x", (3,))

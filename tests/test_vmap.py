@@ -9,6 +9,8 @@ import pytest
 from op_cases import CASES, Case
 
 import graphc as gx
+from graphc.ir.verify import verify
+from graphc.reference import evaluate
 
 GROUPS = [CASES[k : k + 12] for k in range(0, len(CASES), 12)]
 EXAMPLES = 3
@@ -356,6 +358,48 @@ def test_inside_a_loop() -> None:
     np.testing.assert_allclose(found[0], carry)
     np.testing.assert_allclose(found[1], expected)
     assert all(np.isfinite(v).all() for v in found[2])
+
+
+def test_loops_with_results_and_operands_that_say_nothing() -> None:
+    """A loop of which one result differs between examples and another does not, and one that is given what it ignores."""
+    g, (x, w) = graph_of(x=("b", 3), w=(3,))
+
+    def mixed(row: gx.Tensor) -> gx.Tensor:
+        def step(c: Any, _: Any) -> Any:
+            (a, b), _ = gx.scan(lambda c, _: ((c[0] * row, gx.sin(c[1])), None), c, length=2)
+            return (a, b), None
+
+        (a, b), _ = gx.scan(step, (row, w), length=2)
+        return a + b
+
+    def ignored(row: gx.Tensor) -> gx.Tensor:
+        def step(c: gx.Tensor, _: Any) -> Any:
+            gx.sin(row)
+            return c * w, gx.cond(gx.sum(w) > 0, lambda r: w, lambda r: c, row)
+
+        c, ys = gx.scan(step, w, length=2)
+        return gx.sum(ys, 0) + c + row
+
+    arrays = arrays_for((4, 3), (3,))
+    for f in (mixed, ignored):
+        y = gx.vmap(f)(x)
+        verify(g)
+        one = g.input(g.free("row"), (3,))
+        single = f(one)
+        found = gx.compile([x, w], y)(*arrays)
+        for k, row in enumerate(arrays[0]):
+            close(found[k], gx.compile([one, w], single)(row, arrays[1]), f.__name__)
+
+
+def test_what_waits_for_examples() -> None:
+    """An inner value that all examples share is computed again once the cotangent of each is known."""
+    g, (x, w) = graph_of(x=("b", 3), w=(3,))
+    y = gx.vmap(lambda row: gx.grad(gx.sum(gx.checkpoint(lambda w: gx.sin(gx.exp(w)))(w) * row), w))(x)
+    arrays = arrays_for((4, 3), (3,))
+    expected = arrays[0] * np.cos(np.exp(arrays[1])) * np.exp(arrays[1])
+    for backend in ("numpy", "numba"):
+        close(gx.compile([x, w], y, backend=backend)(*arrays), expected, backend)
+    close(evaluate([y], {"x": arrays[0], "w": arrays[1]})[0], expected, "interpreter")
 
 
 def test_draws_in_loops_differ_between_examples() -> None:

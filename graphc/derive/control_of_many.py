@@ -56,7 +56,7 @@ def _held(o: Operand) -> Tensor:
 def _scan(at: Examples, node: Node, operands: Sequence[Operand]) -> Results:
     body, n, m = node.attrs["body"], node.attrs["carries"], node.attrs["xs"]
     flags = [many is not None for _, many in operands]
-    carries, outputs = carried(body, n, {k for k, f in enumerate(flags) if f}, True)
+    carries, outputs = carried(body, n, {k for k, f in enumerate(flags) if f}, True, whole=True)
     first = [at.all(*o) if k in carries else o[0] for k, o in enumerate(operands[:n])]
     rows = [one if many is None else moveaxis(many, 1, 0) for one, many in operands[n : n + m]]
     rest = [_held(o) for o in operands[n + m :]]
@@ -86,8 +86,8 @@ def _while(at: Examples, node: Node, operands: Sequence[Operand]) -> Results:
     n = len(body.types)
     flags = [many is not None for _, many in operands]
     slots = {k for k, f in enumerate(flags) if f}
-    carries, _ = carried(body, n, slots, True)
-    apart = bool(through(test, (k + 1 for k in carries | {s for s in slots if s >= n}), True))
+    carries, _ = carried(body, n, slots, True, whole=True)
+    apart = bool(through(test, (k + 1 for k in carries | {s for s in slots if s >= n}), True, whole=True))
     if apart:
         carries = set(range(n))
     first = [at.all(*o) if k in carries else o[0] for k, o in enumerate(operands[:n])]
@@ -144,7 +144,7 @@ def _cond(at: Examples, node: Node, operands: Sequence[Operand]) -> Results:
 
         return chosen
     slots = [k for k, f in enumerate(flags) if f]
-    differs = {k for side in sides for k in through(side, slots, True)}
+    differs = {k for side in sides for k in through(side, slots, True, whole=True)}
 
     def side(body: Body) -> Callable[..., list[Tensor]]:
         def made(*inputs: Tensor) -> list[Tensor]:

@@ -133,10 +133,11 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     def call(*inputs: Any) -> Any:
         origin = caller()
         with located("checkpoint", origin):
-            given, _ = flat("the arguments of checkpoint", inputs, GradientError)
-            graph = graph_of(given)
+            given, unflatten = flat("the arguments of checkpoint", inputs, GradientError)
+            graph = graph_of(given).open
+            given = [graph.admit(t, "checkpoint") for t in given]
             mark = len(graph.nodes)
-            outputs, pack = flat("what f returns", f(*inputs), GradientError)
+            outputs, pack = flat("what f returns", f(*unflatten(given)), GradientError)
             used = _used(graph, mark, given)
             with graph.placed(origin, None):
                 return pack(own_gradient(outputs, [*given, *used], _again))

@@ -16,10 +16,15 @@ def draws(node: Node) -> bool:
     return node.op.kind is Kind.GENERATOR and bool(node.inputs)
 
 
+def _waited(node: Node, whole: bool) -> set[int]:
+    """Slots whose values do not matter."""
+    return {1} if "waiting" in node.op.facts and not whole else set()
+
+
 def flow(nodes: Iterable[Node], start: Collection[int], random: bool = False, whole: bool = False) -> set[int]:
     """The nodes whose value depends on that of one of ``start``, or, where ``random``, on what is drawn.
 
-    ``whole`` takes all results of a loop or branch where one depends.
+    ``whole`` takes all that names one of them, if only to wait for it, and all results of such a loop or branch.
     """
     out = set(start)
     reached: dict[int, set[int]] = {}  # results of loops and branches
@@ -27,29 +32,28 @@ def flow(nodes: Iterable[Node], start: Collection[int], random: bool = False, wh
         slots = {slot for slot, i in enumerate(node.inputs) if i in out}
         if node.op.kind is Kind.CONTROL:
             reached[node.id] = FLOWS[node.op.name](node, slots, random)
-            if reached[node.id]:
+            if reached[node.id] or (whole and slots):
                 out.add(node.id)
         elif node.op.kind is Kind.RESULT:
-            found = reached.get(node.inputs[0], set())
-            if (found and whole) or node.attrs["index"] in found:
+            if node.inputs[0] in out and (whole or node.attrs["index"] in reached.get(node.inputs[0], ())):
                 out.add(node.id)
-        elif slots or (random and draws(node)):
+        elif slots - _waited(node, whole) or (random and draws(node)):
             out.add(node.id)
     return out
 
 
-def through(body: Body, inputs: Iterable[int], random: bool) -> set[int]:
-    """The outputs of a body that depend on these of its inputs."""
+def through(body: Body, inputs: Iterable[int], random: bool, whole: bool = False) -> set[int]:
+    """The outputs of a body that depend on these of its inputs; ``random`` and ``whole`` as in `flow`."""
     start = {body.graph[name].id for k in inputs if (name := body.inputs[k][0]) in body.graph}
-    found = flow(topological(body.graph, [t.id for t in body.outputs]), start, random)
+    found = flow(topological(body.graph, [t.id for t in body.outputs]), start, random, whole)
     return {k for k, t in enumerate(body.outputs) if t.id in found}
 
 
-def carried(body: Body, n: int, slots: Collection[int], random: bool) -> tuple[set[int], set[int]]:
+def carried(body: Body, n: int, slots: Collection[int], random: bool, whole: bool = False) -> tuple[set[int], set[int]]:
     """Of a loop whose operands ``slots`` depend, the first ``n`` of them carries: carries and outputs that do."""
     active = set(slots)
     while True:
-        outputs = through(body, (k + 1 for k in active), random)  # before them stands the number of the step
+        outputs = through(body, (k + 1 for k in active), random, whole)  # before them stands the number of the step
         carries = outputs & set(range(n))
         if carries <= active:
             return {k for k in active if k < n}, outputs

@@ -270,7 +270,10 @@ def _attributes(node: Node, size: Size) -> Attrs:
 
 def _elementwise(at: Examples, node: Node, operands: Sequence[Operand]) -> Tensor:
     rank = node.type.ndim
-    return _again(node, [one if many is None else at.all(one, many, rank) for one, many in operands])
+    given = [one if many is None else at.all(one, many, rank) for one, many in operands]
+    if node.op.facts & {"transparent", "waiting"}:  # the value is that of the first operand, which has its whole shape
+        given[0] = at.all(*operands[0])
+    return _again(node, given)
 
 
 def _generator(at: Examples, node: Node, operands: Sequence[Operand]) -> Tensor:
