@@ -63,6 +63,14 @@ def compile(
 
     Raises CompileError, which says the least that ``max_bytes`` can be, GraphError, ShapeError or DTypeError, with the
     line of the tensor at fault.
+
+    >>> import graphc as gx
+    >>> g = gx.Graph(float_dtype="float64")
+    >>> x, w = g.input("x", ("n",)), g.parameter("w", 2.0)
+    >>> loss = gx.sum((w * x - 1) ** 2)
+    >>> step = gx.compile([x], {"loss": loss}, updates={w: w - 0.1 * gx.grad(loss, w)}, backend="numpy")
+    >>> float(step([1.0, 0.0])["loss"]), float(g.state["w"])
+    (2.0, 1.8)
     """
     origin = caller()
     with located("compile", origin):

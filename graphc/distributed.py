@@ -75,6 +75,13 @@ def shard(arrays: Any, comm: Comm | None = None) -> Any:
 
     Raises InputShapeError where arrays have different numbers of rows, or fewer than there are ranks; GraphcError
     without mpi4py.
+
+    >>> import numpy as np
+    >>> from types import SimpleNamespace
+    >>> import graphc as gx
+    >>> second = SimpleNamespace(Get_rank=lambda: 1, Get_size=lambda: 2)
+    >>> gx.distributed.shard(np.arange(5), second).tolist()
+    [2, 3]
     """
     comm = _comm(comm, "shard")
     many = _many(arrays)
@@ -95,6 +102,18 @@ def save(path: str | os.PathLike[str], /, comm: Comm | None = None, **executable
     """`graphc.save` by rank 0; returns on all ranks when the file is there. It loads in one process, as other files do.
 
     Raises as `graphc.save` does on rank 0, GraphcError on the others.
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from types import SimpleNamespace
+    >>> import graphc as gx
+    >>> gather = lambda sent, received: np.copyto(received, sent)
+    >>> alone = SimpleNamespace(Get_rank=lambda: 0, Get_size=lambda: 1, Allgather=gather)
+    >>> x = gx.Graph().input("x", ("n",), "float64")
+    >>> path = tempfile.mkdtemp() + "/model.gx"
+    >>> gx.distributed.save(path, alone, double=gx.compile([x], 2 * x, backend="numpy"))
+    >>> gx.load(path)["double"]([1, 2]).tolist()
+    [2.0, 4.0]
     """
     comm = _comm(comm, "save")
     failure: Exception | None = None
@@ -124,6 +143,16 @@ def map_batches(exe: Executable, data: Any, client: Any = None, *, batch_size: i
     now, from the bytes that `graphc.save` writes.
 
     Raises InputError and its kinds where data or executable do not fit, GraphcError without Dask.
+
+    >>> from importlib.util import find_spec
+    >>> import numpy as np
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 2), "float64")
+    >>> exe = gx.compile([x], gx.sum(x, axis=1), backend="numpy")
+    >>> if find_spec("dask"):
+    ...     import dask.array
+    ...     rows = dask.array.ones((6, 2), chunks=(3, 2))
+    ...     assert gx.distributed.map_batches(exe, rows).compute().tolist() == [2.0] * 6
     """
     array = need("dask.array", "gx.distributed.map_batches", GraphcError, "dask")
     if not isinstance(exe, Executable):

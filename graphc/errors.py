@@ -96,6 +96,14 @@ class GraphcError(Exception):
     """Base of all errors of graphc.
 
     ``node`` is the name of the node at fault and ``origin`` the user's line that made it, where there are any.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3))
+    >>> try:
+    ...     gx.sum(x, axis=2)
+    ... except gx.GraphcError as error:
+    ...     print(type(error).__name__, error.node, error.origin is not None)
+    ShapeError sum True
     """
 
     def __init__(self, message: str, *, node: str | None = None, origin: Origin | None = None) -> None:
@@ -104,53 +112,168 @@ class GraphcError(Exception):
 
 
 class GraphError(GraphcError):
-    """The graph itself is not legal: names, cycles, mixed graphs, unknown operands."""
+    """The graph itself is not legal: names, cycles, mixed graphs, unknown operands.
+
+    >>> import graphc as gx
+    >>> g, h = gx.Graph('one'), gx.Graph('another')
+    >>> try:
+    ...     g.input("x") + h.input("y")
+    ... except gx.GraphError as error:
+    ...     print(error.message)
+    add: operands of two graphs: x of 'one', y of 'another'
+    """
 
 
 class ShapeError(GraphcError, ValueError):
-    """Shapes do not fit together, or an axis does not exist."""
+    """Shapes do not fit together, or an axis does not exist.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3))
+    >>> try:
+    ...     x @ x.graph.input('w', (4, 5))
+    ... except gx.ShapeError as error:
+    ...     print(error.message)
+    matmul: inner dimensions differ: left is float32[n, 3], right is float32[4, 5]
+    """
 
 
 class DTypeError(GraphcError, TypeError):
-    """A dtype is not known or not fit for the operation."""
+    """A dtype is not known or not fit for the operation.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3))
+    >>> try:
+    ...     x.astype("float16")
+    ... except gx.DTypeError as error:
+    ...     print(error.message)
+    astype: dtype 'float16' is not supported; expected one of bool, uint8, int32, int64, float32, float64
+    """
 
 
 class GradientError(GraphcError):
-    """A derivative was asked for that does not exist."""
+    """A derivative was asked for that does not exist.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3))
+    >>> try:
+    ...     gx.grad(gx.sum(gx.argmax(x)), x)
+    ... except gx.GradientError as error:
+    ...     print(error.message)
+    grad: sum_10 is int64[]; only float tensors have derivatives
+    """
 
 
 class InputError(GraphcError):
-    """What was passed to an executable does not fit what it was compiled for."""
+    """What was passed to an executable does not fit what it was compiled for.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3))
+    >>> f = gx.compile([x], x + 1, backend="numpy")
+    >>> try:
+    ...     f(y=[[1, 2, 3]])
+    ... except gx.InputError as error:
+    ...     print(error.message)
+    there is no input 'y'; inputs are x
+    """
 
 
 class InputShapeError(InputError, ShapeError):
-    """An argument has the wrong rank or size."""
+    """An argument has the wrong rank or size.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3))
+    >>> f = gx.compile([x], x + 1, backend="numpy")
+    >>> try:
+    ...     f([[1, 2]])
+    ... except gx.InputShapeError as error:
+    ...     print(error.message)
+    input 'x': expected float32[n, 3], found shape (1, 2)
+    """
 
 
 class InputDTypeError(InputError, DTypeError):
-    """An argument has the wrong type or dtype."""
+    """An argument has the wrong type or dtype.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3))
+    >>> f = gx.compile([x], x + 1, backend="numpy")
+    >>> try:
+    ...     f([["a", "b", "c"]])
+    ... except gx.InputDTypeError as error:
+    ...     print(error.message)
+    input 'x': expected float32[n, 3], found dtype <U1; expected bools, integers or floats of at most 64 bits
+    """
 
 
 class InputIndexError(InputError, IndexError):
-    """An index (label, row number) is out of range."""
+    """An index (label, row number) is out of range.
+
+    >>> import graphc as gx
+    >>> i = gx.Graph().input("i", ("n",), "int64")
+    >>> f = gx.compile([i], gx.one_hot(i, 3), backend="numpy")
+    >>> try:
+    ...     f([0, 3])
+    ... except gx.InputIndexError as error:
+    ...     print(error.message)
+    checked_index_1: index 3 at position 1 is not in [-3, 3)
+    """
 
 
 class InputMemoryError(InputError, MemoryError):
-    """What an executable would need for arguments of these sizes does not fit in memory."""
+    """What an executable would need for arguments of these sizes does not fit in memory.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3))
+    >>> f = gx.compile([x], x + 1, backend="numpy")
+    >>> try:
+    ...     f.memory(n=10**18)
+    ... except gx.InputMemoryError as error:
+    ...     print(error.message)
+    too large for memory with n = 1000000000000000000: x, float32[n, 3], takes 12000000000000000000 bytes
+    """
 
 
 class InputKeyError(InputError, KeyError):
-    """There is no state, or no executable of a file, of that name."""
+    """There is no state, or no executable of a file, of that name.
+
+    >>> import graphc as gx
+    >>> g = gx.Graph()
+    >>> try:
+    ...     g.state["w"]
+    ... except gx.InputKeyError as error:
+    ...     print(error.message)
+    graph 'graph' has no state 'w'; it has none
+    """
 
     __str__ = Exception.__str__  # KeyError shows the repr
 
 
 class CompileError(GraphcError):
-    """A graph cannot be compiled as asked."""
+    """A graph cannot be compiled as asked.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3))
+    >>> try:
+    ...     gx.compile([x], gx.sum(x), backend="fast")
+    ... except gx.CompileError as error:
+    ...     print(error.message)
+    compile: backend must be "numba" or "numpy", found 'fast'
+    """
 
 
 class StateError(GraphcError):
-    """A call asks for state that cannot be had: its own thread holds it, or one that has ended."""
+    """A call asks for state that cannot be had: its own thread holds it, or one that has ended.
+
+    >>> import graphc as gx
+    >>> g = gx.Graph()
+    >>> w = g.parameter("w", 1.0)
+    >>> step = gx.compile([], w, updates={w: w + 1}, backend="numpy")
+    >>> try:
+    ...     step.holding(step)
+    ... except gx.StateError as error:
+    ...     print(error.message)
+    a call cannot begin in the middle of another one of this thread that holds the same state
+    """
 
 
 class NumericalError(GraphcError, ArithmeticError):
@@ -160,6 +283,15 @@ class NumericalError(GraphcError, ArithmeticError):
     what stands there, ``operands`` what it was made of by the operands' names (an element, or a line on an array), and
     ``forward``, of a node of a gradient, the node that it belongs to. In a loop ``steps`` are the numbers of the steps
     that the loop, and loops in it, were at; ``node`` is the loop, ``inner`` the name of the node in its body.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3))
+    >>> f = gx.compile([x], gx.log(x).named("y"), debug="nan", backend="numpy")
+    >>> try:
+    ...     f([[1, 2, -1]])
+    ... except gx.NumericalError as error:
+    ...     print(error.node, error.index, error.operands)
+    y (0, 2) {'x': -1.0}
     """
 
     def __init__(
@@ -181,7 +313,13 @@ class NumericalError(GraphcError, ArithmeticError):
         super().__init__(message, node=node, origin=origin)
 
     def in_batch(self, batch: int) -> NumericalError:
-        """The same error, met in a mini-batch."""
+        """The same error, met in a mini-batch.
+
+        Raises nothing.
+
+        >>> str(NumericalError("y: log gave nan at [2]").in_batch(7))
+        'batch 7: y: log gave nan at [2]'
+        """
         return NumericalError(
             f"batch {batch}: {self.message}", node=self.node, origin=self.origin, index=self.index, value=self.value,
             operands=self.operands, forward=self.forward, batch=batch, steps=self.steps, inner=self.inner,
@@ -189,15 +327,46 @@ class NumericalError(GraphcError, ArithmeticError):
 
 
 class UnsupportedOpError(GraphcError):
-    """An operation that is not known here, or that a format cannot hold."""
+    """An operation that is not known here, or that a format cannot hold.
+
+    >>> import networkx
+    >>> import graphc as gx
+    >>> dag = networkx.DiGraph()
+    >>> dag.add_node("x", op="magic")
+    >>> try:
+    ...     gx.from_networkx(dag)
+    ... except gx.UnsupportedOpError as error:
+    ...     print(error.message)
+    node x: there is no operation called 'magic'; gx.dag.ops() and docs/networkx.md have the table
+    """
 
 
 class ExportError(GraphcError):
-    """An export cannot be made as asked."""
+    """An export cannot be made as asked.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3))
+    >>> f = gx.compile([x], x + 1, backend="numpy")
+    >>> try:
+    ...     f.export_python("model.py")
+    ... except gx.ExportError as error:
+    ...     print(error.message)
+    export_python: expected backend="numba", found 'numpy', whose results are NumPy's
+    """
 
 
 class GraphFileError(GraphcError):
-    """A graph file is damaged, hostile or of another version."""
+    """A graph file is damaged, hostile or of another version.
+
+    >>> import tempfile
+    >>> import graphc as gx
+    >>> with tempfile.NamedTemporaryFile(suffix=".gx") as file:
+    ...     try:
+    ...         gx.load(file.name)
+    ...     except gx.GraphFileError as error:
+    ...         print(type(error).__name__)
+    GraphFileError
+    """
 
 
 UnsupportedOp = UnsupportedOpError

@@ -73,6 +73,8 @@ def linear(
     Parameters ``weight`` (features, units) and ``bias`` (units,), uniform within ``1 / sqrt(features)``. Raises
     ShapeError where the features are not known.
 
+    A float like ``x``.
+
     >>> g = Graph("g")
     >>> linear(g, g.input("x", ("n", 784)), 10, name="out").shape, list(g.parameters)
     ((n, 10), ['out/weight', 'out/bias'])
@@ -102,6 +104,10 @@ def conv(
 
     Parameters ``weight`` (channels, inputs / groups, window ...) and ``bias`` (channels,), uniform within one over the
     root of how many elements a window has. Raises ShapeError for any other number of axes.
+
+    >>> g = Graph("g")
+    >>> conv(g, g.input("x", ("n", 1, 28, 28)), 6, 5).shape, list(g.parameters)
+    ((n, 6, 24, 24), ['conv/weight', 'conv/bias'])
     """
     with _layer(g, x, name):
         functions = {3: convolution.conv1d, 4: convolution.conv2d, 5: convolution.conv3d}
@@ -117,20 +123,44 @@ def conv(
 
 
 def layer_norm(g: Graph, x: Tensor, *, eps: float = 1e-5, name: str = "layer_norm") -> Tensor:
-    """Rows with mean 0 and variance 1, times ``weight`` plus ``bias`` (features,), at first ones and zeros."""
+    """Rows with mean 0 and variance 1, times ``weight`` plus ``bias`` (features,), at first ones and zeros.
+
+    Shape and dtype of ``x``, a float. Raises ShapeError where the last size is not known.
+
+    >>> g = Graph("g")
+    >>> x = g.input("x", ("n", 8))
+    >>> layer_norm(g, x).shape, list(g.parameters)
+    ((n, 8), ['layer_norm/weight', 'layer_norm/bias'])
+    """
     with _layer(g, x, name):
         n = _size(x, -1)
         return softmax.layer_norm(x, _filled(g, x, "weight", n, 1), _filled(g, x, "bias", n, 0), eps)
 
 
 def rms_norm(g: Graph, x: Tensor, *, eps: float = 1e-6, name: str = "rms_norm") -> Tensor:
-    """Rows over their root mean square, times ``weight`` (features,), at first ones."""
+    """Rows over their root mean square, times ``weight`` (features,), at first ones.
+
+    Shape and dtype of ``x``, a float. Raises ShapeError where the last size is not known.
+
+    >>> g = Graph("g")
+    >>> x = g.input("x", ("n", 8))
+    >>> rms_norm(g, x).shape, list(g.parameters)
+    ((n, 8), ['rms_norm/weight'])
+    """
     with _layer(g, x, name):
         return softmax.rms_norm(x, _filled(g, x, "weight", _size(x, -1), 1), eps)
 
 
 def group_norm(g: Graph, x: Tensor, num_groups: int, *, eps: float = 1e-5, name: str = "group_norm") -> Tensor:
-    """`gx.group_norm` with ``weight`` and ``bias`` for each channel, at first ones and zeros."""
+    """`gx.group_norm` with ``weight`` and ``bias`` for each channel, at first ones and zeros.
+
+    ``x`` is (n, channels, ...), a float; shape and dtype stay. Raises ShapeError where the groups do not divide the
+    channels.
+
+    >>> g = Graph("g")
+    >>> group_norm(g, g.input("x", ("n", 6, 8, 8)), 3).shape, list(g.parameters)
+    ((n, 6, 8, 8), ['group_norm/weight', 'group_norm/bias'])
+    """
     with _layer(g, x, name):
         n = _size(x, 1)
         weight, bias = _filled(g, x, "weight", n, 1), _filled(g, x, "bias", n, 0)
@@ -150,6 +180,8 @@ def batch_norm(
 
     The variables ``average`` and ``variance`` move towards the statistics of each batch: an optimiser's ``updates`` do
     that too. `gx.inference` gives the result with these variables in place of the batch's statistics.
+
+    Shape and dtype of ``x``, a float. Raises ShapeError where the size of ``axis`` is not known.
 
     >>> g = Graph("g")
     >>> y = batch_norm(g, g.input("x", ("n", 3, 8, 8)))
@@ -174,7 +206,15 @@ def batch_norm(
 def embedding(
     g: Graph, indices: Tensor, n: int, units: int, *, name: str = "embedding", seed: int | None = None
 ) -> Tensor:
-    """Rows of a ``weight`` (n, units) at ``indices``, at first standard normal numbers."""
+    """Rows of a ``weight`` (n, units) at ``indices``, at first standard normal numbers.
+
+    Integers (...) give floats (..., units). Raises DTypeError for other indices; one out of range is an InputIndexError
+    when called.
+
+    >>> g = Graph("g")
+    >>> embedding(g, g.input("words", ("n", 7), "int64"), 100, 16).shape
+    (n, 7, 16)
+    """
     with _layer(g, indices, name):
         rng = np.random.default_rng(zlib.crc32(g._full("weight").encode()) if seed is None else seed)
         weight = g.parameter("weight", rng.normal(size=(n, units)).astype(g.float_dtype))
@@ -182,7 +222,15 @@ def embedding(
 
 
 def dropout(g: Graph, x: Tensor, rate: float = 0.5, *, key: Tensor | None = None, name: str = "dropout") -> Tensor:
-    """`gx.dropout` with a random key of its own, the variable ``key``, unless one is given."""
+    """`gx.dropout` with a random key of its own, the variable ``key``, unless one is given.
+
+    Shape and dtype of ``x``, a float. Raises ShapeError where ``rate`` is not in [0, 1).
+
+    >>> g = Graph("g")
+    >>> x = g.input("x", ("n", 8))
+    >>> dropout(g, x, 0.5).shape, list(g.variables)
+    ((n, 8), ['dropout/key'])
+    """
     with _layer(g, x, name):
         seed = zlib.crc32(g._full("key").encode())
         return random.dropout(x, rate, key=g.random_key(seed) if key is None else key)
@@ -203,6 +251,12 @@ def attention(
 
     Four `linear` layers ``query``, ``key``, ``value`` and ``out``; heads share the features equally. Masks are those of
     `gx.scaled_dot_product_attention`. Raises ShapeError where the heads do not divide the features.
+
+    A float like ``x``.
+
+    >>> g = Graph("g")
+    >>> attention(g, g.input("x", ("n", "places", 8)), heads=2, is_causal=True).shape
+    (n, places, 8)
     """
     with _layer(g, x, name):
         features = _size(x, -1)
@@ -227,13 +281,31 @@ def _weights(g: Graph, x: Tensor, h: Tensor, rows: int, bias: bool, seed: int | 
 
 
 def rnn(g: Graph, x: Tensor, h: Tensor, *, bias: bool = True, name: str = "rnn", seed: int | None = None) -> Tensor:
-    """One step of `gx.rnn_cell`, with its weights; ``h`` says how many units there are."""
+    """One step of `gx.rnn_cell`, with its weights; ``h`` says how many units there are.
+
+    ``x`` is (..., inputs), ``h`` (..., units), and a float (..., units) comes back. Raises ShapeError where the last
+    size is not known.
+
+    >>> g = Graph("g")
+    >>> x = g.input("x", ("n", 8))
+    >>> rnn(g, x, g.input("h", ("n", 4))).shape, list(g.parameters)
+    ((n, 4), ['rnn/w_ih', 'rnn/w_hh', 'rnn/b_ih', 'rnn/b_hh'])
+    """
     with _layer(g, x, name):
         return sequence.rnn_cell(x, h, *_weights(g, x, h, 1, bias, seed))
 
 
 def gru(g: Graph, x: Tensor, h: Tensor, *, bias: bool = True, name: str = "gru", seed: int | None = None) -> Tensor:
-    """One step of `gx.gru_cell`, with its weights."""
+    """One step of `gx.gru_cell`, with its weights.
+
+    ``x`` is (..., inputs), ``h`` (..., units), and a float (..., units) comes back. Raises ShapeError where the last
+    size is not known.
+
+    >>> g = Graph("g")
+    >>> x = g.input("x", ("n", 8))
+    >>> gru(g, x, g.input("h", ("n", 4))).shape
+    (n, 4)
+    """
     with _layer(g, x, name):
         return sequence.gru_cell(x, h, *_weights(g, x, h, 3, bias, seed))
 
@@ -241,7 +313,17 @@ def gru(g: Graph, x: Tensor, h: Tensor, *, bias: bool = True, name: str = "gru",
 def lstm(
     g: Graph, x: Tensor, state: tuple[Tensor, Tensor], *, bias: bool = True, name: str = "lstm", seed: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """One step of `gx.lstm_cell`, with its weights; ``state`` is ``(h, c)``, and so is what comes back."""
+    """One step of `gx.lstm_cell`, with its weights; ``state`` is ``(h, c)``, and so is what comes back.
+
+    ``x`` is (..., inputs), ``h`` and ``c`` are (..., units), floats. Raises ShapeError where the last size is not
+    known.
+
+    >>> g = Graph("g")
+    >>> x = g.input("x", ("n", 8))
+    >>> h, c = lstm(g, x, (g.input("h", ("n", 4)), g.input("c", ("n", 4))))
+    >>> h.shape, c.shape
+    ((n, 4), (n, 4))
+    """
     with _layer(g, x, name):
         if not isinstance(state, (tuple, list)) or len(state) != 2:
             raise DTypeError(f"state must be a pair of tensors (h, c), found {found(state)}")
@@ -252,6 +334,8 @@ def lstm(
 
 def sequential(x: Tensor, *layers: Callable[[Tensor], Tensor]) -> Tensor:
     """What functions of a tensor give one after the other.
+
+    Shape and dtype are those of the last. Raises what the functions raise, such as ShapeError.
 
     >>> from graphc.ops.functions import relu
     >>> g = Graph("g")

@@ -41,6 +41,10 @@ class Optimizer(ABC):
     lr            learning rate, a float or a scalar tensor such as a schedule
     weight_decay  this times the parameter is added to its gradient (an L2 penalty; `AdamW` decouples it)
     clip_norm     gradients are scaled down together so that their global 2-norm is at most this (Pascanu et al. 2013)
+
+    >>> import graphc as gx
+    >>> isinstance(gx.optim.SGD(lr=0.1, clip_norm=1.0), gx.optim.Optimizer)
+    True
     """
 
     lr: Rate = 0.01
@@ -48,7 +52,17 @@ class Optimizer(ABC):
     clip_norm: float | None = None
 
     def updates(self, loss: Tensor, params: Sequence[Tensor] | None = None) -> Updates:
-        """Next values of ``params`` (every parameter of the graph by default) and of the optimiser's own variables."""
+        """Next values of ``params`` (every parameter of the graph by default) and of the optimiser's own variables.
+
+        Raises GraphError where ``loss`` is no scalar of a graph with parameters, or ``params`` are none of them; what
+        `graphc.grad` raises otherwise.
+
+        >>> import graphc as gx
+        >>> w = gx.Graph(float_dtype="float64").parameter("w", 2.0)
+        >>> loss = w * w
+        >>> [t.name for t in gx.optim.Momentum().updates(loss)]
+        ['momentum/w/v', 'w']
+        """
         with located(type(self).__name__, caller()):
             if not isinstance(loss, Tensor):
                 raise GraphError(f"loss must be a scalar tensor, found {found(loss)}")
@@ -85,7 +99,12 @@ class Optimizer(ABC):
 
 
 class ParameterByParameter(Optimizer):
-    """Those whose next value of a parameter depends on its own gradient, and on what all share."""
+    """Those whose next value of a parameter depends on its own gradient, and on what all share.
+
+    >>> import graphc as gx
+    >>> issubclass(gx.optim.Adam, gx.optim.ParameterByParameter)
+    True
+    """
 
     _decoupled = False
 
@@ -128,7 +147,15 @@ def free_prefix(graph: Graph, base: str) -> str:
 
 @dataclass(frozen=True)
 class SGD(ParameterByParameter):
-    """``p - lr * g`` (Robbins and Monro 1951)."""
+    """``p - lr * g`` (Robbins and Monro 1951).
+
+    >>> import graphc as gx
+    >>> w = gx.Graph(float_dtype="float64").parameter("w", 2.0)
+    >>> loss = w * w
+    >>> step = gx.compile([], loss, updates=gx.optim.SGD(lr=0.1).updates(loss), backend="numpy")
+    >>> float(step()), round(float(w.graph.state["w"]), 4)
+    (4.0, 1.6)
+    """
 
     def _step(self, p: Tensor, g: Tensor, slot: Any, common: Any) -> Updates:
         return {p: p - self.lr * g}
@@ -136,7 +163,15 @@ class SGD(ParameterByParameter):
 
 @dataclass(frozen=True)
 class Momentum(ParameterByParameter):
-    """``v = momentum * v + g``, ``p - lr * v`` (Polyak 1964)."""
+    """``v = momentum * v + g``, ``p - lr * v`` (Polyak 1964).
+
+    >>> import graphc as gx
+    >>> w = gx.Graph(float_dtype="float64").parameter("w", 2.0)
+    >>> loss = w * w
+    >>> step = gx.compile([], loss, updates=gx.optim.Momentum(lr=0.1).updates(loss), backend="numpy")
+    >>> float(step()), round(float(w.graph.state["w"]), 4)
+    (4.0, 1.6)
+    """
 
     momentum: float = 0.9
 
@@ -151,7 +186,15 @@ class Momentum(ParameterByParameter):
 
 @dataclass(frozen=True)
 class NAG(Momentum):
-    """Nesterov's momentum: ``p - lr * (g + momentum * v)`` (Sutskever et al. 2013)."""
+    """Nesterov's momentum: ``p - lr * (g + momentum * v)`` (Sutskever et al. 2013).
+
+    >>> import graphc as gx
+    >>> w = gx.Graph(float_dtype="float64").parameter("w", 2.0)
+    >>> loss = w * w
+    >>> step = gx.compile([], loss, updates=gx.optim.NAG(lr=0.1).updates(loss), backend="numpy")
+    >>> float(step()), round(float(w.graph.state["w"]), 4)
+    (4.0, 1.24)
+    """
 
     def _direction(self, g: Tensor, v: Tensor) -> Tensor:
         return g + self.momentum * v
@@ -159,7 +202,15 @@ class NAG(Momentum):
 
 @dataclass(frozen=True)
 class Adagrad(ParameterByParameter):
-    """``s += g*g``, ``p - lr * g / (sqrt(s) + eps)`` (Duchi et al. 2011)."""
+    """``s += g*g``, ``p - lr * g / (sqrt(s) + eps)`` (Duchi et al. 2011).
+
+    >>> import graphc as gx
+    >>> w = gx.Graph(float_dtype="float64").parameter("w", 2.0)
+    >>> loss = w * w
+    >>> step = gx.compile([], loss, updates=gx.optim.Adagrad(lr=0.1).updates(loss), backend="numpy")
+    >>> float(step()), round(float(w.graph.state["w"]), 4)
+    (4.0, 1.9)
+    """
 
     eps: float = 1e-10
 
@@ -171,7 +222,15 @@ class Adagrad(ParameterByParameter):
 
 @dataclass(frozen=True)
 class RMSProp(ParameterByParameter):
-    """``s = alpha * s + (1 - alpha) * g*g``, ``p - lr * g / (sqrt(s) + eps)`` (Tieleman and Hinton 2012)."""
+    """``s = alpha * s + (1 - alpha) * g*g``, ``p - lr * g / (sqrt(s) + eps)`` (Tieleman and Hinton 2012).
+
+    >>> import graphc as gx
+    >>> w = gx.Graph(float_dtype="float64").parameter("w", 2.0)
+    >>> loss = w * w
+    >>> step = gx.compile([], loss, updates=gx.optim.RMSProp(lr=0.1).updates(loss), backend="numpy")
+    >>> float(step()), round(float(w.graph.state["w"]), 4)
+    (4.0, 1.0)
+    """
 
     alpha: float = 0.99
     eps: float = 1e-8
@@ -184,7 +243,15 @@ class RMSProp(ParameterByParameter):
 
 @dataclass(frozen=True)
 class Adam(ParameterByParameter):
-    """First and second moments with bias correction (Kingma and Ba 2015)."""
+    """First and second moments with bias correction (Kingma and Ba 2015).
+
+    >>> import graphc as gx
+    >>> w = gx.Graph(float_dtype="float64").parameter("w", 2.0)
+    >>> loss = w * w
+    >>> step = gx.compile([], loss, updates=gx.optim.Adam(lr=0.1).updates(loss), backend="numpy")
+    >>> float(step()), round(float(w.graph.state["w"]), 4)
+    (4.0, 1.9)
+    """
 
     lr: Rate = 0.001
     beta1: float = 0.9
@@ -209,7 +276,15 @@ class Adam(ParameterByParameter):
 
 @dataclass(frozen=True)
 class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019).
+
+    >>> import graphc as gx
+    >>> w = gx.Graph(float_dtype="float64").parameter("w", 2.0)
+    >>> loss = w * w
+    >>> step = gx.compile([], loss, updates=gx.optim.AdamW(lr=0.1).updates(loss), backend="numpy")
+    >>> float(step()), round(float(w.graph.state["w"]), 4)
+    (4.0, 1.898)
+    """
 
     weight_decay: float = 0.01
     _decoupled = True
@@ -221,6 +296,13 @@ class Adadelta(ParameterByParameter):
 
     ``s = rho * s + (1 - rho) * g*g``, ``d = g * sqrt(a + eps) / sqrt(s + eps)``, ``a = rho * a + (1 - rho) * d*d``,
     ``p - lr * d``.
+
+    >>> import graphc as gx
+    >>> w = gx.Graph(float_dtype="float64").parameter("w", 2.0)
+    >>> loss = w * w
+    >>> step = gx.compile([], loss, updates=gx.optim.Adadelta().updates(loss), backend="numpy")
+    >>> float(step()), round(float(w.graph.state["w"]), 4)
+    (4.0, 1.9968)
     """
 
     lr: Rate = 1.0
@@ -236,7 +318,15 @@ class Adadelta(ParameterByParameter):
 
 @dataclass(frozen=True)
 class NAdam(Adam):
-    """Adam with Nesterov's momentum, which grows with the steps (Dozat 2016), as torch's."""
+    """Adam with Nesterov's momentum, which grows with the steps (Dozat 2016), as torch's.
+
+    >>> import graphc as gx
+    >>> w = gx.Graph(float_dtype="float64").parameter("w", 2.0)
+    >>> loss = w * w
+    >>> step = gx.compile([], loss, updates=gx.optim.NAdam(lr=0.1).updates(loss), backend="numpy")
+    >>> float(step()), round(float(w.graph.state["w"]), 4)
+    (4.0, 1.8944)
+    """
 
     lr: Rate = 0.002
     momentum_decay: float = 0.004
@@ -263,6 +353,13 @@ class Lion(ParameterByParameter):
     """``p - lr * (sign(beta1 * m + (1 - beta1) * g) + weight_decay * p)``, ``m = beta2 * m + (1 - beta2) * g``.
 
     Chen et al. 2023, with the paper's defaults.
+
+    >>> import graphc as gx
+    >>> w = gx.Graph(float_dtype="float64").parameter("w", 2.0)
+    >>> loss = w * w
+    >>> step = gx.compile([], loss, updates=gx.optim.Lion(lr=0.1).updates(loss), backend="numpy")
+    >>> float(step()), round(float(w.graph.state["w"]), 4)
+    (4.0, 1.9)
     """
 
     lr: Rate = 1e-4
@@ -283,6 +380,13 @@ class LAMB(Adam):
 
     ``p - lr * (|p| / |u|) * u``, where ``u`` is Adam's step and ``weight_decay * p``; the quotient is 1 where either
     length is 0.
+
+    >>> import graphc as gx
+    >>> w = gx.Graph(float_dtype="float64").parameter("w", 2.0)
+    >>> loss = w * w
+    >>> step = gx.compile([], loss, updates=gx.optim.LAMB(lr=0.1).updates(loss), backend="numpy")
+    >>> float(step()), round(float(w.graph.state["w"]), 4)
+    (4.0, 1.8)
     """
 
     eps: float = 1e-6
@@ -307,6 +411,14 @@ class Muon(ParameterByParameter):
     For matrices (inputs, outputs) alone, GraphError for others, which another optimiser takes:
     ``Muon().updates(loss, matrices) | AdamW().updates(loss, others)``. Steps are ``sqrt(max(1, outputs / inputs))`` as
     large as ``lr``; weight decay is decoupled. Defaults of torch.optim.Muon.
+
+    >>> import numpy as np
+    >>> import graphc as gx
+    >>> w = gx.Graph(float_dtype="float64").parameter("w", np.eye(2))
+    >>> loss = gx.sum(w * w)
+    >>> step = gx.compile([], loss, updates=gx.optim.Muon(lr=0.1).updates(loss), backend="numpy")
+    >>> float(step()), w.graph.state["w"].round(1).tolist()
+    (2.0, [[0.9, 0.0], [0.0, 0.9]])
     """
 
     lr: Rate = 1e-3
@@ -350,6 +462,13 @@ class LBFGS(Optimizer):
     ``lr / 2``, ``lr / 4`` and so on, ``search`` of them beside the first, that lowers the loss enough (Armijo 1966,
     with 1e-4), the shortest where none does; all are evaluated. With ``search=0`` it is ``lr``, as torch's without a
     line search. All parameters must have one dtype.
+
+    >>> import graphc as gx
+    >>> w = gx.Graph(float_dtype="float64").parameter("w", 2.0)
+    >>> loss = w * w
+    >>> step = gx.compile([], loss, updates=gx.optim.LBFGS().updates(loss), backend="numpy")
+    >>> float(step()), round(float(w.graph.state["w"]), 4)
+    (4.0, 1.0)
     """
 
     lr: Rate = 1.0
@@ -442,7 +561,16 @@ class Lookahead:
     alpha: float = 0.5
 
     def updates(self, loss: Tensor, params: Sequence[Tensor] | None = None) -> Updates:
-        """Those of the inner optimiser, with the slow parameters' own."""
+        """Those of the inner optimiser, with the slow parameters' own.
+
+        As `Optimizer.updates` otherwise.
+
+        >>> import graphc as gx
+        >>> w = gx.Graph(float_dtype="float64").parameter("w", 2.0)
+        >>> loss = w * w
+        >>> [t.name for t in gx.optim.Lookahead(gx.optim.SGD()).updates(loss)]
+        ['w', 'lookahead/w/slow', 'lookahead/step']
+        """
         out = self.inner.updates(loss, params)
         with located("Lookahead", caller()):
             graph = loss.graph
@@ -464,6 +592,8 @@ def averaged(updates: Updates, decay: float | None = None) -> tuple[Updates, dic
     The average is of the values after all steps (Izmailov et al. 2018). With ``decay`` it starts from the first value
     and moves by ``1 - decay`` towards each new one (Polyak and Juditsky 1992). ``gx.substitute(outputs, averages)``
     gives the outputs of the averages.
+
+    Shapes and dtypes are those of the parameters. Raises GraphError where ``updates`` move no parameter.
 
     >>> import numpy as np
     >>> g = Graph("g")
@@ -501,7 +631,19 @@ def _noted(loss: Tensor) -> Updates:
 
 
 def clip_by_global_norm(gradients: Sequence[Tensor], limit: float) -> list[Tensor]:
-    """Gradients scaled by ``min(1, limit / (norm + 1e-6))``, their 2-norm taken over all of them."""
+    """Gradients scaled by ``min(1, limit / (norm + 1e-6))``, their 2-norm taken over all of them.
+
+    Shapes and dtypes stay. Raises GraphError where ``gradients`` are no list of tensors.
+
+    >>> import graphc as gx
+    >>> g = gx.Graph(float_dtype="float64")
+    >>> x = g.input("x", (2,))
+    >>> f = gx.compile([x], gx.optim.clip_by_global_norm([x], 1.0), backend="numpy")
+    >>> f([3, 4])[0].round(3).tolist()
+    [0.6, 0.8]
+    """
+    with located("clip_by_global_norm", caller()):
+        gradients = tensor_list("gradients", gradients)
     scale = range_scale(_squares(gradients))
     scaled = [g * scale.astype(g.dtype) for g in gradients]
     length = sqrt(_squares(scaled))
@@ -518,28 +660,69 @@ def _squares(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def step_counter(graph: Graph, name: str = "step") -> tuple[Tensor, Updates]:
-    """A counter of calls as a float scalar, and its update."""
+    """A counter of calls as a float scalar, and its update.
+
+    The update adds 1. Raises GraphError for a name that is taken.
+
+    >>> import graphc as gx
+    >>> count, counting = gx.optim.step_counter(gx.Graph())
+    >>> f = gx.compile([], count, updates=counting, backend="numpy")
+    >>> [float(f()) for _ in range(3)]
+    [0.0, 1.0, 2.0]
+    """
     step = graph.variable(name, 0.0)
     return step, {step: step + 1.0}
 
 
 def exponential_decay(step: Tensor, initial: float, rate: float) -> Tensor:
-    """``initial * rate**step``."""
+    """``initial * rate**step``.
+
+    A scalar like ``step``, a float. Raises DTypeError or GraphError where ``step`` is no tensor.
+
+    >>> import graphc as gx
+    >>> t = gx.Graph(float_dtype="float64").input("step")
+    >>> float(gx.compile([t], gx.optim.exponential_decay(t, 1.0, 0.5), backend="numpy")(2))
+    0.25
+    """
     return initial * _exp(step * float(np.log(rate)))
 
 
 def step_decay(step: Tensor, initial: float, factor: float, every: int) -> Tensor:
-    """``initial``, times ``factor`` after each ``every`` steps."""
+    """``initial``, times ``factor`` after each ``every`` steps.
+
+    A scalar like ``step``, a float. Raises DTypeError or GraphError where ``step`` is no tensor.
+
+    >>> import graphc as gx
+    >>> t = gx.Graph(float_dtype="float64").input("step")
+    >>> float(gx.compile([t], gx.optim.step_decay(t, 1.0, 0.1, every=10), backend="numpy")(15))
+    0.1
+    """
     return initial * pow(factor, floor(step / every))
 
 
 def cosine(step: Tensor, initial: float, steps: int, final: float = 0.0) -> Tensor:
-    """From ``initial`` to ``final`` along half a cosine over ``steps`` (Loshchilov and Hutter 2017)."""
+    """From ``initial`` to ``final`` along half a cosine over ``steps`` (Loshchilov and Hutter 2017).
+
+    A scalar like ``step``, a float. Raises DTypeError or GraphError where ``step`` is no tensor.
+
+    >>> import graphc as gx
+    >>> t = gx.Graph(float_dtype="float64").input("step")
+    >>> round(float(gx.compile([t], gx.optim.cosine(t, 1.0, steps=10), backend="numpy")(5)), 6)
+    0.5
+    """
     done = minimum(step / steps, 1.0)
     return final + 0.5 * (initial - final) * (1 + cos(done * float(np.pi)))
 
 
 def warmup(step: Tensor, rate: Rate, steps: int) -> Tensor:
-    """``rate``, reached linearly over the first ``steps``."""
+    """``rate``, reached linearly over the first ``steps``.
+
+    A scalar like ``step``, a float. Raises DTypeError or GraphError where ``step`` is no tensor.
+
+    >>> import graphc as gx
+    >>> t = gx.Graph(float_dtype="float64").input("step")
+    >>> float(gx.compile([t], gx.optim.warmup(t, 1.0, steps=10), backend="numpy")(4))
+    0.5
+    """
     share = where(step < steps, (step + 1) / steps, 1.0)
     return multiply(share, rate)

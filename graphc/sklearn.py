@@ -59,7 +59,15 @@ MOST_NETWORKS = 32  # kept for predictions
 
 
 class ParameterError(InputError, ValueError):
-    """A parameter of an estimator is none of those that it takes."""
+    """A parameter of an estimator is none of those that it takes.
+
+    >>> import graphc.sklearn
+    >>> try:
+    ...     graphc.sklearn.GraphRegressor(activation="step").fit([[0.0], [1.0]], [0.0, 1.0])
+    ... except graphc.sklearn.ParameterError as error:
+    ...     print(error.message.partition(",")[0])
+    activation must be one of relu
+    """
 
 
 Layers = Sequence[tuple[gx.Tensor, gx.Tensor]]
@@ -197,7 +205,18 @@ class GraphClassifier(ClassifierMixin, _Network):
     """
 
     def fit(self, X: Any, y: Any) -> GraphClassifier:
-        """Trains anew from first weights; compiled once."""
+        """Trains anew from first weights; compiled once.
+
+        ``X`` is (rows, features), of floats or what becomes float64. Raises ParameterError, or scikit-learn's
+        ValueError, where parameters or arrays do not fit.
+
+        >>> import numpy as np
+        >>> from graphc.sklearn import GraphClassifier
+        >>> X = np.linspace(-1, 1, 20)[:, None]
+        >>> network = GraphClassifier((4,), epochs=1, random_state=0).fit(X, X[:, 0] > 0)
+        >>> network.classes_
+        array([False,  True])
+        """
         X, y = validate_data(self, X, y, dtype=FLOATS)
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
@@ -205,11 +224,31 @@ class GraphClassifier(ClassifierMixin, _Network):
         return self
 
     def predict_proba(self, X: Any) -> Array:
-        """The probability of each of ``classes_``, (rows, classes)."""
+        """The probability of each of ``classes_``, (rows, classes).
+
+        Raises scikit-learn's NotFittedError before `fit`, ValueError where ``X`` has other features.
+
+        >>> import numpy as np
+        >>> from graphc.sklearn import GraphClassifier
+        >>> X = np.linspace(-1, 1, 20)[:, None]
+        >>> network = GraphClassifier((4,), epochs=1, random_state=0).fit(X, X[:, 0] > 0)
+        >>> network.predict_proba(X).shape
+        (20, 2)
+        """
         return self._predict(X, True)
 
     def predict(self, X: Any) -> Array:
-        """The most likely class of each row, (rows,)."""
+        """The most likely class of each row, (rows,).
+
+        Raises scikit-learn's NotFittedError before `fit`, ValueError where ``X`` has other features.
+
+        >>> import numpy as np
+        >>> from graphc.sklearn import GraphClassifier
+        >>> X = np.linspace(-1, 1, 20)[:, None]
+        >>> network = GraphClassifier((4,), epochs=1, random_state=0).fit(X, X[:, 0] > 0)
+        >>> network.predict(X).shape
+        (20,)
+        """
         likely = self.predict_proba(X).argmax(axis=1)
         return self.classes_[likely]  # type: ignore[no-any-return]
 
@@ -233,7 +272,18 @@ class GraphRegressor(RegressorMixin, _Network):
         return tags
 
     def fit(self, X: Any, y: Any) -> GraphRegressor:
-        """Trains anew from first weights; compiled once."""
+        """Trains anew from first weights; compiled once.
+
+        ``X`` is (rows, features), of floats or what becomes float64. Raises ParameterError, or scikit-learn's
+        ValueError, where parameters or arrays do not fit.
+
+        >>> import numpy as np
+        >>> from graphc.sklearn import GraphRegressor
+        >>> X = np.linspace(-1, 1, 20)[:, None]
+        >>> network = GraphRegressor((4,), epochs=1, random_state=0).fit(X, X[:, 0])
+        >>> network.n_features_in_
+        1
+        """
         X, y = validate_data(self, X, y, dtype=FLOATS, multi_output=True, y_numeric=True)
         self._one = y.ndim == 1
         y = y.reshape(len(y), -1).astype(X.dtype)
@@ -241,7 +291,17 @@ class GraphRegressor(RegressorMixin, _Network):
         return self
 
     def predict(self, X: Any) -> Array:
-        """The outputs of each row, (rows,) or (rows, outputs) as y was."""
+        """The outputs of each row, (rows,) or (rows, outputs) as y was.
+
+        Raises scikit-learn's NotFittedError before `fit`, ValueError where ``X`` has other features.
+
+        >>> import numpy as np
+        >>> from graphc.sklearn import GraphRegressor
+        >>> X = np.linspace(-1, 1, 20)[:, None]
+        >>> network = GraphRegressor((4,), epochs=1, random_state=0).fit(X, X[:, 0])
+        >>> network.predict(X).shape
+        (20,)
+        """
         found = self._predict(X, False)
         return found[:, 0] if self._one else found
 

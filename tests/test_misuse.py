@@ -41,6 +41,11 @@ HERE = True  # the error must show this file's line
 Row = tuple[str, Callable[[World], Any], type[Exception], str]
 
 ROWS: list[Row] = [
+    ("labels of nll are floats", lambda w: gx.nll(w.h, w.h[:, 0]), gx.DTypeError, "nll: expected integer labels"),
+    ("labels of nll for each element", lambda w: gx.nll(w.h, w.h.astype("int64")), gx.ShapeError, "nll: expected one label"),
+    ("square of a number", lambda w: gx.square(3.0), gx.GraphError, "expected a tensor"),
+    ("reciprocal of a number", lambda w: gx.reciprocal(3.0), gx.GraphError, "expected a tensor"),
+    ("gradients no list", lambda w: gx.optim.clip_by_global_norm(w.h, 1.0), gx.GraphError, "list of tensors"),
     # names, graphs, leaves
     ("name taken", lambda w: w.g.input("x", (2,)), gx.GraphError, "'x' is taken"),
     ("name of a parameter taken", lambda w: w.g.parameter("W", np.ones(2, "f")), gx.GraphError, "taken"),

@@ -109,6 +109,8 @@ def test_values_and_gradients_of_an_example() -> None:
     assert nodes["w"]["g"] == ["-0.09948"] and "g" not in nodes["t"]
     with pytest.raises(gx.InputError, match="no input 'q'"):
         g.view(feeds={"q": 1.0})
+    with pytest.raises(gx.InputError, match="no input 'q'"):
+        gx.compile([g["x"], g["t"]], g["loss"], backend="numpy").view(feeds={"q": 1.0})
 
 
 def test_an_executable_shows_what_the_compiler_did() -> None:

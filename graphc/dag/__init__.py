@@ -77,6 +77,15 @@ def compile(dag: Any, inputs: Sequence[Any], outputs: Any, updates: Any = None, 
     Executables of one DAG share their state, ``exe.graph.state``, and can be saved together. Nodes may be added to the
     DAG between two calls; where a node that was read before is another now, the executable begins with a state of its
     own. Raises CompileError, and what `graphc.from_networkx` raises.
+
+    >>> import networkx as nx
+    >>> from graphc import dag
+    >>> d = nx.DiGraph()
+    >>> d.add_node("x", op="input", shape=(2,), dtype="float64")
+    >>> d.add_node("y", op="tanh")
+    >>> d.add_edge("x", "y")
+    >>> dag.compile(d, ["x"], "y", backend="numpy")([0, 1]).round(4).tolist()
+    [0.0, 0.7616]
     """
     origin = caller()
     reading = _read(dag, origin)
@@ -102,6 +111,16 @@ def slots(dag: Any) -> None:
 
     Operands of a node without slots are taken in the order in which its edges were added. Raises GraphError, naming
     the node, where that order cannot be told.
+
+    >>> import networkx as nx
+    >>> from graphc import dag
+    >>> d = nx.DiGraph()
+    >>> d.add_node("x", op="input", shape=(2,), dtype="float64")
+    >>> d.add_node("y", op="tanh")
+    >>> d.add_edge("x", "y")
+    >>> dag.slots(d)
+    >>> d.edges["x", "y"]
+    {'slot': 0}
     """
     reading = Reading(dag, caller())
     found: list[tuple[dict[str, Any], int]] = []

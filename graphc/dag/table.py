@@ -102,6 +102,10 @@ class Record:
     attributes  name -> default, or `REQUIRED`
     line        what it is
     refused     why a node cannot name it; empty where it can
+
+    >>> from graphc import dag
+    >>> next(r for r in dag.ops() if r.op == "tanh").line
+    'The hyperbolic tangent.'
     """
 
     op: str
@@ -115,6 +119,8 @@ class Record:
 
 def ops() -> list[Record]:
     """Records of all that a node's ``op`` may be, leaves first, then by name.
+
+    Raises nothing.
 
     >>> from graphc import dag
     >>> by_name = {r.op: r for r in dag.ops()}

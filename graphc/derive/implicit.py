@@ -94,6 +94,8 @@ def root(f: Callable[[Tensor], Tensor], x0: Tensor, *, tolerance: float | None =
     ``f`` takes a float tensor of known sizes and returns one of the same type; all else is as in `fixed_point`. The
     derivative solves one system with the transpose of J at the solution.
 
+    Raises ShapeError or DTypeError where ``f`` does not fit, or ``x0`` is no float tensor.
+
     >>> import numpy as np
     >>> import graphc as gx
     >>> g = gx.Graph("root", float_dtype="float64")

@@ -61,6 +61,14 @@ def grad(
     Raises ShapeError where ``y`` is not a scalar and no cotangent is given, GradientError for an integer or bool
     tensor, for an op without a derivative on the way, and for a ``wrt`` that ``y`` does not depend on
     (``on_disconnected="zeros"`` gives zeros instead).
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (3,), "float64")
+    >>> slope = gx.grad(gx.sum(x**2), x)
+    >>> slope.shape
+    (3,)
+    >>> gx.compile([x], slope, backend="numpy")([1, 2, 3]).tolist()
+    [2.0, 4.0, 6.0]
     """
     origin = caller()
     with located("grad", origin):
@@ -74,6 +82,8 @@ def vjp(outputs: Any, wrt: Any, cotangents: Any, *, on_disconnected: str = "erro
 
     ``outputs`` is a tensor, or a list, tuple or dict of tensors, and ``cotangents`` has its structure: for each output
     a tensor, array or number in its shape. ``wrt``, what comes back and what is raised are as in `grad`.
+
+    Raises what `grad` raises, as a ShapeError where a cotangent does not fit.
 
     >>> import numpy as np
     >>> import graphc as gx

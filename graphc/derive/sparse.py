@@ -32,6 +32,13 @@ class Sparse:
     indptr    where each row begins in ``data``, and where the last one ends
     shape     rows and columns
     n_colors  how many products the values take
+
+    >>> import numpy as np
+    >>> import graphc as gx
+    >>> x = gx.Graph(float_dtype="float64").input("x", (3,))
+    >>> jac = gx.sparse_jacobian(x * x, x)
+    >>> jac.shape, jac.nnz, jac.indices.tolist()
+    ((3, 3), 3, [0, 1, 2])
     """
 
     data: Tensor
@@ -46,7 +53,17 @@ class Sparse:
         return len(self.indices)
 
     def to_scipy(self, data: Any) -> Any:
-        """The matrix as a ``scipy.sparse.csr_array``, given the values that an executable computed for ``data``."""
+        """The matrix as a ``scipy.sparse.csr_array``, given the values that an executable computed for ``data``.
+
+        Raises ValueError where these are not as many as there are elements.
+
+        >>> import numpy as np
+        >>> import graphc as gx
+        >>> x = gx.Graph(float_dtype="float64").input("x", (3,))
+        >>> jac = gx.sparse_jacobian(x * x, x)
+        >>> jac.to_scipy(np.array([2.0, 4.0, 6.0])).toarray().diagonal().tolist()
+        [2.0, 4.0, 6.0]
+        """
         from scipy.sparse import csr_array
 
         return csr_array((np.asarray(data), self.indices, self.indptr), shape=self.shape)

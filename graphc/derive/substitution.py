@@ -18,6 +18,12 @@ def substitute(outputs: Any, replacements: Mapping[Tensor, Tensor]) -> Any:
     """Copies of ``outputs`` (a tensor, list or dict) in which tensors are replaced, in the same graph.
 
     Raises ShapeError or DTypeError where a replacement has another type, GraphError for another graph.
+
+    >>> import graphc as gx
+    >>> g = gx.Graph(float_dtype="float64")
+    >>> x, y = g.input("x"), g.input("y")
+    >>> float(gx.compile([y], gx.substitute(x * x + 1, {x: 2 * y}), backend="numpy")(3.0))
+    37.0
     """
     with located("substitute", caller()):
         graph = graph_of([*_flat(outputs), *replacements, *replacements.values()])
@@ -33,6 +39,15 @@ def substitute(outputs: Any, replacements: Mapping[Tensor, Tensor]) -> Any:
 def inference(outputs: Any) -> Any:
     """Copies of ``outputs`` (a tensor, list or dict), in the same graph: without dropout, and where layers of
     `graphc.nn` normalise a batch, with the statistics that their variables hold.
+
+    Raises GraphError where ``outputs`` hold what is no tensor.
+
+    >>> import graphc as gx
+    >>> g = gx.Graph()
+    >>> x = g.input("x", (3,), "float64")
+    >>> y = gx.dropout(x, 0.5, key=g.random_key()) + 1
+    >>> gx.compile([x], gx.inference(y), backend="numpy")([1, 2, 3]).tolist()
+    [2.0, 3.0, 4.0]
     """
     with located("inference", caller()):
         graph = graph_of(_flat(outputs))

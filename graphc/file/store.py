@@ -128,6 +128,15 @@ def load(path: str | os.PathLike[str], *, ops: Mapping[str, Any] | None = None) 
 
     Raises GraphFileError, naming the place in the file, for one that is damaged, hostile, of a newer format or larger
     than memory; OSError where it cannot be read.
+
+    >>> import tempfile
+    >>> import graphc as gx
+    >>> g = gx.Graph()
+    >>> x = g.input("x", ("n",), "float64")
+    >>> path = tempfile.mkdtemp() + "/model.gx"
+    >>> gx.save(path, double=gx.compile([x], 2 * x, backend="numpy"))
+    >>> gx.load(path)["double"]([1, 2]).tolist()
+    [2.0, 4.0]
     """
     name = os.path.basename(os.fsdecode(path))
     try:

@@ -90,6 +90,10 @@ class Graph(Creation[Tensor], Uncopied):
 
         A shape entry is an int, a str (a symbolic size: the same name means the same size), None (a fresh symbolic
         size) or a size of another tensor. Raises GraphError for a name that is taken, ShapeError, DTypeError.
+
+        >>> g = Graph()
+        >>> g.input("x", ("batch", 3)), g.input("label", ("batch",), "int64")
+        (<Tensor x: float32[batch, 3]>, <Tensor label: int64[batch]>)
         """
         origin = caller()
         with located(str(name), origin):
@@ -100,15 +104,33 @@ class Graph(Creation[Tensor], Uncopied):
         """Trainable state that starts as ``value``. Arrays keep their dtype; lists and floats take the graph's.
 
         Raises GraphError for a name that is taken, DTypeError for a dtype that is not supported.
+
+        The shape is that of ``value``; ``g.state[name]`` reads and sets what it holds.
+
+        >>> g = Graph()
+        >>> g.parameter("W", [[1.0, 2.0]]), g.parameter("b", 0.5)
+        (<Tensor W: float32[1, 2]>, <Tensor b: float32[]>)
+        >>> g.state["W"]
+        array([[1., 2.]], dtype=float32)
         """
         return self._state_leaf("parameter", name, value, dtype)
 
     def variable(self, name: str, value: Any, dtype: Any = None) -> Tensor:
-        """State that is not trained: moments, running means, counters. As `parameter` otherwise."""
+        """State that is not trained: moments, running means, counters. As `parameter` otherwise.
+
+        >>> Graph().variable("count", 0)
+        <Tensor count: int64[]>
+        """
         return self._state_leaf("variable", name, value, dtype)
 
     def constant(self, value: Any, dtype: Any = None, name: str | None = None) -> Tensor:
-        """A fixed value. Arrays keep their dtype; lists and Python numbers take the graph's float or int64."""
+        """A fixed value. Arrays keep their dtype; lists and Python numbers take the graph's float or int64.
+
+        Shape and dtype are those of the value. Raises DTypeError for a dtype that is not supported.
+
+        >>> Graph().constant([1.0, 2.0])
+        <Tensor constant_0: float32[2]>
+        """
         with located(name or "constant"):
             array = self.as_array(value, dtype)
         array.setflags(write=False)
@@ -120,7 +142,13 @@ class Graph(Creation[Tensor], Uncopied):
         return self.append(lookup("constant"), (), {}, type=kind, name=claimed, value=array)
 
     def random_key(self, seed: int = 0, name: str = "key") -> Tensor:
-        """A variable ``int64[2]`` of seed and call counter that random functions draw from."""
+        """A variable ``int64[2]`` of seed and call counter that random functions draw from.
+
+        Where the name is taken, a number follows it. Raises GraphError for a name that cannot be one.
+
+        >>> Graph().random_key(seed=7)
+        <Tensor key: int64[2]>
+        """
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not -(2**63) <= seed < 2**63:
             raise GraphError(f"random_key: seed must be an int of 64 bits, found {seed!r}", origin=caller())
         free = name
@@ -320,7 +348,16 @@ class Graph(Creation[Tensor], Uncopied):
 
     @contextmanager
     def scope(self, name: str) -> Iterator[None]:
-        """Names given inside are prefixed ``name/``."""
+        """Names given inside are prefixed ``name/``.
+
+        Raises GraphError for a name that cannot be one.
+
+        >>> g = Graph()
+        >>> with g.scope("encoder"):
+        ...     x = g.input("x")
+        >>> x.name
+        'encoder/x'
+        """
         if not isinstance(name, str) or not name:
             raise GraphError(f"a scope's name must be a non-empty str, found {name!r}", origin=caller())
         self._scopes.append(name)
@@ -495,6 +532,8 @@ class Graph(Creation[Tensor], Uncopied):
         With ``text`` all attributes are strings and numbers, so that networkx writes it as GraphML, GML, GEXF or JSON,
         and `from_networkx` reads what networkx reads from those.
 
+        Raises nothing.
+
         >>> g = Graph("line")
         >>> x = g.input("x", shape=("n",))
         >>> y = (x * 2.0).named("y")
@@ -541,6 +580,11 @@ class Graph(Creation[Tensor], Uncopied):
 
         Forward from left to right, below it, mirrored, what is there of gradients. Beyond 60 nodes what stands in one
         scope is one box, and of a graph without scopes neighbours are.
+
+        >>> g = Graph()
+        >>> y = g.input("x") + 1
+        >>> g.to_svg()[:4]
+        '<svg'
         """
         return LATER["to_svg"](self, path)  # type: ignore[no-any-return]
 
@@ -557,7 +601,15 @@ class Graph(Creation[Tensor], Uncopied):
         return LATER["to_dot"](self, path)  # type: ignore[no-any-return]
 
     def equals(self, other: Graph) -> bool:
-        """True where both graphs hold the same nodes under the same names, with equal leaf values."""
+        """True where both graphs hold the same nodes under the same names, with equal leaf values.
+
+        Raises TypeError where the other is no graph.
+
+        >>> g, h = Graph(), Graph()
+        >>> _ = g.input("x", ("n",)), h.input("x", ("n",))
+        >>> g.equals(h)
+        True
+        """
         return len(self) == len(other) and {n.name: _signature(self, n) for n in self.nodes} == {
             n.name: _signature(other, n) for n in other.nodes
         }

@@ -22,6 +22,15 @@ class Tensor(Uncopied):
 
     A tensor has no value before an executable runs, so ``bool``, ``len``, iteration, array conversion and functions of
     NumPy raise DTypeError, a TypeError. Operators between an array and a tensor are the tensor's.
+
+    >>> import graphc as gx
+    >>> g = gx.Graph()
+    >>> x = g.input("x", ("n", 3))
+    >>> y = (2 * x[:, 0] + 1).named("y")
+    >>> y
+    <Tensor y: float32[n]>
+    >>> y.name, y.shape, y.dtype, y.op.name
+    ('y', (n,), dtype('float32'), 'add')
     """
 
     __slots__ = ("__weakref__", "graph", "id")
@@ -31,10 +40,12 @@ class Tensor(Uncopied):
 
     @property
     def node(self) -> Node:
+        """The node of the graph that computes this value."""
         return self.graph.nodes[self.id]
 
     @property
     def op(self) -> Op:
+        """The record of the op that computes this value."""
         return self.node.op
 
     @property
@@ -44,30 +55,37 @@ class Tensor(Uncopied):
 
     @property
     def attrs(self) -> Attrs:
+        """The attributes of its node, such as an axis."""
         return self.node.attrs
 
     @property
     def name(self) -> str:
+        """The name of its node, unique in the graph."""
         return self.node.name
 
     @property
     def type(self) -> TensorType:
+        """Dtype and shape together; as text ``float32[n, 3]``."""
         return self.node.type
 
     @property
     def shape(self) -> Shape:
+        """A tuple of ints and, where a size is symbolic, polynomials of symbols."""
         return self.node.type.shape
 
     @property
     def dtype(self) -> DType:
+        """A ``numpy.dtype``."""
         return self.node.type.dtype
 
     @property
     def ndim(self) -> int:
+        """How many axes there are."""
         return len(self.node.type.shape)
 
     @property
     def size(self) -> dims.Size:
+        """How many elements there are: an int, or a polynomial of symbols."""
         return self.node.type.size
 
     @property
@@ -76,7 +94,16 @@ class Tensor(Uncopied):
         return self.node.origin
 
     def named(self, name: str) -> Tensor:
-        """This value under a name of the user's; ``g[name]`` finds it. GraphError where the name is taken."""
+        """This value under a name of the user's; ``g[name]`` finds it. GraphError where the name is taken.
+
+        Shape and dtype are those of this tensor, which is returned.
+
+        >>> import graphc as gx
+        >>> g = gx.Graph()
+        >>> y = gx.tanh(g.input("x", ("n", 3))).named("y")
+        >>> g["y"] is y, y
+        (True, <Tensor y: float32[n, 3]>)
+        """
         return self.graph.rename(self, name)
 
     def __repr__(self) -> str:
@@ -246,90 +273,293 @@ class Tensor(Uncopied):
         return _call("matrix_transpose", self)
 
     def reshape(self, *shape: Any) -> Tensor:
+        """As `gx.reshape`; sizes one by one or as one tuple.
+
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x", ("n", 3))
+        >>> x.reshape(-1, 3, 1).shape
+        (n, 3, 1)
+        """
         return _call("reshape", self, _spread(shape))
 
     def transpose(self, *axes: Any) -> Tensor:
+        """As `gx.transpose`; axes one by one or as one tuple.
+
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x", ("n", 3))
+        >>> x.transpose(1, 0).shape
+        (3, n)
+        """
         return _call("transpose", self, None if axes in ((), (None,)) else _spread(axes))
 
     def ravel(self) -> Tensor:
+        """As `gx.ravel`.
+
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x", ("n", 3))
+        >>> x.ravel().shape
+        (3*n,)
+        """
         return _call("ravel", self)
 
     def flatten(self) -> Tensor:
+        """As `gx.ravel`.
+
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x", ("n", 3))
+        >>> x.flatten().shape
+        (3*n,)
+        """
         return _call("ravel", self)
 
     def squeeze(self, axis: Any = None) -> Tensor:
+        """As `gx.squeeze`.
+
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x", ("n", 1))
+        >>> x.squeeze().shape
+        (n,)
+        """
         return _call("squeeze", self, axis)
 
     def swapaxes(self, axis1: int, axis2: int) -> Tensor:
+        """As `gx.swapaxes`.
+
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x", ("n", 3))
+        >>> x.swapaxes(0, 1).shape
+        (3, n)
+        """
         return _call("swapaxes", self, axis1, axis2)
 
     def repeat(self, repeats: int, axis: Any = None) -> Tensor:
+        """As `gx.repeat`, by default of the flat tensor.
+
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x", ("n", 3))
+        >>> x.repeat(2, axis=1).shape
+        (n, 6)
+        """
         return _call("repeat", self if axis is not None else self.ravel(), repeats, axis or 0)
 
     def take(self, indices: Any, axis: Any = None) -> Tensor:
+        """As `gx.take`, by default of the flat tensor.
+
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x", ("n", 3))
+        >>> x.take([0, 2], axis=1).shape
+        (n, 2)
+        """
         return _call("take", self if axis is not None else self.ravel(), indices, axis or 0)
 
     def diagonal(self, offset: int = 0) -> Tensor:
+        """As `gx.diagonal`.
+
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x", ("n", 3, 3))
+        >>> x.diagonal().shape
+        (n, 3)
+        """
         return _call("diagonal", self, offset)
 
     def trace(self, offset: int = 0) -> Tensor:
+        """As `gx.trace`.
+
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x", ("n", 3, 3))
+        >>> x.trace().shape
+        (n,)
+        """
         return _call("trace", self, offset)
 
     def dot(self, other: Any) -> Tensor:
+        """As `gx.dot`.
+
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x", ("n", 3))
+        >>> x.dot(x.T).shape
+        (n, n)
+        """
         return _call("dot", self, other)
 
     def clip(self, min: Any = None, max: Any = None) -> Tensor:
+        """As `gx.clip`.
+
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x", ("n", 3))
+        >>> x.clip(0, 1).shape
+        (n, 3)
+        """
         return _call("clip", self, min, max)
 
     def round(self) -> Tensor:
+        """As `gx.round`.
+
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x", ("n", 3))
+        >>> x.round().dtype
+        dtype('float32')
+        """
         return _call("round", self)
 
     def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """As `gx.sum`.
+
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x", ("n", 3))
+        >>> x.sum(axis=1)
+        <Tensor sum_1: float32[n]>
+        """
         return _call("sum", self, axis=axis, keepdims=keepdims)
 
     def prod(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """As `gx.prod`.
+
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x", ("n", 3))
+        >>> x.prod(axis=1)
+        <Tensor prod_1: float32[n]>
+        """
         return _call("prod", self, axis=axis, keepdims=keepdims)
 
     def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """As `gx.mean`.
+
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x", ("n", 3))
+        >>> x.mean(axis=1)
+        <Tensor divide_4: float32[n]>
+        """
         return _call("mean", self, axis=axis, keepdims=keepdims)
 
     def var(self, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
+        """As `gx.var`.
+
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x", ("n", 3))
+        >>> x.var(axis=1)
+        <Tensor divide_10: float32[n]>
+        """
         return _call("var", self, axis=axis, keepdims=keepdims, ddof=ddof)
 
     def std(self, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
+        """As `gx.std`.
+
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x", ("n", 3))
+        >>> x.std(axis=1)
+        <Tensor where_15: float32[n]>
+        """
         return _call("std", self, axis=axis, keepdims=keepdims, ddof=ddof)
 
     def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """As `gx.max`.
+
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x", ("n", 3))
+        >>> x.max(axis=1)
+        <Tensor max_1: float32[n]>
+        """
         return _call("max", self, axis=axis, keepdims=keepdims)
 
     def min(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """As `gx.min`.
+
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x", ("n", 3))
+        >>> x.min(axis=1)
+        <Tensor min_1: float32[n]>
+        """
         return _call("min", self, axis=axis, keepdims=keepdims)
 
     def argmax(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """As `gx.argmax`.
+
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x", ("n", 3))
+        >>> x.argmax(axis=1)
+        <Tensor min_9: int64[n]>
+        """
         return _call("argmax", self, axis=axis, keepdims=keepdims)
 
     def argmin(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """As `gx.argmin`.
+
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x", ("n", 3))
+        >>> x.argmin(axis=1)
+        <Tensor min_9: int64[n]>
+        """
         return _call("argmin", self, axis=axis, keepdims=keepdims)
 
     def any(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """As `gx.any`.
+
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x", ("n", 3))
+        >>> x.any(axis=1)
+        <Tensor any_3: bool[n]>
+        """
         return _call("any", self, axis=axis, keepdims=keepdims)
 
     def all(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """As `gx.all`.
+
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x", ("n", 3))
+        >>> x.all(axis=1)
+        <Tensor all_3: bool[n]>
+        """
         return _call("all", self, axis=axis, keepdims=keepdims)
 
     def cumsum(self, axis: Any = None) -> Tensor:
+        """As `gx.cumsum`, by default of the flat tensor.
+
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x", ("n", 3))
+        >>> x.cumsum(axis=1).shape
+        (n, 3)
+        """
         return _call("cumsum", self if axis is not None else self.ravel(), axis or 0)
 
     def cumprod(self, axis: Any = None) -> Tensor:
+        """As `gx.cumprod`, by default of the flat tensor.
+
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x", ("n", 3))
+        >>> x.cumprod(axis=1).shape
+        (n, 3)
+        """
         return _call("cumprod", self if axis is not None else self.ravel(), axis or 0)
 
     def sort(self, axis: int = -1) -> Tensor:
+        """As `gx.sort`.
+
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x", ("n", 3))
+        >>> x.sort().shape
+        (n, 3)
+        """
         return _call("sort", self, axis)
 
     def argsort(self, axis: int = -1) -> Tensor:
+        """As `gx.argsort`.
+
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x", ("n", 3))
+        >>> x.argsort()
+        <Tensor argsort_1: int64[n, 3]>
+        """
         return _call("argsort", self, axis)
 
     def astype(self, dtype: Any) -> Tensor:
+        """As `gx.astype`.
+
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x", ("n", 3))
+        >>> x.astype("float64").dtype
+        dtype('float64')
+        """
         return _call("astype", self, dtype)
 
 

@@ -170,7 +170,15 @@ class Example:
 
 
 class Inspection:
-    """What `graphc.inspect` saw. It prints as a table; in a notebook it shows its drawing."""
+    """What `graphc.inspect` saw. It prints as a table; in a notebook it shows its drawing.
+
+    >>> import graphc as gx
+    >>> g = gx.Graph(float_dtype="float64")
+    >>> x = g.input("x")
+    >>> seen = gx.inspect((x * x).named("y"), {"x": 3.0})
+    >>> float(seen["y"].value), float(seen["x"].gradient)
+    (9.0, 6.0)
+    """
 
     def __init__(self, example: Example, hidden: Set[int], dag: networkx.MultiDiGraph, of: str) -> None:
         self._example, self._hidden, self._dag = example, hidden, dag
@@ -285,12 +293,27 @@ class Inspection:
         return draw(boxes, mirror, graph.name)
 
     def to_svg(self, path: str | os.PathLike[str]) -> None:
-        """Writes the drawing to ``path``; OSError where that cannot be written."""
+        """Writes the drawing to ``path``; OSError where that cannot be written.
+
+        >>> import tempfile
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x")
+        >>> gx.inspect(x * x, {"x": 3.0}).to_svg(tempfile.mkdtemp() + "/seen.svg")
+        """
         with replacing(path) as file:
             file.write(self.svg.encode())
 
     def to_networkx(self) -> networkx.MultiDiGraph:
-        """The graph as `Graph.to_networkx` gives it, with ``value`` and, where there is one, ``gradient`` on nodes."""
+        """The graph as `Graph.to_networkx` gives it, with ``value`` and, where there is one, ``gradient`` on nodes.
+
+        Raises nothing.
+
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x")
+        >>> seen = gx.inspect(x * x, {"x": 3.0}).to_networkx()
+        >>> float(seen.nodes["x"]["gradient"])
+        6.0
+        """
         dag = self._dag.copy()
         for node in self._example.nodes:
             dag.nodes[node.name]["value"] = self._example.values[node.id]

@@ -23,7 +23,7 @@ from graphc.ir.state import Array
 from graphc.ir.tensor import Tensor
 from graphc.look.describe import LONGEST, Lines, Table, describe
 from graphc.look.explain import fusion
-from graphc.look.inspection import inspect
+from graphc.look.inspection import fed, inspect
 from graphc.look.profile import Profile, time_text
 from graphc.look.summary import lines as summary
 from graphc.look.trace import SCHEDULING, Trace, buffer_words
@@ -94,6 +94,7 @@ def view_executable(
     """See `Executable.view`."""
     with located("view", caller()):
         program, lines = exe.program, Lines()
+        feeds = None if feeds is None else {fed(exe.graph, key): value for key, value in feeds.items()}
         if exe.backend != "numba" or not exe.wait():
             return _page(exe.graph.name, [_stage("graph", program.source, lines, feeds)], lines, {}, path)
         trace = trace_of(exe)

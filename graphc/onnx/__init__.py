@@ -26,6 +26,15 @@ def from_onnx(path: str | os.PathLike[str]) -> Graph:
     Nothing is read but the file and, where it keeps weights outside, files of plain names beside it. Raises
     GraphFileError, naming the place in it, for one that is damaged or hostile; UnsupportedOpError, naming the node and
     its operator, for what graphc does not have. Needs ``graphc[onnx]``.
+
+    >>> import tempfile
+    >>> from importlib.util import find_spec
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n",))
+    >>> path = tempfile.mkdtemp() + "/model.onnx"
+    >>> if find_spec("onnx"):
+    ...     gx.compile([x], gx.tanh(x), backend="numpy").export_onnx(path, verify=False)
+    ...     assert list(gx.from_onnx(path).inputs) == ["x"]
     """
     from graphc.onnx.load import load
 

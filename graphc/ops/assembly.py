@@ -84,7 +84,15 @@ register(
 
 @public
 def flip(x: Tensor, axis: int | Sequence[int] | None = None) -> Tensor:
-    """``x`` with the order of its elements along ``axis`` reversed; None means all axes."""
+    """``x`` with the order of its elements along ``axis`` reversed; None means all axes.
+
+    Shape and dtype stay. Raises ShapeError where an axis does not exist.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (3,), "float64")
+    >>> gx.compile([x], gx.flip(x), backend="numpy")([1, 2, 3]).tolist()
+    [3.0, 2.0, 1.0]
+    """
     axes = normalize_axes(axis, x.ndim, "flip")
     start = tuple(s - 1 if a in axes else 0 for a, s in enumerate(x.shape))
     return apply("slice", x, start=start, step=tuple(-1 if a in axes else 1 for a in range(x.ndim)), size=x.shape)
@@ -183,7 +191,15 @@ register(
 
 @public
 def concat(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
-    """Tensors one after the other along ``axis``. ShapeError where other sizes differ."""
+    """Tensors one after the other along ``axis``. ShapeError where other sizes differ.
+
+    Numbers and arrays among them become tensors; the dtype is that in which all meet.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3))
+    >>> gx.concat([x, x], axis=1).shape
+    (n, 6)
+    """
     if not tensors:
         raise ShapeError("expected at least one tensor")
     parts = promoted(*tensors)
@@ -195,7 +211,15 @@ def concat(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
 
 @public
 def stack(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
-    """Tensors of one shape along a new axis."""
+    """Tensors of one shape along a new axis.
+
+    The dtype is that in which all meet. Raises ShapeError where shapes differ.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3))
+    >>> gx.stack([x, x], axis=1).shape
+    (n, 2, 3)
+    """
     if not tensors:
         raise ShapeError("expected at least one tensor")
     graph = graph_of(list(tensors))
@@ -206,14 +230,30 @@ def stack(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
 
 @public
 def vstack(tensors: Sequence[Operand]) -> Tensor:
-    """Tensors one below the other: along the first axis; vectors and numbers are rows. As NumPy's."""
+    """Tensors one below the other: along the first axis; vectors and numbers are rows. As NumPy's.
+
+    The dtype is that in which all meet. Raises ShapeError where other sizes differ.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3))
+    >>> gx.vstack([x, x]).shape
+    (2*n, 3)
+    """
     parts = _at_least(tensors, 2)
     return concat(parts, 0)
 
 
 @public
 def hstack(tensors: Sequence[Operand]) -> Tensor:
-    """Tensors side by side: along the second axis, vectors and numbers along their only one. As NumPy's."""
+    """Tensors side by side: along the second axis, vectors and numbers along their only one. As NumPy's.
+
+    The dtype is that in which all meet. Raises ShapeError where other sizes differ.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3))
+    >>> gx.hstack([x, x]).shape
+    (n, 6)
+    """
     parts = _at_least(tensors, 1)
     return concat(parts, 0 if parts[0].ndim == 1 else 1)
 
@@ -229,7 +269,15 @@ def _at_least(tensors: Sequence[Operand], ndim: int) -> list[Tensor]:
 
 @public
 def tile(x: Tensor, repetitions: Sequence[Size]) -> Tensor:
-    """``x`` laid side by side, ``repetitions`` times along each axis."""
+    """``x`` laid side by side, ``repetitions`` times along each axis.
+
+    The dtype stays. Raises ShapeError where numbers are missing or negative.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3))
+    >>> gx.tile(x, (1, 2)).shape
+    (n, 6)
+    """
     many = tuple(repetitions)
     if len(many) < x.ndim:
         many = (1,) * (x.ndim - len(many)) + many
@@ -241,7 +289,15 @@ def tile(x: Tensor, repetitions: Sequence[Size]) -> Tensor:
 
 @public
 def repeat(x: Tensor, repeats: int, axis: int = 0) -> Tensor:
-    """Each element along ``axis`` ``repeats`` times in a row."""
+    """Each element along ``axis`` ``repeats`` times in a row.
+
+    The dtype stays. Raises ShapeError where the axis does not exist or ``repeats`` is negative.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.repeat(x, 2), backend="numpy")([1, 2]).tolist()
+    [1.0, 1.0, 2.0, 2.0]
+    """
     a = normalize_axis(axis, x.ndim, "repeat")
     wide = expand_dims(x, a + 1)
     spread = broadcast_to(wide, (*wide.shape[: a + 1], repeats, *wide.shape[a + 2 :]))
@@ -250,7 +306,15 @@ def repeat(x: Tensor, repeats: int, axis: int = 0) -> Tensor:
 
 @public
 def roll(x: Tensor, shift: int, axis: int = 0) -> Tensor:
-    """Elements moved along ``axis``, those that fall off the end come back at the start."""
+    """Elements moved along ``axis``, those that fall off the end come back at the start.
+
+    Shape and dtype stay. Raises ShapeError where the axis does not exist.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (3,), "float64")
+    >>> gx.compile([x], gx.roll(x, 1), backend="numpy")([1, 2, 3]).tolist()
+    [3.0, 1.0, 2.0]
+    """
     a = normalize_axis(axis, x.ndim, "roll")
     size = x.shape[a]
     some = dims.maximum(size, 1)
@@ -274,6 +338,13 @@ def split(x: Tensor, sections: int | Sequence[int], axis: int = 0) -> Tensor:
     """A list of equal parts along ``axis``, or parts that end at the given positions, as NumPy's slices would.
 
     Raises ShapeError where an axis does not divide.
+
+    The dtype stays.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3))
+    >>> [part.shape for part in gx.split(x, [1], axis=1)]
+    [(n, 1), (n, 2)]
     """
     a = normalize_axis(axis, x.ndim, "split")
     size = x.shape[a]
@@ -291,6 +362,13 @@ def pad(x: Tensor, pad_width: int | Sequence[Any], mode: str = "constant", const
     """``x`` with elements put before and after along each axis; mode "constant", "edge" or "reflect".
 
     ``pad_width`` is a pair for each axis, one pair or one number for all. ShapeError where it does not fit.
+
+    The dtype stays.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (3,), "float64")
+    >>> gx.compile([x], gx.pad(x, (1, 2), mode="edge"), backend="numpy")([1, 2, 3]).tolist()
+    [1.0, 1.0, 2.0, 3.0, 3.0, 3.0]
     """
     try:
         widths = np.broadcast_to(np.asarray(pad_width), (x.ndim, 2))

@@ -417,6 +417,8 @@ def map(f: Callable[[Any], Any], xs: Any) -> Any:
     ``xs`` is a tensor, or a tuple, list or dict of tensors that lead with the same size; what ``f`` gives is stacked.
     Memory is that of one row. Raises what `scan` raises.
 
+    Raises ShapeError where first sizes differ.
+
     >>> import numpy as np
     >>> import graphc as gx
     >>> g = gx.Graph(float_dtype="float64")

@@ -426,7 +426,13 @@ def conv3d(
     x: Tensor, w: Operand, b: Operand | None = None, *,
     stride: Any = 1, padding: Any = "valid", dilation: Any = 1, groups: int = 1,
 ) -> Tensor:  # fmt: skip
-    """Convolution (cross-correlation) of (N, C, D, H, W) with filters (O, C/groups, kd, kh, kw), as `conv2d`."""
+    """Convolution (cross-correlation) of (N, C, D, H, W) with filters (O, C/groups, kd, kh, kw), as `conv2d`.
+
+    >>> import graphc as gx
+    >>> g = gx.Graph()
+    >>> gx.conv3d(g.input("x", ("n", 2, 8, 8, 8)), g.input("w", (4, 2, 3, 3, 3))).shape
+    (n, 4, 6, 6, 6)
+    """
     return _conv(3, x, w, b, stride, padding, dilation, groups)
 
 
@@ -456,7 +462,13 @@ def conv_transpose1d(
     x: Tensor, w: Operand, b: Operand | None = None, *,
     stride: Any = 1, padding: Any = 0, output_padding: Any = 0, dilation: Any = 1, groups: int = 1,
 ) -> Tensor:  # fmt: skip
-    """Transposed convolution of (N, C, L) with filters (C, O/groups, K), as `conv_transpose2d`."""
+    """Transposed convolution of (N, C, L) with filters (C, O/groups, K), as `conv_transpose2d`.
+
+    >>> import graphc as gx
+    >>> g = gx.Graph()
+    >>> gx.conv_transpose1d(g.input("x", ("n", 4, 8)), g.input("w", (4, 2, 3)), stride=2).shape
+    (n, 2, 17)
+    """
     return _transposed(1, x, w, b, stride, padding, output_padding, dilation, groups)
 
 
@@ -483,5 +495,11 @@ def conv_transpose3d(
     x: Tensor, w: Operand, b: Operand | None = None, *,
     stride: Any = 1, padding: Any = 0, output_padding: Any = 0, dilation: Any = 1, groups: int = 1,
 ) -> Tensor:  # fmt: skip
-    """Transposed convolution of (N, C, D, H, W) with filters (C, O/groups, kd, kh, kw), as `conv_transpose2d`."""
+    """Transposed convolution of (N, C, D, H, W) with filters (C, O/groups, kd, kh, kw), as `conv_transpose2d`.
+
+    >>> import graphc as gx
+    >>> g = gx.Graph()
+    >>> gx.conv_transpose3d(g.input("x", ("n", 4, 4, 4, 4)), g.input("w", (4, 2, 3, 3, 3))).shape
+    (n, 2, 6, 6, 6)
+    """
     return _transposed(3, x, w, b, stride, padding, output_padding, dilation, groups)

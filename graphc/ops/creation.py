@@ -86,7 +86,12 @@ def zeros(shape: Sequence[Any], dtype: Any = None, *, graph: Graph | None = None
 
 @public
 def ones(shape: Sequence[Any], dtype: Any = None, *, graph: Graph | None = None) -> Tensor:
-    """Ones, of the graph's float by default; as `zeros` otherwise."""
+    """Ones, of the graph's float by default; as `zeros` otherwise.
+
+    >>> import graphc as gx
+    >>> gx.ones(("n", 3), graph=gx.Graph()).shape
+    (n, 3)
+    """
     return _number(shape, 1, dtype, _graph(graph, "ones"))
 
 
@@ -100,6 +105,11 @@ def full_like(x: Tensor, fill: float, dtype: Any = None) -> Tensor:
     """A number in the shape of ``x``, and in its dtype unless another is given.
 
     Raises DTypeError for a float in an integer's dtype: give the dtype that is meant.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3))
+    >>> str(gx.full_like(x, 7.0).type)
+    'float32[n, 3]'
     """
     kind = x.dtype if dtype is None else dtype_of(dtype)
     if dtype is None and not is_float(kind) and isinstance(fill, (float, np.floating)):
@@ -116,19 +126,37 @@ def _like(x: Tensor, fill: float, dtype: Any) -> Tensor:
 
 @public
 def zeros_like(x: Tensor, dtype: Any = None) -> Tensor:
-    """Zeros in the shape of ``x``, and in its dtype unless another is given."""
+    """Zeros in the shape of ``x``, and in its dtype unless another is given.
+
+    Raises DTypeError for a dtype that is not known.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3))
+    >>> str(gx.zeros_like(x, "int64").type)
+    'int64[n, 3]'
+    """
     return _like(x, 0, dtype)
 
 
 @public
 def ones_like(x: Tensor, dtype: Any = None) -> Tensor:
-    """Ones in the shape of ``x``, and in its dtype unless another is given."""
+    """Ones in the shape of ``x``, and in its dtype unless another is given.
+
+    Raises DTypeError for a dtype that is not known.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3))
+    >>> str(gx.ones_like(x).type)
+    'float32[n, 3]'
+    """
     return _like(x, 1, dtype)
 
 
 @public
 def eye(n: Size, m: Size | None = None, k: int = 0, dtype: Any = None, *, graph: Graph | None = None) -> Tensor:
     """``n`` rows and ``m`` columns (as many by default) of zeros with ones on a diagonal, ``k`` to the right.
+
+    The graph's float by default. Raises ShapeError for a size that is none, GraphError where ``graph`` is not given.
 
     >>> from graphc.ir.graph import Graph
     >>> Graph("g").eye("n").shape
@@ -139,7 +167,13 @@ def eye(n: Size, m: Size | None = None, k: int = 0, dtype: Any = None, *, graph:
 
 @public
 def tri(n: Size, m: Size | None = None, k: int = 0, dtype: Any = None, *, graph: Graph | None = None) -> Tensor:
-    """As `eye`, with ones below the diagonal too."""
+    """As `eye`, with ones below the diagonal too.
+
+    >>> import graphc as gx
+    >>> g = gx.Graph()
+    >>> gx.compile([], gx.tri(3, graph=g), backend="numpy")().tolist()
+    [[1.0, 0.0, 0.0], [1.0, 1.0, 0.0], [1.0, 1.0, 1.0]]
+    """
     return _band(greater_equal, n, m, k, dtype, _graph(graph, "tri"))
 
 
@@ -228,6 +262,8 @@ def linspace(
 
     Without ``endpoint`` the last is one distance before ``stop``. Bounds are numbers, arrays or tensors that broadcast,
     and get gradients; the dtype is a float, by default that in which they meet.
+
+    Raises ShapeError where ``num`` is no size, GraphError where there is neither a tensor nor ``graph``.
 
     >>> from graphc.ir.graph import Graph
     >>> Graph("g").linspace(0, 1, "n").shape

@@ -155,6 +155,8 @@ def cumsum(x: Tensor, axis: int = -1, *, reverse: bool = False, exclusive: bool 
     ``reverse`` goes from the end; ``exclusive`` leaves out the element itself. The shape stays. What additions lose to
     rounding is carried along (Kahan, CACM 8, 1965), so the error hardly grows with the length.
 
+    Floats keep their dtype. Raises ShapeError where the axis does not exist.
+
     >>> import numpy as np
     >>> import graphc as gx
     >>> g = gx.Graph("sums")
@@ -176,6 +178,8 @@ def cumprod(x: Tensor, axis: int = -1, *, reverse: bool = False, exclusive: bool
 
     ``reverse`` goes from the end; ``exclusive`` leaves out the element itself. The gradient does not divide, so zeros
     are right to any order.
+
+    Floats keep their dtype. Raises ShapeError where the axis does not exist.
 
     >>> import numpy as np
     >>> import graphc as gx
@@ -211,6 +215,8 @@ def cummax(x: Tensor, axis: int = -1, *, reverse: bool = False, exclusive: bool 
 
     The gradient goes to the first of equal elements. ``exclusive`` leaves out the element itself (-inf at the start).
 
+    Shape and dtype are those of ``x``. Raises ShapeError where the axis does not exist.
+
     >>> import numpy as np
     >>> import graphc as gx
     >>> g = gx.Graph("largest")
@@ -224,6 +230,8 @@ def cummax(x: Tensor, axis: int = -1, *, reverse: bool = False, exclusive: bool 
 @public
 def cummin(x: Tensor, axis: int = -1, *, reverse: bool = False, exclusive: bool = False) -> Tensor:
     """The smallest of all elements up to each along an axis; as `cummax` otherwise.
+
+    Shape and dtype are those of ``x``. Raises ShapeError where the axis does not exist.
 
     >>> import numpy as np
     >>> import graphc as gx
@@ -240,6 +248,8 @@ def logcumsumexp(x: Tensor, axis: int = -1, *, reverse: bool = False, exclusive:
     """The logarithm of `cumsum` of exp(x), of floats of any size.
 
     With m the largest element so far, exp(x - m) is summed, and the sum made smaller where m grows.
+
+    Shape of ``x``; a float. Raises ShapeError where the axis does not exist.
 
     >>> import numpy as np
     >>> import graphc as gx

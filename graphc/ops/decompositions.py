@@ -158,6 +158,8 @@ def cholesky(a: Tensor) -> Tensor:
     Of ``a`` the symmetric part is taken, so the gradient is symmetric. A matrix that is not positive definite gives
     NaN. Raises ShapeError where it is not square. Golub and Van Loan, *Matrix Computations*, 4.2.
 
+    A float, the graph's for integers.
+
     >>> import numpy as np
     >>> import graphc as gx
     >>> g = gx.Graph("factor")
@@ -267,6 +269,8 @@ def solve(a: Operand, b: Operand) -> Tensor:
     Stacks broadcast; ``b`` is a vector only where it has one axis. Elimination with partial pivoting (Golub and Van
     Loan, 3.4); a singular matrix gives NaN. Raises ShapeError where sizes do not fit.
 
+    A float, the graph's for integers.
+
     >>> import numpy as np
     >>> import graphc as gx
     >>> g = gx.Graph("system")
@@ -304,6 +308,8 @@ def solve_triangular(
 @public
 def inv(a: Tensor) -> Tensor:
     """The inverse of matrices ``(..., n, n)``; NaN for a singular one. `solve` is faster and more accurate.
+
+    A float, the graph's for integers. Raises ShapeError where matrices are not square.
 
     >>> import numpy as np
     >>> import graphc as gx
@@ -389,6 +395,8 @@ def slogdet(a: Tensor) -> tuple[Tensor, Tensor]:
 
     A singular matrix gives 0 and -inf. The sign has derivative 0.
 
+    A float, the graph's for integers. Raises ShapeError where matrices are not square.
+
     >>> import numpy as np
     >>> import graphc as gx
     >>> g = gx.Graph("determinant")
@@ -404,6 +412,8 @@ def slogdet(a: Tensor) -> tuple[Tensor, Tensor]:
 @public
 def logdet(a: Tensor) -> Tensor:
     """The logarithm of the determinant of matrices ``(..., n, n)``; NaN where that is negative.
+
+    A float, the graph's for integers. Raises ShapeError where matrices are not square.
 
     >>> import numpy as np
     >>> import graphc as gx
@@ -421,6 +431,8 @@ def det(a: Tensor) -> Tensor:
     """The determinant ``(...)`` of matrices ``(..., n, n)``.
 
     The gradient is the matrix of cofactors, right for singular matrices too, and so is the second derivative.
+
+    A float, the graph's for integers. Raises ShapeError where matrices are not square.
 
     >>> import numpy as np
     >>> import graphc as gx
@@ -467,6 +479,8 @@ def qr(a: Tensor) -> tuple[Tensor, Tensor]:
 
     ``q`` is ``(..., m, k)`` and ``r`` ``(..., k, n)``, k the smaller of m and n. Householder reflections: Golub and Van
     Loan, 5.2. The gradient needs the first k columns to be independent.
+
+    Floats, the graph's for integers. Raises ShapeError for fewer than two axes.
 
     >>> import numpy as np
     >>> import graphc as gx
@@ -524,6 +538,8 @@ def eigh(a: Tensor) -> tuple[Tensor, Tensor]:
 
     Of ``a`` the symmetric part is taken. The vectors' signs are arbitrary, and equal eigenvalues have no derivative of
     their vectors (the gradient is then infinite or NaN). Tridiagonal QL: Numerische Mathematik 11 (1968).
+
+    Floats, the graph's for integers. Raises ShapeError where matrices are not square.
 
     >>> import numpy as np
     >>> import graphc as gx
@@ -586,6 +602,8 @@ def svd(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Of matrices ``(..., m, n)``, ``u`` is ``(..., m, k)`` and ``vh`` ``(..., k, n)``, k the smaller of m and n. Signs
     are arbitrary, and equal values have no derivative of their vectors. One-sided Jacobi: Hestenes, J. SIAM 6 (1958).
 
+    Floats, the graph's for integers. Raises ShapeError for fewer than two axes.
+
     >>> import numpy as np
     >>> import graphc as gx
     >>> g = gx.Graph("singular")
@@ -631,6 +649,8 @@ def pinv(a: Tensor) -> Tensor:
 
     Singular values below max(m, n) roundings of the largest count as 0. The gradient holds where the rank stays.
 
+    A float, the graph's for integers. Raises ShapeError for fewer than two axes.
+
     >>> import numpy as np
     >>> import graphc as gx
     >>> g = gx.Graph("pseudoinverse")
@@ -646,6 +666,8 @@ def lstsq(a: Operand, b: Operand) -> Tensor:
     """The ``x`` for which ``a @ x - b`` has the least 2-norm, and of these the least itself: ``pinv(a) @ b``.
 
     Matrices ``(..., m, n)``, right sides ``(..., m, k)`` or one vector ``(m,)``. The solution alone is returned.
+
+    A float, the graph's for integers. Raises ShapeError where sizes do not fit.
 
     >>> import numpy as np
     >>> import graphc as gx
@@ -665,6 +687,9 @@ def lstsq(a: Operand, b: Operand) -> Tensor:
 @public
 def matrix_power(a: Tensor, n: int) -> Tensor:
     """``a`` multiplied by itself ``n`` times, by repeated squaring; of the inverse where ``n`` is negative.
+
+    Of matrices ``(..., n, n)``; a float, the graph's for integers. Raises ShapeError where they are not square,
+    DTypeError where ``n`` is no int.
 
     >>> import numpy as np
     >>> import graphc as gx
@@ -700,6 +725,8 @@ def expm(a: Tensor) -> Tensor:
 
     A rational approximation of ``a / 2**s``, squared s times: Higham, SIAM J. Matrix Analysis 26 (2005). Matrices of a
     1-norm above 350,000 are not squared often enough.
+
+    A float, the graph's for integers. Raises ShapeError where matrices are not square.
 
     >>> import numpy as np
     >>> import graphc as gx

@@ -29,6 +29,8 @@ def einsum(subscripts: str, *operands: Operand) -> Tensor:
 
     Raises ShapeError where letters do not fit the operands, or sizes of one letter differ.
 
+    The dtype is that in which the operands meet.
+
     >>> from graphc.ir.graph import Graph
     >>> g = Graph("g")
     >>> a, b = g.input("a", ("n", 4)), g.input("b", (4, 5))

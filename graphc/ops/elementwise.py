@@ -309,19 +309,46 @@ def counted(a: Operand, b: Operand) -> tuple[Tensor, ...]:
 
 @public
 def add(a: Operand, b: Operand) -> Tensor:
-    """``a + b``; bools are or-ed as NumPy's."""
+    """``a + b``; bools are or-ed as NumPy's.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result has the dtype in which they meet. Raises
+    ShapeError where they do not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.add(x, 1), backend="numpy")([1, 2]).round(4).tolist()
+    [2.0, 3.0]
+    """
     return _number(_binary, "add", a, b)
 
 
 @public
 def subtract(a: Operand, b: Operand) -> Tensor:
-    """``a - b``. DTypeError for bools."""
+    """``a - b``. DTypeError for bools.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result has the dtype in which they meet. Raises
+    ShapeError where they do not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.subtract(x, 1), backend="numpy")([1, 2]).round(4).tolist()
+    [0.0, 1.0]
+    """
     return _number(_binary, "subtract", a, b)
 
 
 @public
 def multiply(a: Operand, b: Operand) -> Tensor:
-    """``a * b``."""
+    """``a * b``.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result has the dtype in which they meet. Raises
+    ShapeError where they do not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.multiply(x, 3), backend="numpy")([1, 2]).round(4).tolist()
+    [3.0, 6.0]
+    """
     return _number(_binary, "multiply", a, b)
 
 
@@ -336,55 +363,137 @@ def _number(build: Callable[..., Tensor], name: str, a: Operand, b: Operand) -> 
 
 @public
 def divide(a: Operand, b: Operand) -> Tensor:
-    """``a / b``, IEEE; a float, the graph's for integers."""
+    """``a / b``, IEEE; a float, the graph's for integers.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result is a float, the graph's for integers.
+    Raises ShapeError where they do not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.divide(x, 2), backend="numpy")([1, 2]).round(4).tolist()
+    [0.5, 1.0]
+    """
     return _binary("divide", a, b, floating=True)
 
 
 @public
 def floor_divide(a: Operand, b: Operand) -> Tensor:
-    """``a // b``, rounded down; bools give int64. Its derivative is 0 almost everywhere and not defined here."""
+    """``a // b``, rounded down; bools give int64. Its derivative is 0 almost everywhere and not defined here.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result has the dtype in which they meet. Raises
+    ShapeError where they do not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.floor_divide(x, 2), backend="numpy")([5, -5]).round(4).tolist()
+    [2.0, -3.0]
+    """
     return apply("floor_divide", *counted(a, b))
 
 
 @public
 def remainder(a: Operand, b: Operand) -> Tensor:
-    """``a % b``, with the sign of ``b``; bools give int64."""
+    """``a % b``, with the sign of ``b``; bools give int64.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result has the dtype in which they meet. Raises
+    ShapeError where they do not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.remainder(x, 3), backend="numpy")([5, -5]).round(4).tolist()
+    [2.0, 1.0]
+    """
     return apply("remainder", *counted(a, b))
 
 
 @public
 def maximum(a: Operand, b: Operand) -> Tensor:
-    """The larger; NaN where either is. At a tie each operand gets half of the gradient."""
+    """The larger; NaN where either is. At a tie each operand gets half of the gradient.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result has the dtype in which they meet. Raises
+    ShapeError where they do not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.maximum(x, 0), backend="numpy")([-1, 2]).round(4).tolist()
+    [0.0, 2.0]
+    """
     return _binary("maximum", a, b)
 
 
 @public
 def minimum(a: Operand, b: Operand) -> Tensor:
-    """The smaller; as `maximum`."""
+    """The smaller; as `maximum`.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result has the dtype in which they meet. Raises
+    ShapeError where they do not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.minimum(x, 0), backend="numpy")([-1, 2]).round(4).tolist()
+    [-1.0, 0.0]
+    """
     return _binary("minimum", a, b)
 
 
 @public
 def fmax(a: Operand, b: Operand) -> Tensor:
-    """The larger; a NaN loses against a number."""
+    """The larger; a NaN loses against a number.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result has the dtype in which they meet. Raises
+    ShapeError where they do not, GraphError where none is a tensor.
+
+    >>> import numpy as np
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.fmax(x, 0), backend="numpy")([-1, np.nan]).round(4).tolist()
+    [0.0, 0.0]
+    """
     return _binary("fmax", a, b)
 
 
 @public
 def fmin(a: Operand, b: Operand) -> Tensor:
-    """The smaller; a NaN loses against a number."""
+    """The smaller; a NaN loses against a number.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result has the dtype in which they meet. Raises
+    ShapeError where they do not, GraphError where none is a tensor.
+
+    >>> import numpy as np
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.fmin(x, 0), backend="numpy")([1, np.nan]).round(4).tolist()
+    [0.0, 0.0]
+    """
     return _binary("fmin", a, b)
 
 
 @public
 def copysign(a: Operand, b: Operand) -> Tensor:
-    """The magnitude of ``a`` with the sign of ``b``."""
+    """The magnitude of ``a`` with the sign of ``b``.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result is a float, the graph's for integers.
+    Raises ShapeError where they do not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.copysign(x, -1), backend="numpy")([1, 2]).round(4).tolist()
+    [-1.0, -2.0]
+    """
     return _binary("copysign", a, b, floating=True)
 
 
 @public
 def neg(x: Tensor) -> Tensor:
-    """``-x``."""
+    """``-x``.
+
+    Elementwise; shape and dtype are those of ``x``. Raises DTypeError for bools, and where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.neg(x), backend="numpy")([1, -2]).round(4).tolist()
+    [-1.0, 2.0]
+    """
     if x.dtype == BOOL:
         raise DTypeError("bools have no negative; use logical_not")
     return apply("neg", x)
@@ -392,31 +501,71 @@ def neg(x: Tensor) -> Tensor:
 
 @public
 def positive(x: Tensor) -> Tensor:
-    """``+x``."""
+    """``+x``.
+
+    Elementwise; shape and dtype are those of ``x``. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.positive(x), backend="numpy")([1, -2]).round(4).tolist()
+    [1.0, -2.0]
+    """
     return apply("identity", x)
 
 
 @public
 def identity(x: Tensor) -> Tensor:
-    """``x`` again, as a node of its own."""
+    """``x`` again, as a node of its own.
+
+    Elementwise; shape and dtype are those of ``x``. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.identity(x), backend="numpy")([1, 2]).round(4).tolist()
+    [1.0, 2.0]
+    """
     return apply("identity", x)
 
 
 @public
 def stop_gradient(x: Tensor) -> Tensor:
-    """``x``, through which no derivative passes."""
+    """``x``, through which no derivative passes.
+
+    Elementwise; shape and dtype are those of ``x``. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.stop_gradient(x), backend="numpy")([1, 2]).round(4).tolist()
+    [1.0, 2.0]
+    """
     return apply("stop_gradient", x)
 
 
 @public
 def abs(x: Tensor) -> Tensor:
-    """``|x|``; its derivative at 0 is 0."""
+    """``|x|``; its derivative at 0 is 0.
+
+    Elementwise; shape and dtype are those of ``x``. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.abs(x), backend="numpy")([-2, 3]).round(4).tolist()
+    [2.0, 3.0]
+    """
     return apply("abs", x)
 
 
 @public
 def sign(x: Tensor) -> Tensor:
-    """-1, 0 or 1; NaN for NaN. Its derivative is 0."""
+    """-1, 0 or 1; NaN for NaN. Its derivative is 0.
+
+    Elementwise; shape and dtype are those of ``x``. Raises DTypeError for bools, and where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.sign(x), backend="numpy")([-3, 0]).round(4).tolist()
+    [-1.0, 0.0]
+    """
     if x.dtype == BOOL:
         raise DTypeError("bools have no sign")
     return apply("sign", x)
@@ -424,37 +573,91 @@ def sign(x: Tensor) -> Tensor:
 
 @public
 def equal(a: Operand, b: Operand) -> Tensor:
-    """``a == b``, bool."""
+    """``a == b``, bool.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result is bools. Raises ShapeError where they do
+    not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.equal(x, 1), backend="numpy")([1, 2]).tolist()
+    [True, False]
+    """
     return _binary("equal", a, b)
 
 
 @public
 def not_equal(a: Operand, b: Operand) -> Tensor:
-    """``a != b``, bool."""
+    """``a != b``, bool.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result is bools. Raises ShapeError where they do
+    not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.not_equal(x, 1), backend="numpy")([1, 2]).tolist()
+    [False, True]
+    """
     return _binary("not_equal", a, b)
 
 
 @public
 def less(a: Operand, b: Operand) -> Tensor:
-    """``a < b``, bool."""
+    """``a < b``, bool.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result is bools. Raises ShapeError where they do
+    not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.less(x, 2), backend="numpy")([1, 2]).tolist()
+    [True, False]
+    """
     return _binary("less", a, b)
 
 
 @public
 def less_equal(a: Operand, b: Operand) -> Tensor:
-    """``a <= b``, bool."""
+    """``a <= b``, bool.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result is bools. Raises ShapeError where they do
+    not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.less_equal(x, 2), backend="numpy")([1, 2]).tolist()
+    [True, True]
+    """
     return _binary("less_equal", a, b)
 
 
 @public
 def greater(a: Operand, b: Operand) -> Tensor:
-    """``a > b``, bool."""
+    """``a > b``, bool.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result is bools. Raises ShapeError where they do
+    not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.greater(x, 1), backend="numpy")([1, 2]).tolist()
+    [False, True]
+    """
     return _binary("greater", a, b)
 
 
 @public
 def greater_equal(a: Operand, b: Operand) -> Tensor:
-    """``a >= b``, bool."""
+    """``a >= b``, bool.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result is bools. Raises ShapeError where they do
+    not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.greater_equal(x, 1), backend="numpy")([1, 2]).tolist()
+    [True, True]
+    """
     return _binary("greater_equal", a, b)
 
 
@@ -465,25 +668,60 @@ def _logical(name: str, *operands: Operand) -> Tensor:
 
 @public
 def logical_and(a: Operand, b: Operand) -> Tensor:
-    """True where both are not zero."""
+    """True where both are not zero.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result is bools. Raises ShapeError where they do
+    not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.logical_and(x, 1), backend="numpy")([0, 2]).tolist()
+    [False, True]
+    """
     return _logical("logical_and", a, b)
 
 
 @public
 def logical_or(a: Operand, b: Operand) -> Tensor:
-    """True where either is not zero."""
+    """True where either is not zero.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result is bools. Raises ShapeError where they do
+    not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.logical_or(x, 0), backend="numpy")([0, 2]).tolist()
+    [False, True]
+    """
     return _logical("logical_or", a, b)
 
 
 @public
 def logical_xor(a: Operand, b: Operand) -> Tensor:
-    """True where exactly one is not zero."""
+    """True where exactly one is not zero.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result is bools. Raises ShapeError where they do
+    not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.logical_xor(x, 1), backend="numpy")([0, 2]).tolist()
+    [True, False]
+    """
     return _logical("logical_xor", a, b)
 
 
 @public
 def logical_not(x: Operand) -> Tensor:
-    """True where ``x`` is zero."""
+    """True where ``x`` is zero.
+
+    Elementwise; bools in the shape of ``x``. Raises GraphError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.logical_not(x), backend="numpy")([0, 2]).tolist()
+    [True, False]
+    """
     return _logical("logical_not", x)
 
 
@@ -493,19 +731,46 @@ def _test(name: str, x: Tensor) -> Tensor:
 
 @public
 def isnan(x: Tensor) -> Tensor:
-    """True for NaN."""
+    """True for NaN.
+
+    Elementwise; bools in the shape of ``x``. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import numpy as np
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.isnan(x), backend="numpy")([1, np.nan]).tolist()
+    [False, True]
+    """
     return _test("isnan", x)
 
 
 @public
 def isinf(x: Tensor) -> Tensor:
-    """True for infinities."""
+    """True for infinities.
+
+    Elementwise; bools in the shape of ``x``. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import numpy as np
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.isinf(x), backend="numpy")([1, np.inf]).tolist()
+    [False, True]
+    """
     return _test("isinf", x)
 
 
 @public
 def isfinite(x: Tensor) -> Tensor:
-    """True for numbers that are neither NaN nor infinite."""
+    """True for numbers that are neither NaN nor infinite.
+
+    Elementwise; bools in the shape of ``x``. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import numpy as np
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.isfinite(x), backend="numpy")([1, np.nan]).tolist()
+    [True, False]
+    """
     return _test("isfinite", x)
 
 
@@ -515,13 +780,29 @@ def astype(x: Tensor, dtype: Any) -> Tensor:
 
     A float becomes an integer by cutting towards zero. NaN and what int32 or int64 cannot hold becomes the lowest
     number of that dtype; uint8 is the low 8 bits of the int32, so it wraps as NumPy's, and is 0 beyond int32.
+
+    ``dtype`` is bool, uint8, int32, int64, float32 or float64; the shape stays. Raises DTypeError for any other.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3))
+    >>> gx.astype(x, "int64").dtype
+    dtype('int64')
     """
     return cast(x, dtype_of(dtype))
 
 
 @public
 def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
-    """``a`` where ``condition`` holds, else ``b``. Cotangents are selected, never multiplied by a mask."""
+    """``a`` where ``condition`` holds, else ``b``. Cotangents are selected, never multiplied by a mask.
+
+    ``condition`` is bool, or numbers that are not 0; all three broadcast, and the result has the dtype in which ``a``
+    and ``b`` meet. Raises ShapeError where they do not broadcast, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (3,), "float64")
+    >>> gx.compile([x], gx.where(x > 0, x, 0.1 * x), backend="numpy")([-1, 0, 2]).tolist()
+    [-0.1, 0.0, 2.0]
+    """
     graph = graph_of((condition, a, b))
     values = [o for o in (a, b) if isinstance(o, Tensor)]
     if values:
@@ -538,6 +819,14 @@ def clip(x: Tensor, min: Operand = None, max: Operand = None) -> Tensor:
     """``x`` kept within bounds, NaN where any of the three is; ``max`` where ``min`` is above it.
 
     The derivative is 1 on the closed interval, 0 outside, NaN where the value is.
+
+    Elementwise; ``x`` and the bounds (tensors, arrays, numbers, None) broadcast, in the dtype in which they meet.
+    Raises ShapeError where they do not broadcast, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (3,), "float64")
+    >>> gx.compile([x], gx.clip(x, 0, 1), backend="numpy")([-1, 0.5, 2]).tolist()
+    [0.0, 0.5, 1.0]
     """
     if min is None and max is None:
         return x
@@ -551,13 +840,31 @@ def clip(x: Tensor, min: Operand = None, max: Operand = None) -> Tensor:
 
 @public
 def lerp(a: Operand, b: Operand, weight: Operand) -> Tensor:
-    """``a + weight * (b - a)``: ``a`` where the weight is 0 and ``b`` where it is 1, both exactly."""
+    """``a + weight * (b - a)``: ``a`` where the weight is 0 and ``b`` where it is 1, both exactly.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result is a float. Raises ShapeError where they
+    do not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.lerp(x, 10.0, 0.5), backend="numpy")([0, 4]).tolist()
+    [5.0, 7.0]
+    """
     return apply("lerp", *promoted(a, b, weight, floating=True))
 
 
 @public
 def fma(a: Operand, b: Operand, c: Operand) -> Tensor:
-    """``a * b + c``."""
+    """``a * b + c``.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, in the dtype in which they meet. Raises ShapeError where
+    they do not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.fma(x, 2, 1), backend="numpy")([1, 2]).tolist()
+    [3.0, 5.0]
+    """
     return add(multiply(a, b), c)
 
 

@@ -85,6 +85,8 @@ def fft(re: Tensor, im: Tensor | None = None, axis: int = -1) -> Pair:
     Element k is the sum of ``(re[j] + 1j * im[j]) * exp(-2j * pi * j * k / n)``; ``im`` is 0 where it is left out. Any
     length n; it is computed in float64. Van Loan, *Computational Frameworks for the Fast Fourier Transform* (1992).
 
+    Floats. Raises ShapeError where an axis does not exist or the parts have two shapes.
+
     >>> import numpy as np
     >>> import graphc as gx
     >>> g = gx.Graph("wave")
@@ -98,13 +100,31 @@ def fft(re: Tensor, im: Tensor | None = None, axis: int = -1) -> Pair:
 
 @public_in("fft")
 def ifft(re: Tensor, im: Tensor | None = None, axis: int = -1) -> Pair:
-    """The inverse of `fft`, with the factor 1/n."""
+    """The inverse of `fft`, with the factor 1/n.
+
+    Floats. Raises ShapeError where an axis does not exist or the parts have two shapes.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 8))
+    >>> re, im = gx.fft.ifft(*gx.fft.fft(x))
+    >>> re.shape, im.shape
+    ((n, 8), (n, 8))
+    """
     return _along(*_pair(re, im), axis, True, "ifft")
 
 
 @public_in("fft")
 def rfft(x: Tensor, axis: int = -1) -> Pair:
-    """The first n // 2 + 1 elements of `fft` of real numbers, which are all that is not known by symmetry."""
+    """The first n // 2 + 1 elements of `fft` of real numbers, which are all that is not known by symmetry.
+
+    Floats. Raises ShapeError where an axis does not exist or the parts have two shapes.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 8))
+    >>> re, im = gx.fft.rfft(x)
+    >>> re.shape, im.shape
+    ((n, 5), (n, 5))
+    """
     at = normalize_axis(axis, x.ndim, "rfft")
     re, im = _along(*_pair(x, None), at, False, "rfft")
     kept = (*(slice(None),) * at, slice(0, dims.floor_divide(x.shape[at], 2) + 1))
@@ -116,6 +136,13 @@ def irfft(re: Tensor, im: Tensor, n: int | None = None, axis: int = -1) -> Tenso
     """The inverse of `rfft`: ``n`` real numbers, by default the even number 2 (m - 1), m the size of the axis.
 
     ShapeError where m is not n // 2 + 1.
+
+    A float; all other axes stay.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 8))
+    >>> gx.fft.irfft(*gx.fft.rfft(x), n=8).shape
+    (n, 8)
     """
     re, im = _pair(re, im)
     at = normalize_axis(axis, re.ndim, "irfft")
@@ -131,11 +158,29 @@ def irfft(re: Tensor, im: Tensor, n: int | None = None, axis: int = -1) -> Tenso
 
 @public_in("fft")
 def fft2(re: Tensor, im: Tensor | None = None) -> Pair:
-    """`fft` along the last two axes."""
+    """`fft` along the last two axes.
+
+    Floats. Raises ShapeError where an axis does not exist or the parts have two shapes.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 8))
+    >>> re, im = gx.fft.fft2(x)
+    >>> re.shape, im.shape
+    ((n, 8), (n, 8))
+    """
     return fft(*fft(re, im, -1), -2)
 
 
 @public_in("fft")
 def ifft2(re: Tensor, im: Tensor | None = None) -> Pair:
-    """`ifft` along the last two axes."""
+    """`ifft` along the last two axes.
+
+    Floats. Raises ShapeError where an axis does not exist or the parts have two shapes.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 8))
+    >>> re, im = gx.fft.ifft2(*gx.fft.fft2(x))
+    >>> re.shape, im.shape
+    ((n, 8), (n, 8))
+    """
     return ifft(*ifft(re, im, -1), -2)

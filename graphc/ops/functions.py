@@ -14,11 +14,13 @@ from graphc.ops.apply import Operand, apply, cast, is_scalar, promoted, public
 from graphc.ops.elementwise import (
     abs,
     counted,
+    divide,
     elementwise,
     equal,
     greater,
     less_equal,
     logical_and,
+    multiply,
     slope_at,
     where,
 )
@@ -259,169 +261,393 @@ def _two(name: str, a: Operand, b: Operand) -> Tensor:
 
 @public
 def sqrt(x: Tensor) -> Tensor:
-    """The square root; its derivative at 0 is inf."""
+    """The square root; its derivative at 0 is inf.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.sqrt(x), backend="numpy")([4, 9]).round(4).tolist()
+    [2.0, 3.0]
+    """
     return _float("sqrt", x)
 
 
 @public
 def rsqrt(x: Tensor) -> Tensor:
-    """``1 / sqrt(x)``."""
+    """``1 / sqrt(x)``.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.rsqrt(x), backend="numpy")([4, 16]).round(4).tolist()
+    [0.5, 0.25]
+    """
     return _float("rsqrt", x)
 
 
 @public
 def cbrt(x: Tensor) -> Tensor:
-    """The cube root."""
+    """The cube root.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.cbrt(x), backend="numpy")([8, -27]).round(4).tolist()
+    [2.0, -3.0]
+    """
     return _float("cbrt", x)
 
 
 @public
 def square(x: Tensor) -> Tensor:
-    """``x * x``."""
-    return x * x
+    """``x * x``.
+
+    Elementwise; shape and dtype are those of ``x``. Raises GraphError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.square(x), backend="numpy")([3, -4]).round(4).tolist()
+    [9.0, 16.0]
+    """
+    return multiply(x, x)
 
 
 @public
 def reciprocal(x: Tensor) -> Tensor:
-    """``1 / x``."""
-    return 1 / x
+    """``1 / x``.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises GraphError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.reciprocal(x), backend="numpy")([2, 4]).round(4).tolist()
+    [0.5, 0.25]
+    """
+    return divide(1, x)
 
 
 @public
 def exp(x: Tensor) -> Tensor:
-    """``e**x``."""
+    """``e**x``.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.exp(x), backend="numpy")([0, 1]).round(4).tolist()
+    [1.0, 2.7183]
+    """
     return _float("exp", x)
 
 
 @public
 def exp2(x: Tensor) -> Tensor:
-    """``2**x``."""
+    """``2**x``.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.exp2(x), backend="numpy")([0, 3]).round(4).tolist()
+    [1.0, 8.0]
+    """
     return _float("exp2", x)
 
 
 @public
 def expm1(x: Tensor) -> Tensor:
-    """``exp(x) - 1``, exact for small ``x``."""
+    """``exp(x) - 1``, exact for small ``x``.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.expm1(x), backend="numpy")([0, 1]).round(4).tolist()
+    [0.0, 1.7183]
+    """
     return _float("expm1", x)
 
 
 @public
 def log(x: Tensor) -> Tensor:
-    """The natural logarithm; -inf at 0, NaN below."""
+    """The natural logarithm; -inf at 0, NaN below.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.log(x), backend="numpy")([1, 2]).round(4).tolist()
+    [0.0, 0.6931]
+    """
     return _float("log", x)
 
 
 @public
 def log2(x: Tensor) -> Tensor:
-    """The logarithm to base 2."""
+    """The logarithm to base 2.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.log2(x), backend="numpy")([1, 8]).round(4).tolist()
+    [0.0, 3.0]
+    """
     return _float("log2", x)
 
 
 @public
 def log10(x: Tensor) -> Tensor:
-    """The logarithm to base 10."""
+    """The logarithm to base 10.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.log10(x), backend="numpy")([1, 100]).round(4).tolist()
+    [0.0, 2.0]
+    """
     return _float("log10", x)
 
 
 @public
 def log1p(x: Tensor) -> Tensor:
-    """``log(1 + x)``, exact for small ``x``."""
+    """``log(1 + x)``, exact for small ``x``.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.log1p(x), backend="numpy")([0, 1]).round(4).tolist()
+    [0.0, 0.6931]
+    """
     return _float("log1p", x)
 
 
 @public
 def sin(x: Tensor) -> Tensor:
-    """The sine; radians."""
+    """The sine; radians.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.sin(x), backend="numpy")([0, 1]).round(4).tolist()
+    [0.0, 0.8415]
+    """
     return _float("sin", x)
 
 
 @public
 def cos(x: Tensor) -> Tensor:
-    """The cosine; radians."""
+    """The cosine; radians.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.cos(x), backend="numpy")([0, 1]).round(4).tolist()
+    [1.0, 0.5403]
+    """
     return _float("cos", x)
 
 
 @public
 def tan(x: Tensor) -> Tensor:
-    """The tangent; radians."""
+    """The tangent; radians.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.tan(x), backend="numpy")([0, 1]).round(4).tolist()
+    [0.0, 1.5574]
+    """
     return _float("tan", x)
 
 
 @public
 def asin(x: Tensor) -> Tensor:
-    """The inverse sine, in radians; its derivative at -1 and 1 is inf."""
+    """The inverse sine, in radians; its derivative at -1 and 1 is inf.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.asin(x), backend="numpy")([0, 1]).round(4).tolist()
+    [0.0, 1.5708]
+    """
     return _float("asin", x)
 
 
 @public
 def acos(x: Tensor) -> Tensor:
-    """The inverse cosine, in radians."""
+    """The inverse cosine, in radians.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.acos(x), backend="numpy")([0, 1]).round(4).tolist()
+    [1.5708, 0.0]
+    """
     return _float("acos", x)
 
 
 @public
 def atan(x: Tensor) -> Tensor:
-    """The inverse tangent, in radians."""
+    """The inverse tangent, in radians.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.atan(x), backend="numpy")([0, 1]).round(4).tolist()
+    [0.0, 0.7854]
+    """
     return _float("atan", x)
 
 
 @public
 def sinh(x: Tensor) -> Tensor:
-    """The hyperbolic sine."""
+    """The hyperbolic sine.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.sinh(x), backend="numpy")([0, 1]).round(4).tolist()
+    [0.0, 1.1752]
+    """
     return _float("sinh", x)
 
 
 @public
 def cosh(x: Tensor) -> Tensor:
-    """The hyperbolic cosine."""
+    """The hyperbolic cosine.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.cosh(x), backend="numpy")([0, 1]).round(4).tolist()
+    [1.0, 1.5431]
+    """
     return _float("cosh", x)
 
 
 @public
 def tanh(x: Tensor) -> Tensor:
-    """The hyperbolic tangent."""
+    """The hyperbolic tangent.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.tanh(x), backend="numpy")([0, 1]).round(4).tolist()
+    [0.0, 0.7616]
+    """
     return _float("tanh", x)
 
 
 @public
 def asinh(x: Tensor) -> Tensor:
-    """The inverse hyperbolic sine."""
+    """The inverse hyperbolic sine.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.asinh(x), backend="numpy")([0, 1]).round(4).tolist()
+    [0.0, 0.8814]
+    """
     return _float("asinh", x)
 
 
 @public
 def acosh(x: Tensor) -> Tensor:
-    """The inverse hyperbolic cosine."""
+    """The inverse hyperbolic cosine.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.acosh(x), backend="numpy")([1, 2]).round(4).tolist()
+    [0.0, 1.317]
+    """
     return _float("acosh", x)
 
 
 @public
 def atanh(x: Tensor) -> Tensor:
-    """The inverse hyperbolic tangent."""
+    """The inverse hyperbolic tangent.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.atanh(x), backend="numpy")([0, 0.5]).round(4).tolist()
+    [0.0, 0.5493]
+    """
     return _float("atanh", x)
 
 
 @public
 def erf(x: Tensor) -> Tensor:
-    """The error function."""
+    """The error function.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.erf(x), backend="numpy")([0, 1]).round(4).tolist()
+    [0.0, 0.8427]
+    """
     return _float("erf", x)
 
 
 @public
 def erfc(x: Tensor) -> Tensor:
-    """``1 - erf(x)``."""
+    """``1 - erf(x)``.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.erfc(x), backend="numpy")([0, 1]).round(4).tolist()
+    [1.0, 0.1573]
+    """
     return _float("erfc", x)
 
 
 @public
 def erfinv(x: Tensor) -> Tensor:
-    """The inverse of `erf`."""
+    """The inverse of `erf`.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.erfinv(x), backend="numpy")([0, 0.5]).round(4).tolist()
+    [0.0, 0.4769]
+    """
     return _float("erfinv", x)
 
 
 @public
 def erfcinv(x: Tensor) -> Tensor:
-    """The inverse of `erfc`, precise for small ``x`` too."""
+    """The inverse of `erfc`, precise for small ``x`` too.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.erfcinv(x), backend="numpy")([1, 0.5]).round(4).tolist()
+    [0.0, 0.4769]
+    """
     return _float("erfcinv", x)
 
 
@@ -431,49 +657,113 @@ def _one_minus_square(x: Tensor) -> Tensor:
 
 @public
 def lgamma(x: Tensor) -> Tensor:
-    """The logarithm of the absolute gamma function."""
+    """The logarithm of the absolute gamma function.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.lgamma(x), backend="numpy")([3, 4]).round(4).tolist()
+    [0.6931, 1.7918]
+    """
     return _float("lgamma", x)
 
 
 @public
 def digamma(x: Tensor) -> Tensor:
-    """The derivative of `lgamma`."""
+    """The derivative of `lgamma`.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.digamma(x), backend="numpy")([1, 2]).round(4).tolist()
+    [-0.5772, 0.4228]
+    """
     return _float("digamma", x)
 
 
 @public
 def sigmoid(x: Tensor) -> Tensor:
-    """``1 / (1 + exp(-x))``, without overflow."""
+    """``1 / (1 + exp(-x))``, without overflow.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.sigmoid(x), backend="numpy")([0, 1]).round(4).tolist()
+    [0.5, 0.7311]
+    """
     return _float("sigmoid", x)
 
 
 @public
 def softplus(x: Tensor) -> Tensor:
-    """``log(1 + exp(x))``, without overflow."""
+    """``log(1 + exp(x))``, without overflow.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.softplus(x), backend="numpy")([0, 1000]).round(4).tolist()
+    [0.6931, 1000.0]
+    """
     return _float("softplus", x)
 
 
 @public
 def log_sigmoid(x: Tensor) -> Tensor:
-    """``log(sigmoid(x))``, exact in both tails."""
+    """``log(sigmoid(x))``, exact in both tails.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.log_sigmoid(x), backend="numpy")([0, -1000]).round(4).tolist()
+    [-0.6931, -1000.0]
+    """
     return _float("log_sigmoid", x)
 
 
 @public
 def softsign(x: Tensor) -> Tensor:
-    """``x / (1 + |x|)``."""
+    """``x / (1 + |x|)``.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.softsign(x), backend="numpy")([1, -3]).round(4).tolist()
+    [0.5, -0.75]
+    """
     return _float("softsign", x)
 
 
 @public
 def log1mexp(x: Tensor) -> Tensor:
-    """``log(1 - exp(-x))`` for ``x > 0`` (Maechler 2012)."""
+    """``log(1 - exp(-x))`` for ``x > 0`` (Maechler 2012).
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.log1mexp(x), backend="numpy")([1, 2]).round(4).tolist()
+    [-0.4587, -0.1454]
+    """
     return _float("log1mexp", x)
 
 
 @public
 def relu(x: Tensor) -> Tensor:
-    """``max(x, 0)``, an integer of integers; its derivative at 0 is 0."""
+    """``max(x, 0)``, an integer of integers; its derivative at 0 is 0.
+
+    Elementwise; shape and dtype are those of ``x``, of bools a float. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.relu(x), backend="numpy")([-1, 2]).round(4).tolist()
+    [0.0, 2.0]
+    """
     whole = isinstance(x, Tensor) and is_integer(x.dtype)
     return apply("relu", x) if whole else _float("relu", x)
 
@@ -484,25 +774,57 @@ def _rounding(name: str, x: Tensor) -> Tensor:
 
 @public
 def floor(x: Tensor) -> Tensor:
-    """Rounded down; its derivative is 0."""
+    """Rounded down; its derivative is 0.
+
+    Elementwise; shape and dtype are those of ``x``. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.floor(x), backend="numpy")([1.8, -1.8]).round(4).tolist()
+    [1.0, -2.0]
+    """
     return _rounding("floor", x)
 
 
 @public
 def ceil(x: Tensor) -> Tensor:
-    """Rounded up; its derivative is 0."""
+    """Rounded up; its derivative is 0.
+
+    Elementwise; shape and dtype are those of ``x``. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.ceil(x), backend="numpy")([1.2, -1.2]).round(4).tolist()
+    [2.0, -1.0]
+    """
     return _rounding("ceil", x)
 
 
 @public
 def trunc(x: Tensor) -> Tensor:
-    """Rounded towards zero; its derivative is 0."""
+    """Rounded towards zero; its derivative is 0.
+
+    Elementwise; shape and dtype are those of ``x``. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.trunc(x), backend="numpy")([1.8, -1.8]).round(4).tolist()
+    [1.0, -1.0]
+    """
     return _rounding("trunc", x)
 
 
 @public
 def round(x: Tensor) -> Tensor:
-    """Rounded to the nearest, half to even; its derivative is 0."""
+    """Rounded to the nearest, half to even; its derivative is 0.
+
+    Elementwise; shape and dtype are those of ``x``. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.round(x), backend="numpy")([0.5, 1.5]).round(4).tolist()
+    [0.0, 2.0]
+    """
     return _rounding("round", x)
 
 
@@ -513,6 +835,14 @@ def pow(a: Operand, b: Operand) -> Tensor:
     The derivative by ``b`` is 0 where ``a = 0`` and ``b > 0``; that by ``a`` is 0 where ``b = 0``. Integers to a
     negative power are a DTypeError where that is a number or an array; where a tensor turns out to be negative, the
     real result cut towards zero, and 0 for ``a = 0``. Bools give int64.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result has the dtype in which they meet. Raises
+    ShapeError where they do not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.pow(x, 2), backend="numpy")([3, -4]).round(4).tolist()
+    [9.0, 16.0]
     """
     if (
         isinstance(a, Tensor)
@@ -548,31 +878,76 @@ def _power(x: Tensor, n: int) -> Tensor:
 
 @public
 def atan2(a: Operand, b: Operand) -> Tensor:
-    """The angle of the point (b, a), in radians."""
+    """The angle of the point (b, a), in radians.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result is a float, the graph's for integers.
+    Raises ShapeError where they do not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.atan2(x, 1), backend="numpy")([0, 1]).round(4).tolist()
+    [0.0, 0.7854]
+    """
     return _two("atan2", a, b)
 
 
 @public
 def hypot(a: Operand, b: Operand) -> Tensor:
-    """``sqrt(a*a + b*b)`` without overflow; gradient 0 at the origin."""
+    """``sqrt(a*a + b*b)`` without overflow; gradient 0 at the origin.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result is a float, the graph's for integers.
+    Raises ShapeError where they do not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.hypot(x, 4), backend="numpy")([3, 0]).round(4).tolist()
+    [5.0, 4.0]
+    """
     return _two("hypot", a, b)
 
 
 @public
 def logaddexp(a: Operand, b: Operand) -> Tensor:
-    """``log(exp(a) + exp(b))`` without overflow."""
+    """``log(exp(a) + exp(b))`` without overflow.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result is a float, the graph's for integers.
+    Raises ShapeError where they do not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.logaddexp(x, 0), backend="numpy")([0, 1000]).round(4).tolist()
+    [0.6931, 1000.0]
+    """
     return _two("logaddexp", a, b)
 
 
 @public
 def xlogy(a: Operand, b: Operand) -> Tensor:
-    """``a * log(b)``, and 0 where ``a = 0``."""
+    """``a * log(b)``, and 0 where ``a = 0``.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result is a float, the graph's for integers.
+    Raises ShapeError where they do not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.xlogy(x, 0.5), backend="numpy")([0, 2]).round(4).tolist()
+    [0.0, -1.3863]
+    """
     return _two("xlogy", a, b)
 
 
 @public
 def xlog1py(a: Operand, b: Operand) -> Tensor:
-    """``a * log1p(b)``, and 0 where ``a = 0``."""
+    """``a * log1p(b)``, and 0 where ``a = 0``.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result is a float, the graph's for integers.
+    Raises ShapeError where they do not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.xlog1py(x, 1), backend="numpy")([0, 2]).round(4).tolist()
+    [0.0, 1.3863]
+    """
     return _two("xlog1py", a, b)
 
 

@@ -43,6 +43,9 @@ def scale_gradient(x: Tensor, scale: Operand) -> Tensor:
 
     With -1 this is the gradient reversal of Ganin and Lempitsky (2015). Forward mode multiplies alike.
 
+    Shape and dtype are those of ``x``. Raises ShapeError where ``scale`` does not broadcast to ``x``, DTypeError where
+    ``x`` is no float tensor.
+
     >>> import numpy as np
     >>> import graphc as gx
     >>> g = gx.Graph("scaled", float_dtype="float64")
@@ -59,6 +62,9 @@ def clip_gradient(x: Tensor, min: Operand = None, max: Operand = None) -> Tensor
     """``x``, the elements of whose gradient are kept within bounds: numbers, or tensors that broadcast to ``x``.
 
     It has no forward mode, as what comes back is not linear. `graphc.optim` bounds the norm of all gradients at once.
+
+    Shape and dtype are those of ``x``. Raises ShapeError where bounds do not broadcast to ``x``, DTypeError where ``x``
+    is no float tensor.
 
     >>> import numpy as np
     >>> import graphc as gx

@@ -195,6 +195,13 @@ def take(x: Tensor, indices: Operand, axis: int = 0) -> Tensor:
     """Elements of ``x`` at ``indices`` along ``axis``; repeated indices add up in the gradient.
 
     Negative indices count from the end. One out of range raises InputIndexError when called.
+
+    The axis is replaced by those of ``indices``, integers; the dtype is that of ``x``.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2, 3), "float64")
+    >>> gx.compile([x], gx.take(x, [2, 0], axis=1), backend="numpy")([[1, 2, 3], [4, 5, 6]]).tolist()
+    [[3.0, 1.0], [6.0, 4.0]]
     """
     a = normalize_axis(axis, x.ndim, "take")
     index = tensor(indices, x.graph)
@@ -223,13 +230,30 @@ def put_along_last(x: Tensor, index: Tensor, shape: Shape) -> Tensor:
 
 @public
 def embedding(indices: Tensor, weight: Tensor) -> Tensor:
-    """Rows of ``weight`` at ``indices``."""
+    """Rows of ``weight`` at ``indices``.
+
+    ``indices`` are integers (...), ``weight`` is (n, units), and the result (..., units) has its dtype. Raises
+    DTypeError for other indices; one out of range is an InputIndexError when called.
+
+    >>> import graphc as gx
+    >>> g = gx.Graph()
+    >>> gx.embedding(g.input("words", ("n", 7), "int64"), g.parameter("table", gx.init.normal((100, 16)))).shape
+    (n, 7, 16)
+    """
     return take(weight, indices, 0)
 
 
 @public
 def one_hot(indices: Tensor, n: Any, dtype: Any = None) -> Tensor:
-    """1 at each index along a new last axis of ``n``, else 0; the graph's float by default."""
+    """1 at each index along a new last axis of ``n``, else 0; the graph's float by default.
+
+    Raises DTypeError where indices are no integers; one out of range is an InputIndexError when called.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "int64")
+    >>> gx.compile([x], gx.one_hot(x, 3), backend="numpy")([2, 0]).tolist()
+    [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
+    """
     size = indices.graph.shape((n,))[0]
     index = in_range(indices, size, "index")
     hot = equal(expand_dims(index, index.ndim), iota(index.graph, size))

@@ -74,6 +74,13 @@ def matmul(a: Operand, b: Operand) -> Tensor:
     """``a @ b``: vectors, matrices, and stacks of matrices that broadcast.
 
     Raises ShapeError where inner sizes differ or an operand is 0-d.
+
+    The dtype is that in which the operands meet.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2, 3), "float64")
+    >>> gx.compile([x], gx.matmul(x, [1.0, 0.0, 1.0]), backend="numpy")([[1, 2, 3], [4, 5, 6]]).tolist()
+    [4.0, 10.0]
     """
     left, right = promoted(a, b)
     if left.ndim == 0 or right.ndim == 0:
@@ -92,7 +99,15 @@ def matmul(a: Operand, b: Operand) -> Tensor:
 
 @public
 def dot(a: Operand, b: Operand) -> Tensor:
-    """NumPy's dot: the last axis of ``a`` against the one before last of ``b``."""
+    """NumPy's dot: the last axis of ``a`` against the one before last of ``b``.
+
+    The dtype is that in which the operands meet. Raises ShapeError where sizes differ.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2, 3), "float64")
+    >>> gx.compile([x], gx.dot(x, [1.0, 0.0, 1.0]), backend="numpy")([[1, 2, 3], [4, 5, 6]]).tolist()
+    [4.0, 10.0]
+    """
     left, right = promoted(a, b)
     if left.ndim == 0 or right.ndim == 0:
         return left * right
@@ -106,6 +121,13 @@ def vecdot(a: Operand, b: Operand, axis: int = -1) -> Tensor:
     """The sum of products along one axis, of one size on both sides; the other axes broadcast.
 
     ``axis`` counts within each operand, before they broadcast. Raises ShapeError where the sizes differ.
+
+    The dtype is that in which the operands meet.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2, 3), "float64")
+    >>> gx.compile([x], gx.vecdot(x, [1.0, 0.0, 1.0]), backend="numpy")([[1, 2, 3], [4, 5, 6]]).tolist()
+    [4.0, 10.0]
     """
     left, right = promoted(a, b)
     left, right = (moveaxis(t, normalize_axis(axis, t.ndim, "vecdot"), -1) for t in (left, right))
@@ -114,14 +136,32 @@ def vecdot(a: Operand, b: Operand, axis: int = -1) -> Tensor:
 
 @public
 def outer(a: Operand, b: Operand) -> Tensor:
-    """Every element of one vector times every element of the other."""
+    """Every element of one vector times every element of the other; operands are flattened.
+
+    Vectors (n,) and (m,) give (n, m). The dtype is that in which the operands meet. Raises GraphError where neither
+    is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.outer(x, [1.0, 10.0]), backend="numpy")([1, 2]).tolist()
+    [[1.0, 10.0], [2.0, 20.0]]
+    """
     left, right = promoted(a, b)
     return reshape(left, (left.size, 1)) * reshape(right, (1, right.size))
 
 
 @public
 def tensordot(a: Operand, b: Operand, axes: int | tuple[Sequence[int], Sequence[int]] = 2) -> Tensor:
-    """The sum of products over pairs of axes, as NumPy's."""
+    """The sum of products over pairs of axes, as NumPy's.
+
+    ``axes`` is how many last axes of ``a`` meet the first of ``b``, or a list of axes for each. The dtype is that in
+    which the operands meet. Raises ShapeError where sizes differ.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3))
+    >>> gx.tensordot(x, x, axes=([0], [0])).shape
+    (3, 3)
+    """
     left, right = promoted(a, b)
     if isinstance(axes, int):
         if not 0 <= axes <= min(left.ndim, right.ndim):
@@ -148,19 +188,44 @@ def _apart(left: Size, right: Size) -> bool:
 
 @public
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``x @ weight + bias``."""
+    """``x @ weight + bias``.
+
+    ``x`` is (..., features), ``weight`` (features, units), ``bias`` (units,); a float (..., units). Raises ShapeError
+    where they do not fit.
+
+    >>> import graphc as gx
+    >>> g = gx.Graph()
+    >>> gx.linear(g.input("x", ("n", 4)), g.input("weight", (4, 2)), g.input("bias", (2,))).shape
+    (n, 2)
+    """
     return x @ weight if bias is None else x @ weight + bias
 
 
 @public
 def trace(x: Tensor, offset: int = 0) -> Tensor:
-    """The sum of a diagonal of the last two axes."""
+    """The sum of a diagonal of the last two axes.
+
+    The last two axes go; floats keep their dtype, integers give int64. Raises ShapeError for fewer than two axes.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2, 2), "float64")
+    >>> gx.compile([x], gx.trace(x), backend="numpy")([[1, 2], [3, 4]]).item()
+    5.0
+    """
     return diagonal(x, offset).sum(axis=-1)
 
 
 @public
 def diagonal(x: Tensor, offset: int = 0) -> Tensor:
-    """A diagonal of the last two axes, ``offset`` to the right of the main one (to the left where negative)."""
+    """A diagonal of the last two axes, ``offset`` to the right of the main one (to the left where negative).
+
+    The dtype stays. Raises ShapeError for fewer than two axes.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2, 2), "float64")
+    >>> gx.compile([x], gx.diagonal(x), backend="numpy")([[1, 2], [3, 4]]).tolist()
+    [1.0, 4.0]
+    """
     if x.ndim < 2:
         raise ShapeError(f"expected at least two axes, found {x.type}")
     inner = x[..., max(0, -offset) :, max(0, offset) :]

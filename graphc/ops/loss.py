@@ -20,14 +20,32 @@ from graphc.ops.softmax import shifted
 
 @public
 def squared_error(prediction: Operand, target: Operand) -> Tensor:
-    """``(prediction - target)**2``."""
+    """``(prediction - target)**2``.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result is a float, the graph's for integers.
+    Raises ShapeError where they do not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.squared_error(x, 2), backend="numpy")([1, 5]).round(4).tolist()
+    [1.0, 9.0]
+    """
     d = _difference(prediction, target)
     return d * d
 
 
 @public
 def absolute_error(prediction: Operand, target: Operand) -> Tensor:
-    """``|prediction - target|``."""
+    """``|prediction - target|``.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result is a float, the graph's for integers.
+    Raises ShapeError where they do not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.absolute_error(x, 2), backend="numpy")([1, 5]).round(4).tolist()
+    [1.0, 3.0]
+    """
     return abs(_difference(prediction, target))
 
 
@@ -38,7 +56,16 @@ def _difference(prediction: Operand, target: Operand) -> Tensor:
 
 @public
 def huber(prediction: Operand, target: Operand, delta: float = 1.0) -> Tensor:
-    """Half the square up to ``delta``, linear beyond (Huber 1964)."""
+    """Half the square up to ``delta``, linear beyond (Huber 1964).
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result is a float, the graph's for integers.
+    Raises ShapeError where they do not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.huber(x, 0), backend="numpy")([0.5, 3]).round(4).tolist()
+    [0.125, 2.5]
+    """
     size = abs(_difference(prediction, target))
     near = less(size, delta)
     return where(near, 0.5 * size * size, delta * (size - 0.5 * delta))
@@ -46,14 +73,32 @@ def huber(prediction: Operand, target: Operand, delta: float = 1.0) -> Tensor:
 
 @public
 def binary_cross_entropy(probability: Tensor, target: Operand) -> Tensor:
-    """``-(t log p + (1 - t) log(1 - p))``; a term whose factor is 0 is 0 beside an infinite logarithm."""
+    """``-(t log p + (1 - t) log(1 - p))``; a term whose factor is 0 is 0 beside an infinite logarithm.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result is a float, the graph's for integers.
+    Raises ShapeError where they do not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.binary_cross_entropy(x, 1), backend="numpy")([0.5, 1]).round(4).tolist()
+    [0.6931, -0.0]
+    """
     p, t = promoted(probability, target, floating=True)
     return -(xlogy(t, p) + xlog1py(1 - t, -p))
 
 
 @public
 def binary_cross_entropy_with_logits(logits: Tensor, target: Operand) -> Tensor:
-    """`binary_cross_entropy` of ``sigmoid(logits)``, without overflow, exact in both tails and at infinite logits."""
+    """`binary_cross_entropy` of ``sigmoid(logits)``, without overflow, exact in both tails and at infinite logits.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result is a float, the graph's for integers.
+    Raises ShapeError where they do not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.binary_cross_entropy_with_logits(x, 1), backend="numpy")([0, 1000]).round(4).tolist()
+    [0.6931, 0.0]
+    """
     x, t = promoted(logits, target, floating=True)
     return weigh(t, softplus(-x)) + weigh(1 - t, softplus(x))
 
@@ -74,6 +119,15 @@ def cross_entropy(
     its logit is -inf. Rows whose integer label is ``ignore_index``, or has weight 0 (and there is no smoothing), have
     loss and gradient 0, whatever their logits; any other label outside ``[0, classes)`` raises InputIndexError when
     called.
+
+    A float of the shape of ``logits`` without the last axis. Raises ShapeError or DTypeError where labels do not fit.
+
+    >>> import graphc as gx
+    >>> g = gx.Graph(float_dtype="float64")
+    >>> logits, labels = g.input("logits", ("n", 3)), g.input("labels", ("n",), "int64")
+    >>> loss = gx.cross_entropy(logits, labels)
+    >>> gx.compile([logits, labels], loss, backend="numpy")([[0, 0, 0], [9, 0, 0]], [1, 0]).round(4).tolist()
+    [1.0986, 0.0002]
     """
     if not is_float(logits.dtype):
         raise DTypeError(f"expected float logits, found {logits.type}")
@@ -119,6 +173,10 @@ def _against(below: Tensor, total: Tensor, target: Tensor) -> Tensor:
 
 def _checked(logits: Tensor, labels: Tensor, ignored: Tensor | None = None) -> Tensor:
     """Labels, tested to be classes; 0 where they are ignored."""
+    if not is_integer(labels.dtype):
+        raise DTypeError(f"expected integer labels, found {labels.type}")
+    if labels.ndim != logits.ndim - 1:
+        raise ShapeError(f"expected one label for each row of {logits.type}, found {labels.type}")
     index = cast(labels, np.dtype("int64"))
     return checked_index(index if ignored is None else where(ignored, 0, index), 0, logits.shape[-1], "label")
 
@@ -131,34 +189,77 @@ def _picked(x: Tensor, label: Tensor) -> Tensor:
 
 @public
 def nll(log_probability: Tensor, labels: Tensor) -> Tensor:
-    """Minus the log probability of each row's label."""
+    """Minus the log probability of each row's label.
+
+    ``log_probability`` is (..., classes), ``labels`` (...) integers; a float (...). Raises ShapeError or DTypeError
+    where they do not fit; a label out of range is an InputIndexError when called.
+
+    >>> import graphc as gx
+    >>> g = gx.Graph()
+    >>> gx.nll(g.input("log_p", ("n", 3)), g.input("labels", ("n",), "int64")).shape
+    (n,)
+    """
     return -_picked(log_probability, _checked(log_probability, labels))
 
 
 @public
 def kl_div(log_probability: Tensor, target: Tensor) -> Tensor:
-    """``sum(t * (log t - log p))`` over the last axis; a class of probability 0 adds nothing."""
+    """``sum(t * (log t - log p))`` over the last axis; a class of probability 0 adds nothing.
+
+    Both are (..., classes), a float (...) comes back. Raises ShapeError where they do not broadcast.
+
+    >>> import graphc as gx
+    >>> g = gx.Graph()
+    >>> gx.kl_div(g.input("log_p", ("n", 3)), g.input("target", ("n", 3))).shape
+    (n,)
+    """
     p, t = promoted(log_probability, target, floating=True)
     return sum(xlogy(t, t) - weigh(t, p), -1)
 
 
 @public
 def hinge(score: Tensor, target: Operand) -> Tensor:
-    """``max(0, 1 - target * score)``, targets -1 and 1."""
+    """``max(0, 1 - target * score)``, targets -1 and 1.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result is a float, the graph's for integers.
+    Raises ShapeError where they do not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.hinge(x, 1), backend="numpy")([0.5, 3]).round(4).tolist()
+    [0.5, 0.0]
+    """
     s, t = promoted(score, target, floating=True)
     return maximum(1 - t * s, 0)
 
 
 @public
 def poisson_nll(log_rate: Tensor, target: Operand) -> Tensor:
-    """``exp(log_rate) - target * log_rate``, 0 for a count of 0 at rate 0."""
+    """``exp(log_rate) - target * log_rate``, 0 for a count of 0 at rate 0.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result is a float, the graph's for integers.
+    Raises ShapeError where they do not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.poisson_nll(x, 2), backend="numpy")([0, 1]).round(4).tolist()
+    [1.0, 0.7183]
+    """
     r, t = promoted(log_rate, target, floating=True)
     return exp(r) - weigh(t, r)
 
 
 @public
 def gaussian_nll(average: Tensor, target: Operand, variance: Operand) -> Tensor:
-    """``(log(2 pi v) + (m - t)**2 / v) / 2``."""
+    """``(log(2 pi v) + (m - t)**2 / v) / 2``.
+
+    Elementwise; operands broadcast, and the result is a float. Raises ShapeError where they do not broadcast.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.gaussian_nll(x, 1.0, 1.0), backend="numpy")([1, 3]).round(4).tolist()
+    [0.9189, 2.9189]
+    """
     m, t, v = promoted(average, target, variance, floating=True)
     d = (m - t) / sqrt(v)  # whose square, and derivative, are in range where the result is
     return 0.5 * (log(v) + d * d + math.log(2 * math.pi))
@@ -169,6 +270,13 @@ def triplet(anchor: Tensor, positive: Operand, negative: Operand, margin: float 
     """``max(0, |a - p| - |a - n| + margin)`` for each row, 2-norms over the last axis (Schroff et al. 2015).
 
     ``eps`` is added to each difference, as in torch, so that rows that are equal have a direction.
+
+    All are (..., features), a float (...) comes back. Raises ShapeError where shapes do not broadcast.
+
+    >>> import graphc as gx
+    >>> g = gx.Graph()
+    >>> gx.triplet(*(g.input(name, ("n", 8)) for name in ("anchor", "positive", "negative"))).shape
+    (n,)
     """
     a, p, n = promoted(anchor, positive, negative, floating=True)
     return maximum(norm(a - p + eps, 2, -1) - norm(a - n + eps, 2, -1) + margin, 0)
@@ -179,6 +287,13 @@ def cosine_embedding(a: Tensor, b: Operand, target: Operand, margin: float = 0.0
     """``1 - cos`` of the angle of each pair of rows where the target is 1, ``max(0, cos - margin)`` where it is -1.
 
     As torch's, which adds 1e-12 to squared lengths.
+
+    Rows are (..., features), targets (...); a float (...). Raises ShapeError where shapes do not broadcast.
+
+    >>> import graphc as gx
+    >>> g = gx.Graph()
+    >>> gx.cosine_embedding(g.input("a", ("n", 8)), g.input("b", ("n", 8)), g.input("target", ("n",))).shape
+    (n,)
     """
     x, y = promoted(a, b, floating=True)
     length = sqrt((sum(x * x, -1) + 1e-12) * (sum(y * y, -1) + 1e-12))

@@ -19,13 +19,28 @@ def tril(x: Tensor, k: int = 0) -> Tensor:
     """The last two axes with zeros above a diagonal, ``k`` to the right of the main one.
 
     What is set to 0 gets no gradient. Raises ShapeError for fewer than two axes.
+
+    The dtype stays.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2, 2), "float64")
+    >>> gx.compile([x], gx.tril(x), backend="numpy")([[1, 2], [3, 4]]).tolist()
+    [[1.0, 0.0], [3.0, 4.0]]
     """
     return _kept(greater_equal, x, k)
 
 
 @public
 def triu(x: Tensor, k: int = 0) -> Tensor:
-    """The last two axes with zeros below a diagonal; as `tril` otherwise."""
+    """The last two axes with zeros below a diagonal; as `tril` otherwise.
+
+    The dtype stays.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2, 2), "float64")
+    >>> gx.compile([x], gx.triu(x), backend="numpy")([[1, 2], [3, 4]]).tolist()
+    [[1.0, 2.0], [0.0, 4.0]]
+    """
     return _kept(less_equal, x, k)
 
 
@@ -40,6 +55,8 @@ def diag(x: Tensor, k: int = 0) -> Tensor:
     """A matrix with the vector ``x`` on a diagonal, ``k`` to the right of the main one; of a matrix, that diagonal.
 
     Raises ShapeError for other ranks: `diagonal` takes stacks of matrices.
+
+    The dtype stays.
 
     >>> from graphc.ir.graph import Graph
     >>> x = Graph("g").input("x", ("n",))
@@ -61,6 +78,13 @@ def diff(x: Tensor, n: int = 1, axis: int = -1) -> Tensor:
     """Differences of neighbours along an axis, taken ``n`` times; of bools whether they differ. As NumPy's.
 
     Raises ShapeError where ``n`` is negative.
+
+    The axis has ``n`` elements fewer; the dtype stays.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (3,), "float64")
+    >>> gx.compile([x], gx.diff(x), backend="numpy")([1, 4, 9]).tolist()
+    [3.0, 5.0]
     """
     if n < 0:
         raise ShapeError(f"n must be at least 0, found {n}")
@@ -74,6 +98,9 @@ def diff(x: Tensor, n: int = 1, axis: int = -1) -> Tensor:
 @public
 def kron(a: Operand, b: Operand) -> Tensor:
     """Kronecker's product: each element of ``a`` times all of ``b``, laid side by side. As NumPy's.
+
+    Axes are those of the operand that has more; sizes are multiplied. The dtype is that in which the operands meet.
+    Raises GraphError where neither is a tensor.
 
     >>> from graphc.ir.graph import Graph
     >>> g = Graph("g")
@@ -93,6 +120,13 @@ def cross(a: Operand, b: Operand, axis: int = -1) -> Tensor:
     """The cross product of vectors of 3 along an axis; the other axes broadcast.
 
     ``axis`` counts within each operand. Raises ShapeError where a size along it is not 3.
+
+    The dtype is that in which the operands meet.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (3,), "float64")
+    >>> gx.compile([x], gx.cross(x, [0.0, 1.0, 0.0]), backend="numpy")([1, 0, 0]).tolist()
+    [0.0, 0.0, 1.0]
     """
     left, right = promoted(a, b)
     x, y = (moveaxis(t, normalize_axis(axis, t.ndim, "cross"), -1) for t in (left, right))

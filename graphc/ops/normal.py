@@ -77,7 +77,15 @@ def _float(x: Tensor) -> Tensor:
 
 @public
 def erfcx(x: Tensor) -> Tensor:
-    """``exp(x**2) * erfc(x)``, which neither over- nor underflows for large ``x``; inf for ``x`` far below 0."""
+    """``exp(x**2) * erfc(x)``, which neither over- nor underflows for large ``x``; inf for ``x`` far below 0.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.erfcx(x), backend="numpy")([0, 100]).round(4).tolist()
+    [1.0, 0.0056]
+    """
     return apply("erfcx", _float(x))
 
 
@@ -86,25 +94,56 @@ def ndtr(x: Tensor) -> Tensor:
     """The probability that a standard normal number is at most ``x``, precise where it is small.
 
     ``erfc(-x / sqrt(2)) / 2``; the derivative is the normal density.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.ndtr(x), backend="numpy")([0, 1.96]).round(4).tolist()
+    [0.5, 0.975]
     """
     return 0.5 * erfc(_float(x) * -math.sqrt(0.5))
 
 
 @public
 def log_ndtr(x: Tensor) -> Tensor:
-    """The logarithm of `ndtr`, right in both tails, as are its derivatives: by `erfcx` below -1, by log1p above."""
+    """The logarithm of `ndtr`, right in both tails, as are its derivatives: by `erfcx` below -1, by log1p above.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.log_ndtr(x), backend="numpy")([0, -40]).round(4).tolist()
+    [-0.6931, -804.6084]
+    """
     return apply("log_ndtr", _float(x))
 
 
 @public
 def ndtri(p: Tensor) -> Tensor:
-    """The inverse of `ndtr`, by `erfcinv`; -inf at 0, inf at 1, NaN beyond."""
+    """The inverse of `ndtr`, by `erfcinv`; -inf at 0, inf at 1, NaN beyond.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.ndtri(x), backend="numpy")([0.5, 0.975]).round(4).tolist()
+    [-0.0, 1.96]
+    """
     return -math.sqrt(2) * erfcinv(2 * _float(p))
 
 
 @public
 def sinc(x: Tensor) -> Tensor:
-    """``sin(pi * x) / (pi * x)``, 1 at 0, as NumPy's; near 0 by its series, so that all derivatives are right there."""
+    """``sin(pi * x) / (pi * x)``, 1 at 0, as NumPy's; near 0 by its series, so that all derivatives are right there.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.sinc(x), backend="numpy")([0, 0.5]).round(4).tolist()
+    [1.0, 0.6366]
+    """
     u = _float(x) * math.pi
     series = polynomial(u * u, [(-1) ** k / math.factorial(2 * k + 1) for k in range(12)])
     near = less(abs(u), 1)
@@ -116,6 +155,14 @@ def beta_ln(a: Operand, b: Operand) -> Tensor:
     """The logarithm of the beta function, ``lgamma(a) + lgamma(b) - lgamma(a + b)``, precise for large arguments too.
 
     After Didonato and Morris, Algorithm 708, ACM Transactions on Mathematical Software 18 (1992).
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result is a float, the graph's for integers.
+    Raises ShapeError where they do not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.beta_ln(x, 3), backend="numpy")([1, 2]).round(4).tolist()
+    [-1.0986, -2.4849]
     """
     return apply("beta_ln", *promoted(a, b, floating=True))
 

@@ -112,6 +112,13 @@ def instance_norm(x: Tensor, weight: Tensor | None = None, bias: Tensor | None =
     """Each channel, axis 1, of each example brought to mean 0 and variance 1 (Ulyanov et al. 2016); as `group_norm`.
 
     Raises ShapeError where there is nothing but examples and channels.
+
+    Shape and dtype of ``x``, a float.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (1, 1, 2), "float64")
+    >>> gx.compile([x], gx.instance_norm(x), backend="numpy")([[[1, 3]]]).round(3).tolist()
+    [[[-1.0, 1.0]]]
     """
     if x.ndim < 3:
         raise ShapeError(f"expected examples, channels and more axes, found {x.type}")
@@ -124,6 +131,13 @@ def weight_norm(v: Tensor, length: Operand, axis: int = 0) -> Tensor:
     """``v`` with each slice along ``axis`` scaled to a 2-norm of ``length`` (Salimans and Kingma 2016).
 
     ``length`` is a number, or a vector with one for each slice.
+
+    Shape of ``v``; a float. Raises ShapeError where ``length`` does not fit.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (1, 2), "float64")
+    >>> gx.compile([x], gx.weight_norm(x, 10.0), backend="numpy")([[3, 4]]).round(3).tolist()
+    [[6.0, 8.0]]
     """
     a = normalize_axis(axis, v.ndim, "weight_norm")
     v, wanted = promoted(v, length, floating=True)
@@ -137,6 +151,8 @@ def spectral_norm(weight: Tensor, u: Tensor, n_iterations: int = 1, eps: float =
 
     ``weight`` is a matrix of its first axis and all others; ``u``, a vector along the first, is a variable that holds
     what the last call came to. No derivative goes through the iteration. Raises ShapeError for fewer than two axes.
+
+    A float, the graph's for integers.
 
     >>> from graphc.ir.graph import Graph
     >>> g = Graph("g")

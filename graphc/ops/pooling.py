@@ -305,7 +305,13 @@ def _avg_pool(rank: int, x: Tensor, *arguments: Any, include: bool) -> Tensor:
 def max_pool1d(
     x: Tensor, kernel_size: Any, *, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
 ) -> Tensor:
-    """The largest element of each window of (N, C, L), as `max_pool2d`."""
+    """The largest element of each window of (N, C, L), as `max_pool2d`.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3, 8))
+    >>> gx.max_pool1d(x, 2).shape
+    (n, 3, 4)
+    """
     return _max_pool(1, x, kernel_size, stride, padding, dilation, ceil_mode)
 
 
@@ -320,6 +326,8 @@ def max_pool2d(
 
     Raises ShapeError where windows do not fit, DTypeError for arguments that are no ints.
 
+    The dtype is that of ``x``.
+
     >>> from graphc.ir.graph import Graph
     >>> x = Graph("images").input("x", ("n", 3, 7, 7))
     >>> max_pool2d(x, 2).shape, max_pool2d(x, 3, stride=2, padding=1, ceil_mode=True).shape
@@ -332,7 +340,13 @@ def max_pool2d(
 def max_pool3d(
     x: Tensor, kernel_size: Any, *, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
 ) -> Tensor:
-    """The largest element of each window of (N, C, D, H, W), as `max_pool2d`."""
+    """The largest element of each window of (N, C, D, H, W), as `max_pool2d`.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3, 8, 8, 8))
+    >>> gx.max_pool3d(x, 2).shape
+    (n, 3, 4, 4, 4)
+    """
     return _max_pool(3, x, kernel_size, stride, padding, dilation, ceil_mode)
 
 
@@ -341,7 +355,13 @@ def avg_pool1d(
     x: Tensor, kernel_size: Any, *, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> Tensor:  # fmt: skip
-    """The mean of each window of (N, C, L), as `avg_pool2d`."""
+    """The mean of each window of (N, C, L), as `avg_pool2d`.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3, 8))
+    >>> gx.avg_pool1d(x, 2).shape
+    (n, 3, 4)
+    """
     return _avg_pool(1, x, kernel_size, stride, padding, dilation, ceil_mode, include=count_include_pad)
 
 
@@ -354,6 +374,8 @@ def avg_pool2d(
 
     Windows are those of `max_pool2d`, padded by zeros. A window's sum is divided by the number of its elements inside
     the padded image, or, without ``count_include_pad``, inside the image itself.
+
+    A float. Raises ShapeError where windows do not fit, DTypeError for arguments that are no ints.
 
     >>> from graphc.ir.graph import Graph
     >>> x = Graph("images").input("x", ("n", 3, 7, 7))
@@ -368,7 +390,13 @@ def avg_pool3d(
     x: Tensor, kernel_size: Any, *, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> Tensor:  # fmt: skip
-    """The mean of each window of (N, C, D, H, W), as `avg_pool2d`."""
+    """The mean of each window of (N, C, D, H, W), as `avg_pool2d`.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3, 8, 8, 8))
+    >>> gx.avg_pool3d(x, 2).shape
+    (n, 3, 4, 4, 4)
+    """
     return _avg_pool(3, x, kernel_size, stride, padding, dilation, ceil_mode, include=count_include_pad)
 
 
@@ -380,11 +408,27 @@ def _image_axes(x: Tensor) -> tuple[int, ...]:
 
 @public
 def global_avg_pool(x: Tensor) -> Tensor:
-    """The mean of each channel of images, (N, C, H, W) to (N, C, 1, 1), for any number of image axes."""
+    """The mean of each channel of images, (N, C, H, W) to (N, C, 1, 1), for any number of image axes.
+
+    A float. Raises ShapeError where there are no image axes.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3, 8, 8))
+    >>> gx.global_avg_pool(x).shape
+    (n, 3, 1, 1)
+    """
     return reduce.mean(x, _image_axes(x), keepdims=True)
 
 
 @public
 def global_max_pool(x: Tensor) -> Tensor:
-    """The largest element of each channel of images, (N, C, H, W) to (N, C, 1, 1); the gradient is shared by ties."""
+    """The largest element of each channel of images, (N, C, H, W) to (N, C, 1, 1); the gradient is shared by ties.
+
+    The dtype is that of ``x``. Raises ShapeError where there are no image axes.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3, 8, 8))
+    >>> gx.global_max_pool(x).shape
+    (n, 3, 1, 1)
+    """
     return reduce.max(x, _image_axes(x), keepdims=True)

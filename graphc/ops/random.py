@@ -145,6 +145,14 @@ def uniform(key: Tensor, shape: Sequence[Any], low: Operand = 0.0, high: Operand
 
     ``low`` and ``high`` are numbers, arrays or tensors that broadcast to ``shape``, and get gradients. A number that
     rounding would put at ``high`` is ``low``.
+
+    A float, the graph's by default. Raises ShapeError where parameters do not broadcast to ``shape``, DTypeError where
+    ``key`` is no random key.
+
+    >>> import graphc as gx
+    >>> g = gx.Graph()
+    >>> gx.random.uniform(g.random_key(), ("n", 3))
+    <Tensor uniform_5: float32[n, 3]>
     """
     kind, numbers = _dtype(key, dtype, low, high), is_scalar(low) and is_scalar(high)
     if numbers and not 0 <= float(high) - float(low) <= float(np.finfo(kind).max):
@@ -163,6 +171,14 @@ def normal(key: Tensor, shape: Sequence[Any], mean: Operand = 0.0, std: Operand 
 
     ``mean`` and ``std`` are numbers, arrays or tensors that broadcast to ``shape``, and get gradients: the result is
     ``mean + std * z`` (Kingma and Welling 2014).
+
+    A float, the graph's by default. Raises ShapeError where parameters do not broadcast to ``shape``, DTypeError where
+    ``key`` is no random key.
+
+    >>> import graphc as gx
+    >>> g = gx.Graph()
+    >>> gx.random.normal(g.random_key(), ("n", 3))
+    <Tensor multiply_10: float32[n, 3]>
     """
     if is_scalar(std) and not std >= 0:
         raise ShapeError(f"expected std >= 0, found {std}")
@@ -175,7 +191,15 @@ def normal(key: Tensor, shape: Sequence[Any], mean: Operand = 0.0, std: Operand 
 
 @public_in("random")
 def bernoulli(key: Tensor, shape: Sequence[Any], p: Operand = 0.5) -> Tensor:
-    """True with probability ``p``, a number, array or tensor that broadcasts to ``shape``: to within 2**-32."""
+    """True with probability ``p``, a number, array or tensor that broadcasts to ``shape``: to within 2**-32.
+
+    Bools. Raises ShapeError where parameters do not broadcast to ``shape``, DTypeError where ``key`` is no random key.
+
+    >>> import graphc as gx
+    >>> g = gx.Graph()
+    >>> gx.random.bernoulli(g.random_key(), ("n", 3), 0.1)
+    <Tensor less_7: bool[n, 3]>
+    """
     if is_scalar(p) and not 0 <= p <= 1:
         raise ShapeError(f"p must lie in [0, 1], found {p!r}")
     if not is_scalar(p):
@@ -186,7 +210,15 @@ def bernoulli(key: Tensor, shape: Sequence[Any], p: Operand = 0.5) -> Tensor:
 
 @public_in("random")
 def randint(key: Tensor, shape: Sequence[Any], low: int, high: int) -> Tensor:
-    """Integers in ``[low, high)``, int64, of at most 2**53; each is as likely to within ``(high - low) * 2**-53``."""
+    """Integers in ``[low, high)``, int64, of at most 2**53; each is as likely to within ``(high - low) * 2**-53``.
+
+    Raises ShapeError where ``low`` is not below ``high``, DTypeError where ``key`` is no random key.
+
+    >>> import graphc as gx
+    >>> g = gx.Graph()
+    >>> gx.random.randint(g.random_key(), ("n",), 0, 10)
+    <Tensor add_11: int64[n]>
+    """
     if high <= low:
         raise ShapeError(f"expected low < high, found {low} and {high}")
     if high - low > 2**53:
@@ -196,7 +228,16 @@ def randint(key: Tensor, shape: Sequence[Any], low: int, high: int) -> Tensor:
 
 @public_in("random")
 def exponential(key: Tensor, shape: Sequence[Any], scale: Operand = 1.0, dtype: Any = None) -> Tensor:
-    """Exponential numbers with mean ``scale``, by the probability of larger ones."""
+    """Exponential numbers with mean ``scale``, by the probability of larger ones.
+
+    A float, the graph's by default. Raises ShapeError where parameters do not broadcast to ``shape``, DTypeError where
+    ``key`` is no random key.
+
+    >>> import graphc as gx
+    >>> g = gx.Graph()
+    >>> gx.random.exponential(g.random_key(), ("n", 3))
+    <Tensor subtract_9: float32[n, 3]>
+    """
     kind = _dtype(key, dtype, scale)
     size = 0 - log(abs(_draw("signed_uniform", key, shape, kind)))  # not -0.0
     return _of_shape(size if is_scalar(scale) and scale == 1 else size * _parameter(scale, key, kind), shape)
@@ -210,7 +251,16 @@ def _moved(z: Tensor, loc: Operand, scale: Operand, key: Tensor, kind: DType, sh
 
 @public_in("random")
 def laplace(key: Tensor, shape: Sequence[Any], loc: Operand = 0.0, scale: Operand = 1.0, dtype: Any = None) -> Tensor:
-    """Laplace's numbers: exponential ones on either side of ``loc``. ``loc`` and ``scale`` get gradients."""
+    """Laplace's numbers: exponential ones on either side of ``loc``. ``loc`` and ``scale`` get gradients.
+
+    A float, the graph's by default. Raises ShapeError where parameters do not broadcast to ``shape``, DTypeError where
+    ``key`` is no random key.
+
+    >>> import graphc as gx
+    >>> g = gx.Graph()
+    >>> gx.random.laplace(g.random_key(), ("n", 3))
+    <Tensor copysign_8: float32[n, 3]>
+    """
     kind = _dtype(key, dtype, loc, scale)
     q = _draw("signed_uniform", key, shape, kind)
     return _moved(copysign(log(abs(q)), q), loc, scale, key, kind, shape)
@@ -218,7 +268,16 @@ def laplace(key: Tensor, shape: Sequence[Any], loc: Operand = 0.0, scale: Operan
 
 @public_in("random")
 def gumbel(key: Tensor, shape: Sequence[Any], loc: Operand = 0.0, scale: Operand = 1.0, dtype: Any = None) -> Tensor:
-    """Gumbel's numbers, ``loc - scale * log(-log(u))`` by the probability of each tail; parameters get gradients."""
+    """Gumbel's numbers, ``loc - scale * log(-log(u))`` by the probability of each tail; parameters get gradients.
+
+    A float, the graph's by default. Raises ShapeError where parameters do not broadcast to ``shape``, DTypeError where
+    ``key`` is no random key.
+
+    >>> import graphc as gx
+    >>> g = gx.Graph()
+    >>> gx.random.gumbel(g.random_key(), ("n", 3))
+    <Tensor subtract_21: float32[n, 3]>
+    """
     kind = _dtype(key, dtype, loc, scale)
     q = _draw("signed_uniform", key, shape, kind)
     tail = 0.5 * abs(q)
@@ -233,6 +292,14 @@ def student_t(
     """Student's t with ``df`` degrees of freedom, any above 0; all parameters get gradients.
 
     ``sqrt(df * (u**(-2 / df) - 1)) * cos(2 pi v)`` of two uniform numbers (Bailey 1994, Mathematics of Computation).
+
+    A float, the graph's by default. Raises ShapeError where parameters do not broadcast to ``shape``, DTypeError where
+    ``key`` is no random key.
+
+    >>> import graphc as gx
+    >>> g = gx.Graph()
+    >>> gx.random.student_t(g.random_key(), ("n", 3), 4.0)
+    <Tensor multiply_27: float32[n, 3]>
     """
     if is_scalar(df) and not df > 0:
         raise ShapeError(f"expected df > 0, found {df}")
@@ -262,6 +329,14 @@ def gamma(key: Tensor, shape: Sequence[Any], alpha: Operand, scale: Operand = 1.
 
     By the inverse of the distribution function, so that gradients by ``alpha`` are those of an implicit function
     (Figurnov, Mohamed and Mnih 2018), of first and second order.
+
+    A float, the graph's by default. Raises ShapeError where parameters do not broadcast to ``shape``, DTypeError where
+    ``key`` is no random key.
+
+    >>> import graphc as gx
+    >>> g = gx.Graph()
+    >>> gx.random.gamma(g.random_key(), ("n", 3), 2.0)
+    <Tensor exp_20: float32[n, 3]>
     """
     kind = _dtype(key, dtype, alpha, scale)
     return _moved(
@@ -274,6 +349,14 @@ def beta(key: Tensor, shape: Sequence[Any], a: Operand, b: Operand, dtype: Any =
     """Beta numbers, in [0, 1], of parameters above 0 that get gradients: ``x / (x + y)`` of two gamma numbers.
 
     Their logarithms are compared, so small parameters give no 0 / 0.
+
+    A float, the graph's by default. Raises ShapeError where parameters do not broadcast to ``shape``, DTypeError where
+    ``key`` is no random key.
+
+    >>> import graphc as gx
+    >>> g = gx.Graph()
+    >>> gx.random.beta(g.random_key(), ("n", 3), 2.0, 3.0)
+    <Tensor sigmoid_40: float32[n, 3]>
     """
     kind = _dtype(key, dtype, a, b)
     logs = [_log_gamma(key, shape, _shape_parameter(n, v, key, kind)) for n, v in (("a", a), ("b", b))]
@@ -286,6 +369,8 @@ def dirichlet(key: Tensor, alpha: Operand, shape: Sequence[Any] | None = None, d
 
     ``shape`` is that of the result without its last axis, to which the other axes of ``alpha`` broadcast; by default
     these. Gamma numbers over their sum, by the softmax of their logarithms.
+
+    Floats. Raises ShapeError where parameters do not broadcast to ``shape``, DTypeError where ``key`` is no random key.
 
     >>> from graphc.ir.graph import Graph
     >>> dirichlet(Graph("g").random_key(), [1.0, 2.0, 3.0], ("n",)).shape
@@ -303,6 +388,13 @@ def poisson(key: Tensor, shape: Sequence[Any], rate: Operand) -> Tensor:
     """Poisson's counts of mean ``rate``, int64, which have no gradient; the lowest int64 where the rate is below 0.
 
     By the inverse of the distribution function, computed in float64 whatever the dtype of ``rate``.
+
+    Raises ShapeError where parameters do not broadcast to ``shape``, DTypeError where ``key`` is no random key.
+
+    >>> import graphc as gx
+    >>> g = gx.Graph()
+    >>> gx.random.poisson(g.random_key(), ("n", 3), 4.0)
+    <Tensor astype_8: int64[n, 3]>
     """
     if is_scalar(rate) and not rate >= 0:
         raise ShapeError(f"expected rate >= 0, found {rate}")
@@ -315,6 +407,9 @@ def permutation(key: Tensor, x: Operand, axis: int = 0) -> Tensor:
     """``x`` with its parts along ``axis`` in a random order, each order as likely; a size gives whole numbers below it.
 
     The order of random numbers of 53 bits. Gradients go back by the same order.
+
+    The dtype is that of ``x``. Raises DTypeError where ``key`` is no random key, ShapeError where the axis does not
+    exist.
 
     >>> from graphc.ir.graph import Graph
     >>> str(permutation(Graph("g").random_key(), 10).type)
@@ -343,6 +438,13 @@ def truncated_normal(
 
     By the inverse of the distribution function, from the nearer bound, so that tails are right: to 37 standard
     deviations, 13 in float32; beyond, a bound is the result. Raises ShapeError where ``low`` is not below ``high``.
+
+    A float, the graph's by default.
+
+    >>> import graphc as gx
+    >>> g = gx.Graph()
+    >>> gx.random.truncated_normal(g.random_key(), ("n", 3))
+    <Tensor where_64: float32[n, 3]>
     """
     if is_scalar(low) and is_scalar(high) and not low < high:
         raise ShapeError(f"expected low < high, found {low} and {high}")
@@ -365,6 +467,8 @@ def categorical(key: Tensor, logits: Tensor, shape: Sequence[Any] | None = None)
     ``shape`` is that of the result, to which the other axes of ``logits`` broadcast; by default these. The largest of
     ``logits`` plus Gumbel's noise (Gumbel 1954), so nothing is normalised and a logit of -inf never comes.
 
+    Raises ShapeError where ``logits`` do not broadcast to ``shape``, DTypeError where ``key`` is no random key.
+
     >>> from graphc.ir.graph import Graph
     >>> g = Graph("g")
     >>> categorical(g.random_key(), g.input("logits", ("n", 10))).shape
@@ -383,6 +487,13 @@ def dropout(x: Tensor, rate: float, *, key: Tensor) -> Tensor:
 
     The probability holds to within 2**-32. Srivastava et al. 2014, in its inverted form. ShapeError where ``rate`` is
     not in [0, 1).
+
+    Shape and dtype are those of ``x``, a float; ``key`` is a `Graph.random_key`.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3))
+    >>> gx.dropout(x, 0.5, key=x.graph.random_key(seed=0)).shape
+    (n, 3)
     """
     if not isinstance(rate, (int, float)) or not 0 <= rate < 1:
         raise ShapeError(f"rate must lie in [0, 1), found {rate!r}")

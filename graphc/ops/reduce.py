@@ -240,13 +240,31 @@ def _apply(name: str, x: Tensor, axis: Axis, keepdims: bool) -> Tensor:
 
 @public
 def sum(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The sum over ``axis`` (all axes by default). Integers and bools give int64; an empty axis 0."""
+    """The sum over ``axis`` (all axes by default). Integers and bools give int64; an empty axis 0.
+
+    ``axis`` is an int, several ints or None for all axes; these go, or are kept with size 1 by ``keepdims``. Floats
+    keep their dtype. Raises ShapeError where an axis does not exist.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2, 3), "float64")
+    >>> gx.compile([x], gx.sum(x, axis=1), backend="numpy")([[1, 2, 3], [4, 5, 6]]).tolist()
+    [6.0, 15.0]
+    """
     return _apply("sum", x, axis, keepdims)
 
 
 @public
 def prod(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The product over ``axis``. Its gradient does not divide, so zeros are right to any order."""
+    """The product over ``axis``. Its gradient does not divide, so zeros are right to any order.
+
+    ``axis`` is an int, several ints or None for all axes; these go, or are kept with size 1 by ``keepdims``. Floats
+    keep their dtype, integers and bools give int64. Raises ShapeError where an axis does not exist.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2, 3), "float64")
+    >>> gx.compile([x], gx.prod(x, axis=1), backend="numpy")([[1, 2, 3], [4, 5, 6]]).tolist()
+    [6.0, 120.0]
+    """
     return _apply("prod", x, axis, keepdims)
 
 
@@ -255,25 +273,59 @@ def max(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The largest element; NaN where there is one. The gradient is shared equally among ties.
 
     Raises ShapeError for an empty axis.
+
+    ``axis`` is an int, several ints or None for all axes; these go, or are kept with size 1 by ``keepdims``. The dtype
+    is that of ``x``.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2, 3), "float64")
+    >>> gx.compile([x], gx.max(x, axis=0), backend="numpy")([[1, 5, 3], [4, 2, 6]]).tolist()
+    [4.0, 5.0, 6.0]
     """
     return _apply("max", x, axis, keepdims)
 
 
 @public
 def min(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The smallest element; as `max` otherwise."""
+    """The smallest element; as `max` otherwise.
+
+    The dtype is that of ``x``.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2, 3), "float64")
+    >>> gx.compile([x], gx.min(x, axis=0), backend="numpy")([[1, 5, 3], [4, 2, 6]]).tolist()
+    [1.0, 2.0, 3.0]
+    """
     return _apply("min", x, axis, keepdims)
 
 
 @public
 def any(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """True where any element is not zero."""
+    """True where any element is not zero.
+
+    ``axis`` is an int, several ints or None for all axes; these go, or are kept with size 1 by ``keepdims``. A bool.
+    Raises ShapeError where an axis does not exist.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2, 3), "float64")
+    >>> gx.compile([x], gx.any(x, axis=1), backend="numpy")([[0, 0, 1], [0, 0, 0]]).tolist()
+    [True, False]
+    """
     return _apply("any", _truth(x), axis, keepdims)
 
 
 @public
 def all(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """True where every element is not zero."""
+    """True where every element is not zero.
+
+    ``axis`` is an int, several ints or None for all axes; these go, or are kept with size 1 by ``keepdims``. A bool.
+    Raises ShapeError where an axis does not exist.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2, 3), "float64")
+    >>> gx.compile([x], gx.all(x, axis=1), backend="numpy")([[1, 2, 3], [1, 0, 1]]).tolist()
+    [True, False]
+    """
     return _apply("all", _truth(x), axis, keepdims)
 
 
@@ -289,14 +341,32 @@ def _count(x: Tensor, axes: Sequence[int], dtype: DType) -> Tensor:
 
 @public
 def mean(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The mean over ``axis``; a float, the graph's for integers."""
+    """The mean over ``axis``; a float, the graph's for integers.
+
+    ``axis`` is an int, several ints or None for all axes; these go, or are kept with size 1 by ``keepdims``. Raises
+    ShapeError where an axis does not exist.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2, 3), "float64")
+    >>> gx.compile([x], gx.mean(x, axis=0), backend="numpy")([[1, 2, 3], [4, 5, 6]]).tolist()
+    [2.5, 3.5, 4.5]
+    """
     x = x if is_float(x.dtype) else cast(x, x.graph.float_dtype)
     return sum(x, axis, keepdims) / _count(x, normalize_axes(axis, x.ndim, "mean"), x.dtype)
 
 
 @public
 def var(x: Tensor, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
-    """The variance over ``axis``: squared deviations from the mean over ``n - ddof``, which must be positive."""
+    """The variance over ``axis``: squared deviations from the mean over ``n - ddof``, which must be positive.
+
+    ``axis`` is an int, several ints or None for all axes; these go, or are kept with size 1 by ``keepdims``. A float,
+    the graph's for integers. Raises ShapeError where an axis does not exist.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2, 3), "float64")
+    >>> gx.compile([x], gx.var(x, axis=1, ddof=1), backend="numpy")([[1, 2, 3], [4, 5, 6]]).tolist()
+    [1.0, 1.0]
+    """
     axes = normalize_axes(axis, x.ndim, "var")
     n = dims.product(x.shape[a] for a in axes)
     if isinstance(n, int) and n - ddof <= 0:
@@ -308,7 +378,13 @@ def var(x: Tensor, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> 
 
 @public
 def std(x: Tensor, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
-    """The standard deviation, as `var`; its gradient is 0 where it is 0."""
+    """The standard deviation, as `var`; its gradient is 0 where it is 0.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2, 3), "float64")
+    >>> gx.compile([x], gx.std(x, axis=1, ddof=1), backend="numpy")([[1, 2, 3], [4, 5, 6]]).tolist()
+    [1.0, 1.0]
+    """
     return _root(var(x, axis, keepdims, ddof))
 
 
@@ -338,6 +414,14 @@ def norm(x: Tensor, ord: float = 2, axis: Axis = None, keepdims: bool = False) -
     """The vector norm of order 1, 2 or inf over ``axis``; the 2-norm has gradient 0 at 0.
 
     The 2-norm and its derivatives are right for elements of any size, whether their squares are in range or not.
+
+    ``axis`` is an int, several ints or None for all axes; these go, or are kept with size 1 by ``keepdims``. A float,
+    the graph's for integers. Raises ShapeError where an axis does not exist, DTypeError for another order.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.norm(x), backend="numpy")([3, 4]).tolist()
+    5.0
     """
     if ord == 1:
         return sum(abs(x), axis, keepdims)
@@ -355,7 +439,16 @@ def norm(x: Tensor, ord: float = 2, axis: Axis = None, keepdims: bool = False) -
 
 @public
 def count_nonzero(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """How many elements are not zero, int64."""
+    """How many elements are not zero, int64.
+
+    ``axis`` is an int, several ints or None for all axes; these go, or are kept with size 1 by ``keepdims``. Raises
+    ShapeError where an axis does not exist.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2, 3), "float64")
+    >>> gx.compile([x], gx.count_nonzero(x, axis=1), backend="numpy")([[0, 2, 3], [0, 0, 6]]).tolist()
+    [2, 1]
+    """
     return sum(_truth(x), axis, keepdims)
 
 
@@ -378,11 +471,25 @@ def _arg(extreme: Callable[..., Tensor], x: Tensor, axis: int | None, keepdims: 
 
 @public
 def argmax(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """The index of the largest element along ``axis`` (of all, flattened, by default), int64; the first of ties."""
+    """The index of the largest element along ``axis`` (of all, flattened, by default), int64; the first of ties.
+
+    Raises ShapeError where the axis does not exist or is empty.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2, 3), "float64")
+    >>> gx.compile([x], gx.argmax(x, axis=1), backend="numpy")([[1, 5, 3], [4, 2, 6]]).tolist()
+    [1, 2]
+    """
     return _arg(max, x, axis, keepdims)
 
 
 @public
 def argmin(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """The index of the smallest element, as `argmax`."""
+    """The index of the smallest element, as `argmax`.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2, 3), "float64")
+    >>> gx.compile([x], gx.argmin(x, axis=1), backend="numpy")([[1, 5, 3], [4, 2, 6]]).tolist()
+    [0, 1]
+    """
     return _arg(min, x, axis, keepdims)

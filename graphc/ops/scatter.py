@@ -333,6 +333,9 @@ def _extreme(x: Tensor, index: Any, values: Operand, of_two: Callable[..., Tenso
 def scatter_add(x: Tensor, indices: Operand, updates: Operand, axis: int = 0) -> Tensor:
     """``x`` with ``updates`` added at ``indices`` along an axis, where `take` would find them.
 
+    Shape and dtype are those of ``x``. Raises ShapeError where ``updates`` do not fit; an index out of range is an
+    InputIndexError when called.
+
     >>> from graphc.ir.graph import Graph
     >>> g = Graph("g")
     >>> scatter_add(g.zeros((3, 5)), [0, 2, 0], g.input("u", (3, 5))).shape
@@ -343,7 +346,16 @@ def scatter_add(x: Tensor, indices: Operand, updates: Operand, axis: int = 0) ->
 
 @public
 def scatter_set(x: Tensor, indices: Operand, updates: Operand, axis: int = 0) -> Tensor:
-    """``x`` with ``updates`` put at ``indices`` along an axis; the last of repeated ones counts, as in `at_set`."""
+    """``x`` with ``updates`` put at ``indices`` along an axis; the last of repeated ones counts, as in `at_set`.
+
+    Shape and dtype are those of ``x``. Raises ShapeError where ``updates`` do not fit; an index out of range is an
+    InputIndexError when called.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (3,), "float64")
+    >>> gx.compile([x], gx.scatter_set(x, [2, 0], [9.0, 8.0]), backend="numpy")([1, 2, 3]).tolist()
+    [8.0, 2.0, 9.0]
+    """
     return at_set(x, _along(x, indices, axis), updates)
 
 
@@ -378,7 +390,13 @@ def segment_sum(x: Tensor, ids: Operand, num_segments: Size) -> Tensor:
 
 @public
 def segment_mean(x: Tensor, ids: Operand, num_segments: Size) -> Tensor:
-    """The means of rows that have one id, as `segment_sum`; 0 for an id that no row has."""
+    """The means of rows that have one id, as `segment_sum`; 0 for an id that no row has.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (3,), "float64")
+    >>> gx.compile([x], gx.segment_mean(x, [0, 1, 0], 2), backend="numpy")([1, 2, 3]).tolist()
+    [2.0, 2.0]
+    """
     index, size = _segments(x, ids, num_segments)
     x = x if is_float(x.dtype) else cast(x, x.graph.float_dtype)
     count = apply("scatter_add", index, ones_like(index), axis=0, size=size)
@@ -388,14 +406,26 @@ def segment_mean(x: Tensor, ids: Operand, num_segments: Size) -> Tensor:
 
 @public
 def segment_max(x: Tensor, ids: Operand, num_segments: Size) -> Tensor:
-    """The largest of rows that have one id, as `segment_sum`; of none -inf, or the lowest integer."""
+    """The largest of rows that have one id, as `segment_sum`; of none -inf, or the lowest integer.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (3,), "float64")
+    >>> gx.compile([x], gx.segment_max(x, [0, 1, 0], 2), backend="numpy")([1, 2, 3]).tolist()
+    [3.0, 2.0]
+    """
     index, size = _segments(x, ids, num_segments)
     return apply("scatter_max", index, x, axis=0, size=size)
 
 
 @public
 def segment_min(x: Tensor, ids: Operand, num_segments: Size) -> Tensor:
-    """The smallest of rows that have one id, as `segment_sum`; of none inf, or the highest integer."""
+    """The smallest of rows that have one id, as `segment_sum`; of none inf, or the highest integer.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (3,), "float64")
+    >>> gx.compile([x], gx.segment_min(x, [0, 1, 0], 2), backend="numpy")([1, 2, 3]).tolist()
+    [1.0, 2.0]
+    """
     index, size = _segments(x, ids, num_segments)
     return apply("scatter_min", index, x, axis=0, size=size)
 

@@ -37,6 +37,14 @@ def rnn_cell(
     """One step of Elman's network: ``tanh(w_ih x + b_ih + w_hh h + b_hh)``, as torch.nn.RNNCell.
 
     ``x`` is (..., inputs), ``h`` (..., units), ``w_ih`` (units, inputs), ``w_hh`` (units, units).
+
+    Biases are (units,). A float like ``h``. Raises ShapeError where sizes do not fit.
+
+    >>> import graphc as gx
+    >>> g = gx.Graph()
+    >>> x, h = g.input("x", ("n", 3)), g.input("h", ("n", 4))
+    >>> gx.rnn_cell(x, h, g.input("w_ih", (4, 3)), g.input("w_hh", (4, 4))).shape
+    (n, 4)
     """
     return tanh(_gates(x, w_ih, b_ih) + _gates(h, w_hh, b_hh))
 
@@ -48,6 +56,14 @@ def gru_cell(
     """One step of gated recurrent units (Cho et al. 2014), as torch.nn.GRUCell; the next ``h``.
 
     Weights have three rows of gates one below the other: reset, update and new, each as in `rnn_cell`.
+
+    ``x`` is (..., inputs), ``h`` (..., units), a float like ``h`` comes back. Raises ShapeError where sizes do not fit.
+
+    >>> import graphc as gx
+    >>> g = gx.Graph()
+    >>> x, h = g.input("x", ("n", 3)), g.input("h", ("n", 4))
+    >>> gx.gru_cell(x, h, g.input("w_ih", (12, 3)), g.input("w_hh", (12, 4))).shape
+    (n, 4)
     """
     r, z, n = _parts(_gates(x, w_ih, b_ih), 3)
     hr, hz, hn = _parts(_gates(h, w_hh, b_hh), 3)
@@ -69,6 +85,15 @@ def lstm_cell(
 
     ``state`` is ``(h, c)``, and so is what comes back. Weights have four rows of gates: input, forget, cell and output,
     each as in `rnn_cell`.
+
+    ``x`` is (..., inputs), ``h`` and ``c`` (..., units), all floats. Raises ShapeError where sizes do not fit.
+
+    >>> import graphc as gx
+    >>> g = gx.Graph()
+    >>> x, h = g.input("x", ("n", 3)), g.input("h", ("n", 4))
+    >>> h, c = gx.lstm_cell(x, (h, h), g.input("w_ih", (16, 3)), g.input("w_hh", (16, 4)))
+    >>> h.shape, c.shape
+    ((n, 4), (n, 4))
     """
     if not isinstance(state, (tuple, list)) or len(state) != 2:
         raise DTypeError(f"state must be a pair of tensors (h, c), found {state!r}")
@@ -130,6 +155,8 @@ def rotary_embedding(
     ``x`` is (..., places, d) with even d; ``positions`` are the places, 0, 1, 2 and so on by default, in a shape that
     broadcasts to (..., places). Pair i turns by ``position * base**(-2 i / d)``; it is made of features i and
     ``i + d/2``, or where ``interleaved`` of ``2 i`` and ``2 i + 1``. Raises ShapeError for an odd or unknown d.
+
+    A float, the graph's for integers.
 
     >>> from graphc.ir.graph import Graph
     >>> rotary_embedding(Graph("g").input("x", ("b", "t", 8))).shape

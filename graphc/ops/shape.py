@@ -77,6 +77,13 @@ def reshape(x: Tensor, shape: Sequence[Any]) -> Tensor:
     """The elements of ``x``, in C order, in another shape; one entry may be -1.
 
     Raises ShapeError where the number of elements differs, or -1 has no whole answer.
+
+    Entries are ints, or sizes of a tensor. The dtype stays.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3))
+    >>> gx.reshape(x, (-1, x.shape[0])).shape
+    (3, n)
     """
     if isinstance(shape, (int, np.integer, str, dims.Dim)):
         shape = (shape,)
@@ -98,13 +105,29 @@ def reshape(x: Tensor, shape: Sequence[Any]) -> Tensor:
 
 @public
 def ravel(x: Tensor) -> Tensor:
-    """``x`` as one axis."""
+    """``x`` as one axis.
+
+    The dtype stays. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3))
+    >>> gx.ravel(x).shape
+    (3*n,)
+    """
     return reshape(x, (x.size,))
 
 
 @public
 def expand_dims(x: Tensor, axis: int | Sequence[int]) -> Tensor:
-    """``x`` with axes of size 1 put in, at positions of the result."""
+    """``x`` with axes of size 1 put in, at positions of the result.
+
+    The dtype stays. Raises ShapeError for a position that the result does not have.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3))
+    >>> gx.expand_dims(x, 0).shape
+    (1, n, 3)
+    """
     many = axis if isinstance(axis, (tuple, list)) else (axis,)
     axes = normalize_axes(tuple(many), x.ndim + len(many), "expand_dims")
     rest = iter(x.shape)
@@ -113,7 +136,15 @@ def expand_dims(x: Tensor, axis: int | Sequence[int]) -> Tensor:
 
 @public
 def squeeze(x: Tensor, axis: int | Sequence[int] | None = None) -> Tensor:
-    """``x`` without axes of size 1: all of them, or those named. ShapeError for another size."""
+    """``x`` without axes of size 1: all of them, or those named. ShapeError for another size.
+
+    The dtype stays.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 1))
+    >>> gx.squeeze(x).shape
+    (n,)
+    """
     axes = (
         tuple(a for a, s in enumerate(x.shape) if s == 1) if axis is None else normalize_axes(axis, x.ndim, "squeeze")
     )
@@ -160,7 +191,15 @@ register(
 
 @public
 def broadcast_to(x: Tensor, shape: Sequence[Any]) -> Tensor:
-    """``x`` repeated along new axes and axes of size 1. ShapeError where it does not fit."""
+    """``x`` repeated along new axes and axes of size 1. ShapeError where it does not fit.
+
+    The dtype stays.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3))
+    >>> gx.broadcast_to(x, ("m", *x.shape)).shape
+    (m, n, 3)
+    """
     full = x.graph.shape(tuple(shape))
     return x if full == x.shape else apply("broadcast_to", x, shape=full)
 
@@ -231,7 +270,16 @@ register(
 
 @public
 def permute_dims(x: Tensor, axes: Sequence[int]) -> Tensor:
-    """The axes of ``x`` in another order."""
+    """The axes of ``x`` in another order.
+
+    ``axes`` says for each axis of the result which one of ``x`` it is. The dtype stays. Raises ShapeError where they
+    are no permutation.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3, 4))
+    >>> gx.permute_dims(x, (2, 0, 1)).shape
+    (4, n, 3)
+    """
     if len(axes) != x.ndim:
         raise ShapeError(f"expected {x.ndim} axes for {x.type}, found {tuple(axes)}")
     order = tuple(normalize_axis(a, x.ndim, "permute_dims") for a in axes)
@@ -240,13 +288,29 @@ def permute_dims(x: Tensor, axes: Sequence[int]) -> Tensor:
 
 @public
 def transpose(x: Tensor, axes: Sequence[int] | None = None) -> Tensor:
-    """The axes of ``x`` in another order, reversed by default."""
+    """The axes of ``x`` in another order, reversed by default.
+
+    The dtype stays. Raises ShapeError where ``axes`` are no permutation.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3))
+    >>> gx.transpose(x).shape
+    (3, n)
+    """
     return permute_dims(x, tuple(reversed(range(x.ndim))) if axes is None else axes)
 
 
 @public
 def matrix_transpose(x: Tensor) -> Tensor:
-    """The last two axes swapped."""
+    """The last two axes swapped.
+
+    The dtype stays. Raises ShapeError for fewer than two axes.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3, 4))
+    >>> gx.matrix_transpose(x).shape
+    (n, 4, 3)
+    """
     if x.ndim < 2:
         raise ShapeError(f"expected at least two axes, found {x.type}")
     return swapaxes(x, -1, -2)
@@ -254,7 +318,15 @@ def matrix_transpose(x: Tensor) -> Tensor:
 
 @public
 def swapaxes(x: Tensor, axis1: int, axis2: int) -> Tensor:
-    """Two axes swapped."""
+    """Two axes swapped.
+
+    The dtype stays. Raises ShapeError for an axis that does not exist.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3, 4))
+    >>> gx.swapaxes(x, 0, 2).shape
+    (4, 3, n)
+    """
     a, b = normalize_axis(axis1, x.ndim, "swapaxes"), normalize_axis(axis2, x.ndim, "swapaxes")
     order = list(range(x.ndim))
     order[a], order[b] = b, a
@@ -263,7 +335,15 @@ def swapaxes(x: Tensor, axis1: int, axis2: int) -> Tensor:
 
 @public
 def moveaxis(x: Tensor, source: int, destination: int) -> Tensor:
-    """One axis at another position, the others in order."""
+    """One axis at another position, the others in order.
+
+    The dtype stays. Raises ShapeError for an axis that does not exist.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n", 3, 4))
+    >>> gx.moveaxis(x, 0, -1).shape
+    (3, 4, n)
+    """
     a, b = normalize_axis(source, x.ndim, "moveaxis"), normalize_axis(destination, x.ndim, "moveaxis")
     order = [k for k in range(x.ndim) if k != a]
     order.insert(b, a)

@@ -86,6 +86,8 @@ def argsort(x: Tensor, axis: int = -1, *, descending: bool = False) -> Tensor:
     Equal elements stay in order (stable), and NaN comes last. Merge sort: Knuth, *The Art of Computer Programming* 3,
     5.2.4.
 
+    Raises ShapeError where the axis does not exist.
+
     >>> import numpy as np
     >>> import graphc as gx
     >>> g = gx.Graph("order")
@@ -100,6 +102,8 @@ def argsort(x: Tensor, axis: int = -1, *, descending: bool = False) -> Tensor:
 @public
 def sort(x: Tensor, axis: int = -1, *, descending: bool = False) -> Tensor:
     """``x`` sorted along an axis; NaN comes last. The gradient goes back by the same order (`argsort`).
+
+    Shape and dtype are those of ``x``. Raises ShapeError where the axis does not exist.
 
     >>> import numpy as np
     >>> import graphc as gx
@@ -155,6 +159,9 @@ def quantile(x: Tensor, q: Operand, axis: Axis = None, keepdims: bool = False) -
     Between two elements it is interpolated as by NumPy's default (Hyndman and Fan 1996, number 7). ``q`` is a number
     from 0 to 1, or a vector of them, whose axis then comes first. NaN among the elements gives NaN.
 
+    Axes as in `mean`; a float, the graph's for integers. Raises ShapeError where an axis does not exist or ``q`` is
+    outside [0, 1].
+
     >>> import numpy as np
     >>> import graphc as gx
     >>> g = gx.Graph("quantile")
@@ -188,6 +195,8 @@ def quantile(x: Tensor, q: Operand, axis: Axis = None, keepdims: bool = False) -
 @public
 def median(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The middle element along some axes or all; of an even number the mean of the middle two. NaN gives NaN.
+
+    Axes as in `mean`; a float, the graph's for integers. Raises ShapeError where an axis does not exist.
 
     >>> import numpy as np
     >>> import graphc as gx

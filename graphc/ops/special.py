@@ -414,19 +414,37 @@ def _float(x: Tensor) -> Tensor:
 
 @public
 def i0e(x: Tensor) -> Tensor:
-    """``exp(-|x|) * I0(x)``, the modified Bessel function of order 0, scaled so that it never overflows."""
+    """``exp(-|x|) * I0(x)``, the modified Bessel function of order 0, scaled so that it never overflows.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.i0e(x), backend="numpy")([0, 1]).round(4).tolist()
+    [1.0, 0.4658]
+    """
     return apply("i0e", _float(x))
 
 
 @public
 def i1e(x: Tensor) -> Tensor:
-    """``exp(-|x|) * I1(x)``, the modified Bessel function of order 1, scaled so that it never overflows."""
+    """``exp(-|x|) * I1(x)``, the modified Bessel function of order 1, scaled so that it never overflows.
+
+    Elementwise, in the shape of ``x``; a float, the graph's for integers. Raises DTypeError where ``x`` is no tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.i1e(x), backend="numpy")([0, 1]).round(4).tolist()
+    [0.0, 0.2079]
+    """
     return apply("i1e", _float(x))
 
 
 @public
 def polygamma(n: int, x: Tensor) -> Tensor:
     """The ``n``-th derivative of `digamma`, ``n`` a whole number from 0 on.
+
+    Elementwise, in the shape of ``x``; a float. Raises DTypeError where ``n`` is no whole number from 0 on.
 
     >>> from graphc.ir.graph import Graph
     >>> str(polygamma(1, Graph("g").input("x", (3,))).type)
@@ -442,13 +460,30 @@ def gammainc(a: Operand, x: Operand) -> Tensor:
     """The regularised lower incomplete gamma function, the share of gamma numbers of shape ``a`` below ``x``.
 
     NaN below 0. It has derivatives by both operands.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result is a float, the graph's for integers.
+    Raises ShapeError where they do not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.gammainc(x, 2), backend="numpy")([1, 2]).round(4).tolist()
+    [0.8647, 0.594]
     """
     return apply("gammainc", *promoted(a, x, floating=True))
 
 
 @public
 def gammaincc(a: Operand, x: Operand) -> Tensor:
-    """The regularised upper incomplete gamma function, ``1 - gammainc(a, x)``, precise where it is small."""
+    """The regularised upper incomplete gamma function, ``1 - gammainc(a, x)``, precise where it is small.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result is a float, the graph's for integers.
+    Raises ShapeError where they do not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.gammaincc(x, 2), backend="numpy")([1, 2]).round(4).tolist()
+    [0.1353, 0.406]
+    """
     return apply("gammaincc", *promoted(a, x, floating=True))
 
 
@@ -457,6 +492,13 @@ def betainc(a: Operand, b: Operand, x: Operand) -> Tensor:
     """The regularised incomplete beta function: the probability that a beta number is below ``x``; NaN outside [0, 1].
 
     It has derivatives by all three; those by ``a`` and ``b`` are integrals over 96 points.
+
+    Elementwise; operands broadcast, and the result is a float. Raises ShapeError where they do not broadcast.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.betainc(2, 2, x), backend="numpy")([0.5, 0.75]).round(4).tolist()
+    [0.5, 0.8438]
     """
     return apply("betainc", *promoted(a, b, x, floating=True))
 
@@ -466,6 +508,14 @@ def zeta(s: Operand, q: Operand = 1.0) -> Tensor:
     """The sum of ``(q + k)**-s`` over whole k from 0 on (Hurwitz; Riemann's for ``q = 1``), for ``s > 1``; NaN below.
 
     It has derivatives by both operands; by ``s`` they are NaN for ``q`` below 0.
+
+    Elementwise; operands (tensors, arrays, numbers) broadcast, and the result is a float, the graph's for integers.
+    Raises ShapeError where they do not, GraphError where none is a tensor.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (2,), "float64")
+    >>> gx.compile([x], gx.zeta(x, 1), backend="numpy")([2, 4]).round(4).tolist()
+    [1.6449, 1.0823]
     """
     return apply("zeta", *promoted(s, q, floating=True))
 

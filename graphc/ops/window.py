@@ -33,6 +33,8 @@ def take_along_axis(x: Tensor, indices: Operand, axis: int = -1) -> Tensor:
     ``indices`` has as many axes as ``x``; sizes other than along ``axis`` broadcast. Negative indices count from the
     end; one out of range raises InputIndexError when called. Repeated ones add up in the gradient.
 
+    The dtype is that of ``x``.
+
     >>> from graphc.ir.graph import Graph
     >>> x = Graph("g").input("x", shape=("n", 4))
     >>> take_along_axis(x, x.argmax(1, keepdims=True)).shape
@@ -83,7 +85,15 @@ def dynamic_slice(x: Tensor, starts: Sequence[Any], sizes: Sequence[Size]) -> Te
 
 @public
 def dynamic_update_slice(x: Tensor, update: Operand, starts: Sequence[Any]) -> Tensor:
-    """``x`` with ``update`` over a window that begins at ``starts``; as `dynamic_slice` otherwise."""
+    """``x`` with ``update`` over a window that begins at ``starts``; as `dynamic_slice` otherwise.
+
+    Shape and dtype are those of ``x``.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", (3,), "float64")
+    >>> gx.compile([x], gx.dynamic_update_slice(x, [7.0, 8.0], [1]), backend="numpy")([1, 2, 3]).tolist()
+    [1.0, 7.0, 8.0]
+    """
     given = values_of(x, update, tensor(update, x.graph).shape)
     inside, out = None, given
     for a, start in enumerate(_corner(x, starts, given.shape)):

@@ -63,6 +63,12 @@ class Executable(Uncopied):
     """A compiled graph. ``exe(*arrays)`` runs it; see `graphc.compile`.
 
     Calls without updates run side by side in several threads, calls with updates one after the other.
+
+    >>> import graphc as gx
+    >>> x = gx.Graph().input("x", ("n",), "float64")
+    >>> f = gx.compile([x], {"double": 2 * x, "sum": gx.sum(x)}, backend="numpy")
+    >>> f([1, 2])["double"].tolist(), float(f(x=[1, 2])["sum"])
+    ([2.0, 4.0], 3.0)
     """
 
     def __init__(
@@ -373,6 +379,12 @@ class Executable(Uncopied):
         in the order of the rows given in, the others stacked, one for each batch.
 
         Raises InputError where the arrays or options do not fit.
+
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x", ("n",), "float64")
+        >>> f = gx.compile([x], [x * x, gx.mean(x)], backend="numpy")
+        >>> [values.tolist() for values in f.run_batches([[1.0, 2.0, 3.0]], batch_size=2)]
+        [[1.0, 4.0, 9.0], [1.5, 3.0]]
         """
         self.wait()
         return run_batches(self, arrays, batch_size, shuffle, seed, drop_last, progress)
@@ -381,7 +393,12 @@ class Executable(Uncopied):
         """Waits for the kernel of an executable that was compiled with ``lazy=True``, ``timeout`` seconds at most.
 
         Returns whether calls run machine code from now on: at once where compiling was not lazy, and False for
-        ``backend="numpy"``. Raises what the compiler raised.
+        ``backend="numpy"``. Raises what the compiler raised, a CompileError for one.
+
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x", ("n",), "float64")
+        >>> gx.compile([x], x + 1, backend="numpy").wait()
+        False
         """
         if self._coming is not None:
             self._coming.wait(timeout)
@@ -510,13 +527,34 @@ class Executable(Uncopied):
 
         Raises ExportError, naming the nodes, for operations that ONNX, or with ``verify`` stock ONNX Runtime, does
         not have, and where results differ; OSError where the file cannot be written. Needs ``graphc[onnx]``.
+
+        >>> import tempfile
+        >>> from importlib.util import find_spec
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x", ("n",))
+        >>> path = tempfile.mkdtemp() + "/model.onnx"
+        >>> if find_spec("onnx"):
+        ...     gx.compile([x], gx.tanh(x), backend="numpy").export_onnx(path, verify=False)
+        ...     assert list(gx.from_onnx(path).inputs) == ["x"]
         """
         LATER["export_onnx"](self, path, verify=verify, opset=opset)
 
     def export_c(
         self, directory: str | os.PathLike[str], name: str = "model", cpu: str = "native", blas: str = "tiles"
     ) -> None:
-        """Writes this executable alone as a C library: `graphc.export_c` with functions ``NAME_call`` and so on."""
+        """Writes this executable alone as a C library: `graphc.export_c` with functions ``NAME_call`` and so on.
+
+        Raises ExportError where there is no C compiler or the program cannot be carried, OSError where files cannot be
+        written.
+
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x", ("n",))
+        >>> try:
+        ...     gx.compile([x], 2 * x, backend="numpy").export_c("library", name="no name")
+        ... except gx.ExportError as error:
+        ...     print(type(error).__name__)
+        ExportError
+        """
         LATER["write_library"](directory, name, cpu, blas, {name: self})
 
     # ---- looks
@@ -594,11 +632,25 @@ class Executable(Uncopied):
         A node shows besides which rules touched it, the part of the kernel that computes it, what that is fused with
         and where the value is kept. Boxes can be the parts of the kernel. The generated source is linked both ways.
         With a ``profile`` that `profile` returned, parts show how long they take.
+
+        Raises InputError where ``feeds`` name no input, OSError where the page cannot be written.
+
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x", ("n",), "float64")
+        >>> page = gx.compile([x], gx.tanh(x), backend="numpy").view()
+        >>> page.html.startswith("<!doctype html>")
+        True
         """
         return LATER["view_executable"](self, path, feeds=feeds, profile=profile)
 
     def memory(self, /, **sizes: int) -> int:
-        """Bytes of workspace for given symbolic sizes, ``exe.memory(batch=256)``; InputError for other names."""
+        """Bytes of workspace for given symbolic sizes, ``exe.memory(batch=256)``; InputError for other names.
+
+        >>> import graphc as gx
+        >>> x = gx.Graph().input("x", ("n",), "float64")
+        >>> gx.compile([x], gx.cumsum(x), backend="numpy").memory(n=10)
+        0
+        """
         if set(sizes) != set(self._program.symbols):
             raise InputError(f"memory: expected the sizes {', '.join(self._program.symbols)}, found {', '.join(sizes)}")
         for name, size in sizes.items():

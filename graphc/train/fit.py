@@ -35,6 +35,15 @@ class History(Sequence[Record]):
     records  dicts: ``epoch``, ``seconds``, the means of the outputs, and what callbacks added
     watched  the name of the figure that is to fall, None where there is none
     best     the number in ``records`` of the epoch at which it was least, None before there is a number
+
+    >>> import graphc as gx
+    >>> g = gx.Graph(float_dtype="float64")
+    >>> x, w = g.input("x", ("n",)), g.parameter("w", 0.0)
+    >>> loss = gx.mean((w - x) ** 2)
+    >>> step = gx.compile([x], loss, updates=gx.optim.SGD(lr=0.25).updates(loss), backend="numpy")
+    >>> history = gx.fit(step, [[1.0, 1.0]], 3)
+    >>> history["loss"].tolist(), history[-1]["epoch"], history.best
+    ([1.0, 0.25, 0.0625], 2, 2)
     """
 
     records: list[Record] = field(default_factory=list)
