@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from onnx_cases import run
 
-# of all cases; most of the others are of dtypes and operators that graphc does not have, or want a shape from data
-READ = {"as they are": 0.45, "with symbols for sizes": 0.38}
+# of all cases; of the others most are of text and sequences, or want a shape from data
+READ = {"as they are": 0.65, "with symbols for sizes": 0.5}
 
 
 def check(found: dict[str, Any], least: float) -> None:
-    wrong = {case: what for case, what in found.items() if what[0] not in ("right", "not read")}
+    wrong = {case: what for case, what in found.items() if what[0] not in ("right", "right when fixed", "not read")}
     assert not wrong, wrong
     count = Counter(what for what, _ in found.values())
     assert count["right"] >= least * len(found), count

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from graphc.errors import GraphFileError, UnsupportedOpError
 from graphc.file.store import uncollected
@@ -12,7 +14,7 @@ from graphc.onnx.beside import Beside
 from graphc.onnx.reading.model import read
 
 
-def load(path: str | os.PathLike[str]) -> Graph:
+def load(path: str | os.PathLike[str], fixed: Mapping[str, Any] | None = None) -> Graph:
     """See `from_onnx`."""
     folder, name = os.path.split(os.fsdecode(path))
     beside = Beside(folder)
@@ -20,8 +22,8 @@ def load(path: str | os.PathLike[str]) -> Graph:
         with uncollected():
             proto = wire.parse(wire.read(path))
             arrays = {t.name: wire.array(t, f"initializer {t.name[:60]!r}", beside) for t in proto.graph.initializer}
-            graph = provenance.recall(proto, arrays)
-            return read(proto, arrays, beside) if graph is None else graph
+            graph = None if fixed else provenance.recall(proto, arrays)
+            return read(proto, arrays, beside, fixed) if graph is None else graph
     except (GraphFileError, UnsupportedOpError) as error:
         raise type(error)(f"{name}: {error.message}", node=error.node) from None
 

@@ -17,10 +17,14 @@ from graphc.extra import need
 from graphc.file import schema
 from graphc.file.strict import show
 from graphc.ir.state import Array
-from graphc.ir.types import DTYPES
 from graphc.onnx.beside import Beside
+from graphc.onnx.elements import ELEMENTS, Element
 
 LARGEST = (1 << 31) - 1  # bytes; protobuf reads no more
+OUTSIDE = {  # element types whose bytes are of another dtype than what holds them
+    "bool": "uint8", "bfloat16": "uint16",
+    **{name: name for name in ("float16", "int8", "int16", "uint16", "uint32", "uint64")},
+}  # fmt: skip
 
 
 def read(path: str | os.PathLike[str]) -> bytes:
@@ -70,61 +74,64 @@ def _check_texts(message: Any) -> None:
 
 
 def array(tensor: Any, place: str, beside: Beside | None = None) -> Array:
-    """The value of a tensor message, from the model or from a file ``beside`` it.
+    """The value of a tensor message, from the model or from a file ``beside`` it, in the dtype that holds its type.
 
-    Errors name ``place``: GraphFileError where the value is not all there, UnsupportedOpError for a dtype.
+    Errors name ``place``: GraphFileError where the value is not all there, UnsupportedOpError for an element type.
     """
     onnx = need("onnx", "from_onnx")
-    name = dtype_name(tensor.data_type, place)
+    kind = element(tensor.data_type, place)
     shape = tuple(tensor.dims)
     if len(shape) > schema.MOST_AXES:
         raise UnsupportedOpError(f"{place}: more than {schema.MOST_AXES} axes are not read")
     if any(n < 0 for n in shape) or math.prod(shape) > schema.LARGEST_SHAPE:
         raise GraphFileError(f"{place}: the shape {show(str(list(shape)))} is negative or too large")
     if tensor.data_location != onnx.TensorProto.DEFAULT or tensor.external_data:
-        return _outside(tensor, name, shape, place, beside)
+        return _outside(tensor, kind, shape, place, beside)
     try:
         held: Array = np.asarray(onnx.numpy_helper.to_array(tensor))
+        held = held.astype(kind.dtype) if kind.narrow else held
     except (TypeError, ValueError, OverflowError) as error:
         raise GraphFileError(f"{place}: {str(error)[:200]}") from None
-    if held.shape != shape or held.dtype != DTYPES[name]:
-        raise GraphFileError(f"{place}: declared {name}{list(shape)}, found {held.dtype}{list(held.shape)}")
+    if held.shape != shape or held.dtype != kind.dtype:
+        raise GraphFileError(f"{place}: declared {kind.name}{list(shape)}, found {held.dtype}{list(held.shape)}")
     if held.dtype.kind == "b":
         held = held.view(np.uint8) != 0
     return held.astype(held.dtype.newbyteorder("="), order="C")
 
 
-def _outside(tensor: Any, name: str, shape: tuple[int, ...], place: str, beside: Beside | None) -> Array:
+def _outside(tensor: Any, kind: Element, shape: tuple[int, ...], place: str, beside: Beside | None) -> Array:
     if beside is None or tensor.data_location != need("onnx", "from_onnx").TensorProto.EXTERNAL:
         raise GraphFileError(f"{place}: its data lie in another file, which is not read")
     entries = {e.key: e.value for e in tensor.external_data}
     if len(entries) < len(tensor.external_data):
         raise GraphFileError(f"{place}: it is said twice where its data lie")
-    dtype = DTYPES[name]
-    data = beside.read(entries, math.prod(shape) * dtype.itemsize, place)
-    if dtype.kind == "b":
-        held: Array = np.frombuffer(data, np.uint8) != 0
-    else:
-        held = np.frombuffer(data, dtype.newbyteorder("<")).astype(dtype, copy=False)
-    return held.reshape(shape)
+    if kind.narrow and kind.name not in OUTSIDE:
+        raise UnsupportedOpError(f"{place}: elements of type {kind.name} are read only from the model's own file")
+    stored = np.dtype(OUTSIDE.get(kind.name, kind.dtype))
+    data = beside.read(entries, math.prod(shape) * stored.itemsize, place)
+    held: Array = np.frombuffer(data, stored.newbyteorder("<")).astype(stored, copy=False)
+    if kind.name == "bool":
+        held = held != 0
+    elif kind.name == "bfloat16":  # the first half of a float32
+        held = (held.astype(np.uint32) << 16).view(np.float32)
+    return held.astype(kind.dtype, copy=False).reshape(shape)
 
 
-def dtype_name(data_type: int, place: str) -> str:
-    """graphc's name of an ONNX element type; UnsupportedOpError for one that it does not have."""
-    known = _dtypes().get(data_type)
-    if known is None:
+def element(data_type: int, place: str) -> Element:
+    """The element type of that number; UnsupportedOpError for one that nothing here holds."""
+    name = _names().get(data_type)
+    if name is None:
         raise GraphFileError(f"{place}: there is no dtype {data_type}")
-    name = {"FLOAT": "float32", "DOUBLE": "float64"}.get(known, known.lower())
-    if name not in DTYPES:
-        raise UnsupportedOpError(f"{place}: the dtype {known} is not supported")
-    return name
+    if name.lower() not in ELEMENTS:
+        raise UnsupportedOpError(f"{place}: the dtype {name} is not supported; read are numbers that are real")
+    return ELEMENTS[name.lower()]
 
 
 @cache
-def _dtypes() -> dict[int, str]:
+def _names() -> dict[int, str]:
     """ONNX's names of its element types."""
     kinds: dict[str, int] = need("onnx", "from_onnx").TensorProto.DataType
     return {number: name for name, number in kinds.items() if name != "UNDEFINED"}
 
 
-__all__ = ["array", "dtype_name", "parse", "read"]
+__all__ = ["array", "element", "parse", "read"]

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphc.extra import need
-from graphc.ir.types import TensorType
-from graphc.onnx.reading.held import Reading
+from graphc.onnx.reading.held import Held, Reading
 
 Key = tuple[str, str, str]  # domain, name, overload
 
@@ -53,7 +52,7 @@ def _of_onnx(at: Reading) -> Definition | None:
     if not (schema.has_function or schema.has_context_dependent_function):
         return None
     opsets = {"": onnx.defs.onnx_opset_version(), **at.opsets}  # what it is made of are standard operators
-    types = [_type(onnx, held.tensor().type) if held else onnx.TypeProto() for held in at.operands]
+    types = [_type(onnx, held) if held else onnx.TypeProto() for held in at.operands]
     try:
         _check(onnx, at, types, opsets)
         if schema.has_context_dependent_function:
@@ -84,9 +83,9 @@ def _version(known: Sequence[int], opset: int) -> int:
     return max((v for v in known if v <= opset), default=min(known))
 
 
-def _type(onnx: Any, kind: TensorType) -> Any:
-    shape = [s if isinstance(s, int) else str(s) for s in kind.shape]
-    return onnx.helper.make_tensor_type_proto(onnx.helper.np_dtype_to_tensor_dtype(kind.dtype), shape)
+def _type(onnx: Any, held: Held) -> Any:
+    shape = [s if isinstance(s, int) else str(s) for s in held.tensor().shape]
+    return onnx.helper.make_tensor_type_proto(onnx.TensorProto.DataType.Value(held.kind.name.upper()), shape)
 
 
 def _bound(function: Any, at: Reading, defaults: Mapping[str, Any], opsets: Mapping[str, int]) -> Definition:
@@ -99,7 +98,7 @@ def _bound(function: Any, at: Reading, defaults: Mapping[str, Any], opsets: Mapp
 
 def _with(node: Any, given: Mapping[str, Any]) -> Any:
     """``node`` with attributes of the call where it refers to them; one that the call does not have is left out."""
-    if not any(a.ref_attr_name for a in node.attribute):
+    if not any(a.ref_attr_name or a.HasField("g") for a in node.attribute):
         return node
     made = type(node)()
     made.CopyFrom(node)
@@ -109,6 +108,11 @@ def _with(node: Any, given: Mapping[str, Any]) -> Any:
         if value is not None:
             made.attribute.add().CopyFrom(value)
             made.attribute[-1].name = attribute.name
+            if attribute.HasField("g"):
+                inner = made.attribute[-1].g
+                nodes = [_with(n, given) for n in inner.node]
+                del inner.node[:]
+                inner.node.extend(nodes)
     return made
 
 

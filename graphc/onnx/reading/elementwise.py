@@ -7,14 +7,15 @@ from collections.abc import Callable
 from functools import reduce
 
 from graphc.ir.tensor import Tensor
-from graphc.ir.types import dtype_of, is_float
-from graphc.onnx import wire
-from graphc.onnx.reading.held import Reading
+from graphc.ir.types import is_float
+from graphc.onnx.elements import Element, fitted
+from graphc.onnx.reading.held import Held, Reading
 from graphc.ops import activation as act
 from graphc.ops import elementwise as e
 from graphc.ops import functions as f
 
-Reader = Callable[[Reading], Tensor | list[Tensor]]
+Made = Tensor | Held | None
+Reader = Callable[[Reading], Made | list[Made] | list[Tensor] | list[Held]]
 
 
 def unary(function: Callable[[Tensor], Tensor]) -> Reader:
@@ -65,8 +66,15 @@ def clip(at: Reading) -> Tensor:
     return e.clip(at.tensor(), low, high)
 
 
-def cast(at: Reading) -> Tensor:
-    return e.astype(at.tensor(), dtype_of(wire.dtype_name(at.attribute("to", 0), "to")))
+def cast(at: Reading) -> Held:
+    return _cast(at, at.to("to"))
+
+
+def _cast(at: Reading, kind: Element) -> Held:
+    """Floats that are too large for eight bits become the largest, unless ``saturate`` is 0."""
+    x = at.tensor()
+    made = fitted(x, kind, bool(at.attribute("saturate", 1))) if kind.narrow and at.kind() != kind else None
+    return Held(at.graph, at.name, tensor=e.astype(x, kind.dtype) if made is None else made, kind=kind)
 
 
 def selu(at: Reading) -> Tensor:
@@ -112,7 +120,7 @@ ELEMENTWISE: dict[str, Reader] = {
     "LeakyRelu": lambda at: act.leaky_relu(at.tensor(), at.attribute("alpha", 0.01)),
     "Elu": lambda at: act.elu(at.tensor(), at.attribute("alpha", 1.0)),
     "Selu": selu, "HardSigmoid": hard_sigmoid, "Gelu": gelu, "PRelu": prelu,
-    "Identity": unary(e.identity), "Cast": cast, "CastLike": lambda at: e.astype(at.tensor(0), at.tensor(1).dtype),
+    "Identity": unary(e.identity), "Cast": cast, "CastLike": lambda at: _cast(at, at.kind(1)),
     "IsNaN": unary(e.isnan), "IsInf": is_inf, "Not": unary(e.logical_not),
     "Add": binary(e.add), "Sub": binary(e.subtract), "Mul": binary(e.multiply), "Div": divide, "Mod": modulo,
     "Pow": power, "Clip": clip, "Where": lambda at: e.where(at.tensor(0), at.tensor(1), at.tensor(2)),

@@ -13,15 +13,18 @@ from graphc.file.strict import show
 from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
+from graphc.ir.inner import traced
 from graphc.ir.state import Array
 from graphc.ir.tensor import Tensor
 from graphc.ir.types import INT64, DType, is_float
 from graphc.onnx import wire
 from graphc.onnx.beside import Beside
+from graphc.onnx.elements import Element, element
 from graphc.ops.apply import cast, size_node
 from graphc.ops.assembly import concat
 from graphc.ops.shape import reshape
 
+FIXED = "where that is an input, tell it: from_onnx(path, fixed={name: value})"
 LONGEST = 64  # sizes in a vector that is followed
 Sizes = tuple[Size, ...]
 
@@ -39,6 +42,7 @@ class Held:
         sizes: Size | Sizes | None = None,
         dtype: DType = INT64,
         role: str = "constant",
+        kind: Element | None = None,
     ) -> None:
         self.graph, self.name, self.array, self.role = graph, name, array, role
         self._tensor = tensor
@@ -46,6 +50,7 @@ class Held:
         self.dtype = dtype if tensor is None else tensor.dtype
         if array is not None:
             self.dtype = array.dtype
+        self.kind = element(self.dtype) if kind is None else kind  # what the model takes its elements for
         if array is not None and array.ndim <= 1 and array.dtype.kind in "biu" and array.size <= LONGEST:
             self.sizes = tuple(map(int, array)) if array.ndim else int(array)
 
@@ -64,7 +69,11 @@ class Held:
 
     def tensor(self) -> Tensor:
         if self._tensor is None:
-            self._tensor = self._of_array() if self.array is not None else self._of_sizes()
+            if self.graph.open is self.graph:
+                self._tensor = self._of_array() if self.array is not None else self._of_sizes()
+            else:  # it may be used in other bodies too
+                with traced(self.graph):
+                    return self.tensor()
         return self._tensor
 
     def _of_array(self) -> Tensor:
@@ -98,6 +107,7 @@ class Reading:
 
     beside: Beside | None = None  # the files of data
     rank: int | None = None  # of the first result, where the model declares it
+    inside: Callable[[str, Sequence[Held]], list[Held]]  # what the graph of an attribute computes of operands
 
     def __init__(self, graph: Graph, node: Any, operands: Sequence[Held | None], opsets: Mapping[str, int]) -> None:
         self.graph, self.node, self.operands, self.opsets = graph, node, operands, opsets
@@ -109,7 +119,7 @@ class Reading:
     def elsewhere(self, graph: Graph, operands: Sequence[Held | None]) -> Reading:
         """This node on operands of another graph."""
         at = Reading(graph, self.node, operands, self.opsets)
-        at.beside, at.rank = self.beside, self.rank
+        at.beside, at.rank, at.inside = self.beside, self.rank, self.inside
         return at
 
     @property
@@ -149,6 +159,10 @@ class Reading:
         """All operands."""
         return [self.tensor(k) for k in range(len(self.operands))]
 
+    def kind(self, slot: int = 0) -> Element:
+        """The element type of an operand."""
+        return self.held(slot).kind
+
     def as_state(self, slot: int, role: str) -> Tensor:
         """An operand that, where the file holds its value, becomes state of the graph."""
         held = self.held(slot)
@@ -160,7 +174,7 @@ class Reading:
         """An operand whose integers are known."""
         sizes = self.held(slot).sizes
         if sizes is None:
-            self.refuse(f"operand {slot} must be known when the model is read; it is computed from data")
+            self.refuse(f"operand {slot} must be known when the model is read, it is computed from data; {FIXED}")
         return sizes if isinstance(sizes, tuple) else (sizes,)
 
     def integers(self, slot: int) -> tuple[int, ...]:
@@ -198,21 +212,26 @@ class Reading:
             self.fail(f"the attribute {show(name)} must be like {default!r}, found {show(str(value))}")
         return value
 
+    def to(self, name: str) -> Element:
+        """An attribute that names an element type."""
+        return wire.element(self.attribute(name, 0), name)
+
     def array(self, name: str) -> Array:
         """An attribute that is a tensor."""
         if name not in self.attributes:
             self.fail(f"the attribute {name} is missing")
         return wire.array(self.attributes[name].t, name, self.beside)
 
-    def constant(self) -> Array:
+    def constant(self) -> Held:
         """The value of a Constant node, which has one attribute of several."""
         if "value" in self.attributes:
-            return self.array("value")
+            kind = wire.element(self.attributes["value"].t.data_type, "value")
+            return Held(self.graph, self.name, array=self.array("value"), kind=kind)
         kinds = {"value_int": np.int64, "value_ints": np.int64, "value_float": np.float32, "value_floats": np.float32}
         name = next(iter(self.attributes), "")
         if name not in kinds:
             self.refuse(f"a constant of the form {show(name)} is not read")
-        return np.array(self.attribute(name), kinds[name])
+        return Held(self.graph, self.name, array=np.array(self.attribute(name), kinds[name]))
 
     def listed(self, name: str, slot: int) -> tuple[int, ...] | None:
         """Integers that are an attribute in old opsets and an operand in new ones; None where they are neither."""
@@ -247,4 +266,4 @@ def terms(size: Size) -> int:
     return len(size.terms) if isinstance(size, dims.Dim) else 1
 
 
-__all__ = ["LONGEST", "Held", "Reading", "Sizes", "free", "terms"]
+__all__ = ["FIXED", "LONGEST", "Held", "Reading", "Sizes", "free", "terms"]

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.tensor import Tensor
-from graphc.ir.types import BOOL, DTYPES, INT64, UINT8, normalize_axis
-from graphc.onnx import wire
+from graphc.ir.types import BOOL, INT64, UINT8, normalize_axis
 from graphc.onnx.reading.elementwise import Reader
-from graphc.onnx.reading.held import Reading
+from graphc.onnx.reading.held import Held, Reading
 from graphc.ops import creation, index, reduce, shape
 from graphc.ops import elementwise as e
 from graphc.ops.apply import apply, cast
@@ -142,10 +141,10 @@ def trilu(at: Reading) -> Tensor:
     return e.where(e.greater_equal(apart, k) if at.attribute("upper", 1) else e.less_equal(apart, k), x, 0)
 
 
-def eye_like(at: Reading) -> Tensor:
-    x, kind = at.tensor(), at.attribute("dtype")
-    dtype = x.dtype if kind is None else DTYPES[wire.dtype_name(kind, "dtype")]
-    return cast(e.equal(_apart(x), at.attribute("k", 0)), dtype)
+def eye_like(at: Reading) -> Held:
+    x, kind = at.tensor(), at.to("dtype") if "dtype" in at.attributes else at.kind()
+    made = cast(e.equal(_apart(x), at.attribute("k", 0)), kind.dtype)
+    return Held(at.graph, at.name, tensor=made, kind=kind)
 
 
 def hardmax(x: Tensor, axis: int) -> Tensor:

@@ -14,12 +14,14 @@ from graphc.ir.dims import Size
 from graphc.ir.tensor import Tensor
 from graphc.ir.types import BOOL, FLOAT64, is_float, limits, normalize_axes, normalize_axis
 from graphc.onnx.reading.elementwise import Reader, cut
-from graphc.onnx.reading.held import Reading
+from graphc.onnx.reading.held import Held, Reading
 from graphc.ops import assembly, index, reduce, shape
 from graphc.ops import elementwise as e
 from graphc.ops import functions as f
 from graphc.ops.apply import apply, cast, size_node
 from graphc.ops.softmax import logsumexp
+
+FARTHEST = (1 << 31) - 1  # of the indices along an axis
 
 # ---- reductions
 
@@ -162,8 +164,13 @@ def slice_(at: Reading) -> Tensor:
         at.fail("starts, ends, axes and steps differ in length")
     entries: list[Any] = [slice(None)] * x.ndim
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        entries[normalize_axis(axis, x.ndim, "Slice")] = slice(start, end, step)
+        entries[normalize_axis(axis, x.ndim, "Slice")] = slice(_bound(start, -step), _bound(end, step), step)
     return index.getitem(x, tuple(entries))
+
+
+def _bound(at: Size, way: int) -> Size | None:
+    """A bound of a slice; None where it lies farther that way than any axis reaches, as exporters write of the end."""
+    return None if isinstance(at, int) and (at if way > 0 else -at) >= FARTHEST else at
 
 
 def pad(at: Reading) -> Tensor:
@@ -223,11 +230,12 @@ def _parts(at: Reading, size: Size, count: int) -> Size:
 # ---- made of sizes
 
 
-def constant_of_shape(at: Reading) -> Tensor:
-    value = at.array("value") if "value" in at.attributes else np.zeros(1, np.float32)
-    if value.size != 1:
+def constant_of_shape(at: Reading) -> Held:
+    value = at.constant() if "value" in at.attributes else Held(at.graph, "", array=np.zeros(1, np.float32))
+    if value.array is None or value.array.size != 1:
         at.fail("the value must be one number")
-    return shape.broadcast_to(at.graph.constant(value.reshape(()), value.dtype), at.vector(0))
+    filled = shape.broadcast_to(at.graph.constant(value.array.reshape(()), value.dtype), at.vector(0))
+    return Held(at.graph, at.name, tensor=filled, kind=value.kind)
 
 
 def range_(at: Reading) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import GraphcError, GraphFileError, ShapeError, UnsupportedOpError, caller
+from graphc.errors import GraphcError, GraphFileError, InputError, ShapeError, UnsupportedOpError, caller
 from graphc.extra import need
 from graphc.file import schema
 from graphc.file.strict import show
@@ -19,9 +19,11 @@ from graphc.ir.op import Kind
 from graphc.ir.sizes import parse
 from graphc.ir.state import Array
 from graphc.ir.tensor import Tensor
-from graphc.ir.types import BOOL, DTYPES, INT64
+from graphc.ir.types import BOOL, INT64
 from graphc.onnx import wire
 from graphc.onnx.beside import Beside
+from graphc.onnx.elements import element, fitted
+from graphc.onnx.reading.control import CONTROL
 from graphc.onnx.reading.definitions import Key, define, key, versions
 from graphc.onnx.reading.elementwise import ELEMENTWISE, Reader
 from graphc.onnx.reading.held import LONGEST, Held, Reading, free, terms
@@ -37,7 +39,7 @@ from graphc.reference import evaluate
 
 OLDEST, NEWEST = 7, 28  # opsets: the readers know all versions of their operators between these
 READERS: Mapping[str, Mapping[str, Reader]] = {
-    "": {**ELEMENTWISE, **LAYOUT, **INDEXING, **NETWORK, **IMAGES, **ORDER, **RECURRENT},
+    "": {**ELEMENTWISE, **LAYOUT, **INDEXING, **NETWORK, **IMAGES, **ORDER, **RECURRENT, **CONTROL},
     "ai.onnx.ml": LEARNED,
 }
 HINTS = {"ZipMap": 'export with options={"zipmap": False}'}
@@ -45,45 +47,84 @@ MOST_IN_SIZE = 256  # terms
 MOST_FOLDED = 4096  # elements
 LARGEST_SIZE = 1 << 63
 DEEPEST = 16  # definitions inside one another
+COMPUTING = {  # operators whose results may lie outside of what their operands' type has
+    "Abs", "Add", "BitShift", "BitwiseNot", "CumProd", "CumSum", "Div", "Gemm", "MatMul", "Mul", "Neg", "Pow",
+    "ReduceL1", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Sub", "Sum",
+}  # fmt: skip
 MOST_READ = 4 * schema.MOST_NODES  # nodes, those of definitions counted where they are used
 
 
-def read(proto: Any, arrays: Mapping[str, Array], beside: Beside | None = None) -> Graph:
+def read(
+    proto: Any, arrays: Mapping[str, Array], beside: Beside | None = None, fixed: Mapping[str, Any] | None = None
+) -> Graph:
     """The graph of a model with these initializers; ``beside`` are the files of data that nodes may name.
 
-    GraphFileError, naming the node and its operator, for a model that is not legal, UnsupportedOpError for one that
-    may be and is not read.
+    ``fixed`` are values of inputs, which become constants. GraphFileError, naming the node and its operator, for a
+    model that is not legal, UnsupportedOpError for one that may be and is not read.
     """
     kinds = {v.type.tensor_type.elem_type for v in proto.graph.input}
     graph = Graph(proto.graph.name or "graph", "float64" if kinds and 1 not in kinds and 11 in kinds else "float32")
     model = _Model(graph, {key(f): f for f in proto.functions}, beside)
-    values: Values = {}
-    for name, array in arrays.items():
-        role = "parameter" if array.ndim else "constant"
-        values[name] = Held(graph, name, array=array, role=role)
+    values = _initial(graph, proto.graph.initializer, arrays)
     symbols: dict[str, Size] = {}
+    left = dict(fixed or {})
     for info in proto.graph.input:
-        if info.name not in values:  # an initializer of that name is its default
-            values[info.name] = Held(graph, info.name, tensor=_input(graph, info, symbols))
+        if info.name in left:
+            values[info.name] = _fixed(graph, info, left.pop(info.name))
+        elif info.name not in values:  # an initializer of that name is its default
+            values[info.name] = _input(graph, info, symbols)
+    if left:
+        raise InputError(f"fixed: the model has no input {show(min(left))}; its inputs are {show(_names(proto))}")
     model.ranks = {v.name: _rank(v) for v in (*proto.graph.value_info, *proto.graph.output)}
     model.walk(proto.graph.node, values, versions(proto.opset_import))
     graph.outputs = [_output(values, info.name) for info in proto.graph.output]
     return graph
 
 
+def _names(proto: Any) -> str:
+    return ", ".join(info.name for info in proto.graph.input)
+
+
 # ---- inputs and outputs
 
 
-def _input(graph: Graph, info: Any, symbols: dict[str, Size]) -> Tensor:
+def _initial(graph: Graph, tensors: Iterable[Any], arrays: Mapping[str, Array]) -> Values:
+    """Weights: parameters, but for single numbers."""
+    kinds = {t.name: wire.element(t.data_type, t.name) for t in tensors}
+    return {
+        name: Held(graph, name, array=array, role="parameter" if array.ndim else "constant", kind=kinds[name])
+        for name, array in arrays.items()
+    }
+
+
+def _fixed(graph: Graph, info: Any, value: Any) -> Held:
+    """An input whose value is given when the model is read."""
+    if info.type.WhichOneof("value") != "tensor_type":
+        raise InputError(f"fixed: the input {show(info.name)} is not a tensor")
+    kind = wire.element(info.type.tensor_type.elem_type, f"input {show(info.name)}")
+    array = np.asarray(value)
+    if array.dtype.kind not in ("biu" if kind.dtype.kind in "biu" else "biuf"):
+        raise InputError(f"fixed: the input {show(info.name)} is of {kind.name}, found {array.dtype}")
+    sizes = [d.dim_value or None for d in info.type.tensor_type.shape.dim]
+    told = info.type.tensor_type.HasField("shape")
+    if told and (
+        len(sizes) != array.ndim or any(s not in (None, -1, n) for s, n in zip(sizes, array.shape, strict=False))
+    ):
+        raise InputError(f"fixed: the input {show(info.name)} has the shape {sizes}, found {list(array.shape)}")
+    return Held(graph, info.name, array=array.astype(kind.dtype), kind=kind)
+
+
+def _input(graph: Graph, info: Any, symbols: dict[str, Size]) -> Held:
     place = f"input {show(info.name)}"
     if info.type.WhichOneof("value") != "tensor_type" or not info.type.tensor_type.HasField("shape"):
         raise UnsupportedOpError(f"{place}: read are only tensors of known rank", node=info.name)
     kind = info.type.tensor_type
-    dtype = wire.dtype_name(kind.elem_type, place)
+    held_as = wire.element(kind.elem_type, place)
     if len(kind.shape.dim) > schema.MOST_AXES:
         raise UnsupportedOpError(f"{place}: more than {schema.MOST_AXES} axes are not read", node=info.name)
     try:
-        return graph.input(info.name, [_entry(graph, d, symbols) for d in kind.shape.dim], dtype)
+        shape = [_entry(graph, d, symbols) for d in kind.shape.dim]
+        return Held(graph, info.name, tensor=graph.input(info.name, shape, held_as.dtype), kind=held_as)
     except GraphcError as error:
         raise GraphFileError(f"{place}: {error.message[:300]}", node=info.name) from None
 
@@ -92,7 +133,7 @@ def _entry(graph: Graph, dim: Any, symbols: dict[str, Size]) -> Size:
     """A size: a number, a name, the printed form of a formula, or a symbol for what is not known or any other text."""
     if dim.WhichOneof("value") == "dim_value" and dim.dim_value != -1:
         return int(dim.dim_value)
-    if not dim.dim_param:
+    if dim.dim_param in ("", "?"):
         return graph.shape([None])[0]
     if dim.dim_param not in symbols:
         try:
@@ -111,7 +152,7 @@ def _output(values: Values, name: str) -> Tensor:
     held = values.get(name)
     if held is None:
         raise GraphFileError(f"output {show(name)}: no node computes it", node=name)
-    tensor = held.tensor()
+    tensor = fitted(held.tensor(), held.kind) if held.kind.digits >= 8 else held.tensor()
     if tensor.op.kind is Kind.LEAF or tensor.name != name:
         return identity(tensor).named(free(tensor.graph, name))
     return tensor
@@ -133,12 +174,13 @@ class _Model:
 
     def walk(self, nodes: Iterable[Any], values: Values, opsets: Mapping[str, int], within: str = "") -> None:
         """Reads nodes in order; their results join ``values``, and the graph under names that begin with ``within``."""
+        graph = self.graph.open  # of a body, while that is traced
         for node in nodes:
-            at = self.reading(node, values, opsets)
-            since = len(self.graph)
+            at = self.reading(node, values, opsets, within)
+            since = len(graph)
             call = Call(node.op_type, origin=self.origin)  # what a node of the model is made of stays together
-            with self.graph.calling(call):
-                made = self.made(at, within)
+            with graph.calling(call):
+                made = _typed(at, self.made(at, within))
                 _limit(at, since)
                 for k, name in enumerate(node.output):
                     held = made[k] if k < len(made) else None
@@ -146,25 +188,48 @@ class _Model:
                         at.refuse(f"its output {k} is not read")
                     if name:
                         values[name] = held
-                        _rename(self.graph, held, within + name, since)
+                        _rename(graph, held, within + name, since)
                 call.name = within + next(iter(node.output), "")
 
-    def reading(self, node: Any, values: Values, opsets: Mapping[str, int]) -> Reading:
+    def reading(self, node: Any, values: Values, opsets: Mapping[str, int], within: str) -> Reading:
         """A node with its operands; errors where it is not legal, or one too many."""
         missing = next((name for name in node.input if name and name not in values), None)
         operands = [values[name] if name and missing is None else None for name in node.input]
-        at = Reading(self.graph, node, operands, opsets)
+        at = Reading(self.graph.open, node, operands, opsets)
         at.beside, at.rank = self.beside, self.ranks.get(node.output[0]) if node.output and not self.depth else None
+        at.inside = lambda name, given: self.inside(at, at.attributes[name].g, values, given, within)
         if missing is not None:
             at.fail(f"nothing before it is called {show(missing)}")
         for name in node.output:
             if name and name in values:
                 at.fail(f"{show(name)} is the name of an earlier value")
         self.read += 1
-        many = len(self.graph) + max(len(node.input), len(node.output))
+        many = len(self.graph.open) + max(len(node.input), len(node.output))
         if many > schema.MOST_NODES or self.read > MOST_READ:
             at.refuse(f"with its operands and results the graph has more than {schema.MOST_NODES} nodes")
         return at
+
+    def inside(self, at: Reading, graph: Any, values: Values, given: Sequence[Held], within: str) -> list[Held]:
+        """What a graph that a node holds computes of operands, and of the values around it."""
+        if graph.sparse_initializer:
+            at.refuse("sparse initializers are not read")
+        if len(given) != len(graph.input):
+            at.fail(f"its graph takes {len(graph.input)} values, it is given {len(given)}")
+        if self.depth == DEEPEST:
+            at.refuse(f"definitions more than {DEEPEST} deep are not read")
+        arrays = {t.name: wire.array(t, f"initializer {show(t.name)}", self.beside) for t in graph.initializer}
+        inner = {**values, **_initial(self.graph, graph.initializer, arrays)}
+        inner.update((info.name, held) for info, held in zip(graph.input, given, strict=True))
+        self.depth += 1
+        try:
+            self.walk(graph.node, inner, at.opsets, f"{within}{at.name}/")
+        finally:
+            self.depth -= 1
+        found = [inner.get(info.name) for info in graph.output]
+        missing = next((info.name for info, held in zip(graph.output, found, strict=True) if held is None), None)
+        if missing is not None:
+            at.fail(f"nothing in its graph is called {show(missing)}")
+        return found  # type: ignore[return-value]
 
     def made(self, at: Reading, within: str) -> Sequence[Held | None]:
         """The results of a node. Errors name it."""
@@ -205,7 +270,7 @@ class _Model:
 def _constant(at: Reading) -> list[Held] | None:
     if at.node.op_type != "Constant" or at.domain:
         return None
-    return [Held(at.graph, at.name, array=at.constant())]
+    return [at.constant()]
 
 
 def _followed(at: Reading) -> list[Held] | None:
@@ -230,38 +295,82 @@ def _followed(at: Reading) -> list[Held] | None:
         return None  # numbers, but no sizes
     if any(terms(s) > MOST_IN_SIZE for s in many):
         at.refuse("a size is too long")
-    dtype = BOOL if op == "Equal" else INT64 if op in ("Shape", "Size") else at.held(op == "Where").dtype
-    if op == "Cast":
-        dtype = DTYPES[wire.dtype_name(at.attribute("to", 0), "to")]
-    return [Held(at.graph, at.name, sizes=found, dtype=dtype)]
+    kind = element(BOOL if op == "Equal" else INT64) if op in ("Equal", "Shape", "Size") else at.kind(op == "Where")
+    kind = at.to("to") if op == "Cast" else kind
+    return [Held(at.graph, at.name, sizes=found, dtype=kind.dtype, kind=kind)]
 
 
 def _folded(at: Reading) -> list[Held] | None:
     """What is computed of few known integers alone, such as widths that are put in order."""
-    if not at.operands or at.node.op_type in ("Shape", "Size"):
+    if not at.operands or at.node.op_type in ("Shape", "Size", *CONTROL):
         return None
     known = [None if operand is None else operand.known for operand in at.operands]
     if any(a is None or a.size > MOST_FOLDED for a, operand in zip(known, at.operands, strict=True) if operand):
         return None
     scratch = Graph("scratch")
-    operands = [None if a is None else Held(scratch, "", array=a) for a in known]
-    applied = _applied(at.elsewhere(scratch, operands))
+    pairs = zip(known, at.operands, strict=True)
+    operands = [None if a is None or held is None else Held(scratch, "", array=a, kind=held.kind) for a, held in pairs]
+    there = at.elsewhere(scratch, operands)
+    applied = _applied(there)
     if applied is None or any(not isinstance(n.type.size, int) or n.type.size > MOST_FOLDED for n in scratch.nodes):
         return None
-    made = [held.tensor() for held in applied]
-    if any(t.dtype.kind == "f" for t in made):
+    typed = _typed(there, applied)
+    made = [held.tensor() for held in typed if held]
+    if any(t.dtype.kind == "f" for t in made) or len(made) < len(typed):
         return None
-    return [Held(at.graph, at.name, array=np.array(a)) for a in evaluate(made, {})]
+    found = zip(evaluate(made, {}), typed, strict=True)
+    return [Held(at.graph, at.name, array=np.array(a), kind=held.kind) for a, held in found if held]
 
 
-def _applied(at: Reading) -> list[Held] | None:
+def _applied(at: Reading) -> list[Held | None] | None:
     """What the reader of the operator makes of it; None where there is none."""
     reader = READERS.get(at.domain, {}).get(at.node.op_type)
     if reader is None:
         return None
     _check_version(at)
     made = reader(at)
-    return [Held(at.graph, at.name, tensor=t) for t in (made if isinstance(made, list) else [made])]
+    many = made if isinstance(made, list) else [made]
+    return [Held(at.graph, at.name, tensor=t) if isinstance(t, Tensor) else t for t in many]
+
+
+def _typed(at: Reading, made: Sequence[Held | None]) -> Sequence[Held | None]:
+    """Results with their element types: where ONNX has an operand and a result of one type, the operand's.
+
+    What is computed of integers that are held in wider ones is cut to their width.
+    """
+    narrow = [held for held in at.operands if held and held.kind.narrow]
+    if not narrow or at.domain:
+        return made
+    op = at.node.op_type
+    out = list(made)
+    for k, name in enumerate(_alike(op, at.opset, len(made))):
+        held = out[k]
+        kind = next((o.kind for o, slot in zip(at.operands, name, strict=False) if o and slot), None)
+        if held is None or kind is None or not kind.narrow or held.kind.narrow or held.dtype != kind.dtype:
+            continue
+        if op in COMPUTING and kind.high:
+            if kind.name == "uint64":
+                at.refuse("arithmetic of uint64 is not read: int64 holds them, up to 2**63 - 1")
+            out[k] = Held(at.graph, at.name, tensor=fitted(held.tensor(), kind), kind=kind)
+        else:
+            held.kind = kind
+    return out
+
+
+@cache
+def _alike(op: str, opset: int, results: int) -> list[list[bool]]:
+    """Of each result, which operands ONNX has of the same type."""
+    onnx = need("onnx", "from_onnx")
+    try:
+        schema = onnx.defs.get_schema(op, min(opset, onnx.defs.onnx_opset_version()), "")
+    except (onnx.defs.SchemaError, TypeError):
+        return []
+    variadic = onnx.defs.OpSchema.FormalParameterOption.Variadic
+    slots = [p.type_str for p in schema.inputs]
+    slots += slots[-1:] * 64 if schema.inputs and schema.inputs[-1].option == variadic else []
+    outs = [p.type_str for p in schema.outputs]
+    outs += outs[-1:] * max(results - len(outs), 0)
+    return [[slot == out and "(" not in out for slot in slots] for out in outs[:results]]
 
 
 def _check_version(at: Reading) -> None:

@@ -136,7 +136,8 @@ def _first(at: Reading, slot: int, k: int, batched: bool, size: tuple[Any, ...],
     if not (len(at.operands) > slot and at.has(slot)):
         return shape.filled(at.graph, 0, size, x.dtype)
     given = at.tensor(slot)
-    return given[:, k] if batched else given[k]
+    state = given[:, k] if batched else given[k]
+    return state if state.shape == size else shape.reshape(state, size)  # symbols that are one size in each call
 
 
 def _named(at: Reading, usual: Sequence[str]) -> list[Activation]:
