@@ -13,6 +13,13 @@ import numpy as np
 import pytest
 
 import graphc as gx
+from graphc.codegen import words
+from graphc.codegen.entry import enter
+
+
+@pytest.fixture(autouse=True)
+def the_entry_is_made() -> None:
+    words.address_of(enter)
 
 
 def model(structure: str = "dict", **options: Any) -> gx.Executable:
@@ -48,6 +55,34 @@ def test_results_come_fresh_in_their_structure(structure: str, monkeypatch: pyte
         assert type(a) is type(b) and (not isinstance(a, np.ndarray) or not np.shares_memory(a, b))
     if structure == "dict":
         assert list(second) == ["sum", "picked"] and type(second["sum"]) is np.float64
+
+
+@pytest.mark.parametrize("structure", ["dict", "list", "one"])
+def test_the_first_call_of_a_process_does_without(structure: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(words, "_held", {})
+    exe, (x, k) = model(structure), arrays()
+    first = exe(x, k)
+    assert enter not in words._held, "one call is answered before the entry is compiled"
+    second = exe(x, k)
+    assert enter in words._held
+    for a, b in zip(exe._structure.unpack(first), exe._structure.unpack(second), strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert type(a) is type(b)
+
+
+def test_such_a_call_does_all_that_others_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(words, "_held", {})
+    x, k = arrays()
+    with pytest.raises(gx.InputIndexError, match=r"7 at row 2 is not in \[-3, 3\)"):
+        model()(x, np.array([0, 1, 7, 2]))
+    into = {"sum": np.empty(()), "picked": np.empty(4)}
+    assert model()(x, k, out=into) is into and into["sum"] == x.sum()
+    g = gx.Graph("counter", float_dtype="float64")
+    count = g.variable("count", np.zeros(3))
+    step = g.input("step", (3,), "float64")
+    gx.compile([step], count, updates={count: count + step})(np.ones(3))
+    np.testing.assert_array_equal(g.state["count"], np.ones(3))
+    assert enter not in words._held
 
 
 def test_what_the_entry_takes(monkeypatch: pytest.MonkeyPatch) -> None:

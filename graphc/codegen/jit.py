@@ -54,6 +54,7 @@ class Function:
     signature: Any
     options: dict[str, Any]
     key: str
+    finished: bool = False  # what it consists of is written as it is to be: LLVM's passes would only take time
 
     @property
     def file(self) -> str:
@@ -71,13 +72,12 @@ class Function:
         return "no_cpython_wrapper" in self.options
 
     def module(self) -> Any:
-        """The optimised module, where it is reached by its address; `Unlowered` where Numba has to compile it."""
+        """The module after passes, where it is reached by its address; `Unlowered` where Numba has to compile it."""
         if not self.by_address or "fastmath" in self.options:
             raise Unlowered("with Numba's wrappers, or its fastmath")
         function = self.function(self.source)
-        return machine.optimised(
-            kernel_module(function.tree, vars(sys.modules[function.__module__]), self.signature, self.symbol)
-        )
+        module = kernel_module(function.tree, vars(sys.modules[function.__module__]), self.signature, self.symbol)
+        return machine.parsed(module) if self.finished else machine.optimised(module)
 
     @property
     def symbol(self) -> str:
@@ -205,12 +205,13 @@ def compile_source(
     python_callable: bool = True,
     parts: Sequence[str] = (),
     extra: tuple[str, ...] = (),
+    finished: bool = False,
 ) -> Compiled:
     """The function ``entry`` of ``source``, compiled for ``signature``.
 
     Without ``python_callable`` it is reached by its address and from compiled code only. ``parts`` are the sources of
-    functions that it calls by their symbols; ``extra`` names what else decides the code. Raises CompileError where
-    Numba cannot compile it, or the cache is not private to the user.
+    functions that it calls by their symbols; ``extra`` names what else decides the code; what is ``finished`` LLVM does
+    not optimise. Raises CompileError where Numba cannot compile it, or the cache is not private to the user.
     """
     on_disk = on_disk and "graphc.codegen.own" not in source
     options = numba_options(fastmath)
@@ -221,7 +222,9 @@ def compile_source(
 
     def work() -> Compiled:
         called = {
-            symbol: compile_source(text, "product", tiles.SIGNATURE, on_disk=on_disk, python_callable=False)
+            symbol: compile_source(
+                text, "product", tiles.SIGNATURE, on_disk=on_disk, python_callable=False, finished=True
+            )
             for symbol, text in tiles.products(source).items()
         }
         own = {
@@ -230,7 +233,7 @@ def compile_source(
             )
             for text in parts
         }
-        made = _compile(Function(source, entry, signature, options, key), called | own, on_disk)
+        made = _compile(Function(source, entry, signature, options, key, finished), called | own, on_disk)
         return _shared.setdefault(key, replace(made, parts=tuple(own.values())))
 
     held = _shared.get(key)

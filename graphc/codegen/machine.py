@@ -42,11 +42,16 @@ def _target() -> Any:
     )  # fmt: skip
 
 
-def optimised(module: Any) -> Any:
-    """LLVM's module of one written by llvmlite, after all passes."""
-    config: Any = numba.config
+def parsed(module: Any) -> Any:
+    """LLVM's module of one written by llvmlite."""
     module.triple, module.data_layout = processor()[0], str(_target().target_data)
-    made = ll.parse_assembly(str(module))
+    return ll.parse_assembly(str(module))
+
+
+def optimised(module: Any) -> Any:
+    """The same after all passes."""
+    config: Any = numba.config
+    made = parsed(module)
     tuning = ll.create_pipeline_tuning_options()
     tuning.speed_level = int(config.OPT)
     tuning.loop_vectorization, tuning.slp_vectorization = bool(config.LOOP_VECTORIZE), bool(config.SLP_VECTORIZE)
@@ -56,12 +61,12 @@ def optimised(module: Any) -> Any:
 
 
 def object_code(module: Any) -> bytes:
-    """An object file of an optimised module."""
+    """An object file of a module."""
     return bytes(_target().emit_object(module))
 
 
 def assembly(module: Any) -> str:
-    """The machine code of an optimised module as text."""
+    """The machine code of a module as text."""
     return str(_target().emit_assembly(module))
 
 

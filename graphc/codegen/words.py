@@ -36,6 +36,11 @@ def address_of(function: Callable[..., Any]) -> int:
     return _held[function][0]
 
 
+def is_made(function: Callable[..., Any]) -> bool:
+    """Whether this process has the code of a function of words already."""
+    return function in _held
+
+
 def _make(function: Callable[..., Any]) -> None:
     if function in _held:  # another thread has made it meanwhile
         return
@@ -53,7 +58,7 @@ def _make(function: Callable[..., Any]) -> None:
         module = ir.Module(symbol)
         made = _WordsReader({}, tree_of(function), function.__globals__).whole(symbol)
         Functions(module, WORDS).write(made, symbol)
-        code = machine.object_code(machine.optimised(module))
+        code = machine.object_code(machine.parsed(module))  # passes would take longer than they save
         disk.keep(f"{key}.kernel", source, code)
         address = machine.loaded(code, symbol)
     _held[function] = address, None

@@ -111,6 +111,22 @@ class Entry:
         return (status, where, value) if status else None
 
 
+def run_once(
+    plan: Plan, arrays: Sequence[Array], results: Sequence[Array], lock: Lock | None, writes: bool
+) -> tuple[int, int, int]:
+    """Runs a plan's kernel on arrays that fit, into others, in a workspace of its own, while a lock is held.
+
+    Returns the status, and place and value of the index test that failed.
+    """
+    work = aligned_empty((plan.work_bytes,), np.dtype("uint8"))
+    tables = [np.array([a.ctypes.data for a in held], np.int64) for held in (arrays, results)]
+    kernel = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 5)(plan.kernel)  # holds no lock of the interpreter
+    given = (*(t.ctypes.data for t in tables), plan.dims.ctypes.data + 8 * LEAD, plan.state, work.ctypes.data)
+    status = kernel(*given) if lock is None else (lock.writing if writes else lock.reading)(kernel, *given)
+    where, value = work[:16].view(np.int64).tolist()
+    return status, where, value
+
+
 def desk_bytes(inputs: int, outputs: int, work_bytes: int) -> int:
     """Bytes of a desk."""
     return _offsets(inputs, outputs)[-1] + work_bytes

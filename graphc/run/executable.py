@@ -20,6 +20,7 @@ from graphc.codegen.jit import jit_disabled, recall, remember
 from graphc.codegen.kernel import Kernel, Limit, work_bytes
 from graphc.codegen.record import from_record, program_key, to_record
 from graphc.codegen.watch import NOT_FINITE
+from graphc.codegen.words import is_made
 from graphc.errors import (
     CompileError,
     GraphcError,
@@ -50,7 +51,7 @@ from graphc.run.bound import Bound, bind
 from graphc.run.callback import low_level
 from graphc.run.crew import WORTH, can_share, conductor, crew, gather, processors
 from graphc.run.debug import TESTED, check_bounds, compare_shapes, examine
-from graphc.run.entry import Desk, Entry, Face, Plan, desk_bytes
+from graphc.run.entry import Desk, Entry, Face, Plan, desk_bytes, run_once
 from graphc.run.objective import Objective
 from graphc.run.program import MOST_BYTES, Program
 
@@ -91,6 +92,7 @@ class Executable(Uncopied):
         self._entries: dict[tuple[tuple[int, ...], ...], Entry] = {}
         self._seen: set[tuple[tuple[int, ...], ...]] = set()  # shapes that debug="shapes" has compared
         self._desks: list[Desk] = []
+        self._called = False
         self._layouts: dict[tuple[Any, ...], Layout] = {}
         self._rooms: deque[Array] = deque(maxlen=1)  # the workspace of a pass that is over
         self._enter: Callable[..., Any] = _declined  # the entry for the shapes of the last call
@@ -255,6 +257,9 @@ class Executable(Uncopied):
 
     def _run(self, plan: Plan, key: tuple[tuple[int, ...], ...], arrays: list[Array], results: list[Array]) -> Any:
         gather(plan.threads)
+        if not (self._called or is_made(words.enter) or plan.stops):
+            self._called = True
+            return self._run_once(plan, arrays, results)
         entry = self._entries.get(key)
         packed = NotImplemented if entry is None else self._serve(entry, arrays, results)
         while packed is NotImplemented:
@@ -270,6 +275,16 @@ class Executable(Uncopied):
         self._entries[key] = entry
         self._enter, self._enter_into = entry.enter, entry.enter_into
         return packed
+
+    def _run_once(self, plan: Plan, arrays: list[Array], results: list[Array]) -> Any:
+        """A call without an entry, whose code takes longer to make than a single call saves by it."""
+        into = results or [np.empty(s, t.dtype) for s, t in zip(plan.shapes, self._results, strict=True)]
+        status, where, value = run_once(plan, arrays, into, self._lock, bool(self._program.updates))
+        if status == NOT_FINITE:
+            return self._interpret(plan, arrays, results)
+        if status:
+            raise self.failure(status, where, value, plan)
+        return self._structure.flat.pack([r[()] for r in into])
 
     def _serve(self, entry: Entry, arrays: list[Array], results: list[Array]) -> Any:
         enter = entry.enter_into if results else entry.enter
