@@ -5,6 +5,7 @@
 The shapes beside a function are those of a call that was tried: small operands, the first for which it is defined.
 """
 
+import functools
 import itertools
 from pathlib import Path
 
@@ -23,6 +24,7 @@ ATTRIBUTES = [2, 1, 0.5, 0, (3, 8), (2, 6, 4), (1, 0), (2, 2), ((1, 1), (2, 2)),
 MOST = 20000  # calls that are tried for one function
 
 
+@functools.cache
 def example(f):
     """The first call of a function that is defined: graph, operands, attributes, results; None where none is found."""
     asked = [p for p in f.attributes.values() if p.required]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytest
 
 import graphc as gx
 
@@ -35,6 +36,21 @@ class Case:
         return [
             rng.uniform(low, high, s).astype(dtype) for (low, high), s in zip(self.domains, self.shapes, strict=True)
         ]
+
+
+def chessboard(rows: Sequence[Any], columns: Sequence[Any], name: Callable[[Any], str] = str) -> list[Any]:
+    """Pairs of a row and a column as parameters, those on black squares marked slow: the default run takes each row and
+    each column, the nightly one every pair."""
+    return [
+        pytest.param(row, column, id=f"{name(row)}-{column}", marks=[pytest.mark.slow] * ((i + j) % 2))
+        for i, row in enumerate(rows)
+        for j, column in enumerate(columns)
+    ]
+
+
+def ends(group: Sequence[Case]) -> str:
+    """A name for some cases."""
+    return f"{group[0].name}-{group[-1].name}"
 
 
 def unary(name: str, oracle: Any, domain: tuple[float, float] = REAL, **more: Any) -> Case:

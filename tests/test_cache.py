@@ -374,7 +374,9 @@ disk.fetch = replaced
 """
 
 
-@pytest.mark.parametrize("kind", ["nothing", "text", "none", "words", "another"])
+@pytest.mark.parametrize(
+    "kind", ["another", *(pytest.param(k, marks=pytest.mark.slow) for k in ("nothing", "text", "none", "words"))]
+)
 def test_code_with_wrong_content_is_compiled_anew(kind: str, tmp_path: Path) -> None:
     """What is read is replaced, sums being right: by other types, and by the code of other functions."""
     env = {**os.environ, "GRAPHC_CACHE_DIR": str(tmp_path)}

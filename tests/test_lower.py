@@ -95,6 +95,7 @@ def test_dtypes_are_those_of_numba() -> None:
     assert y[1] == 3 << 20
 
 
+@pytest.mark.slow
 def test_the_kernel_of_every_op_goes_a_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """Apart from Numba's contexts; special functions that run an element at a time are Numba's."""
     monkeypatch.setattr(jit, "_shared", {})

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from op_case import ends
 from op_cases import CASES, ELSEWHERE, Case
 
 import graphc as gx
@@ -43,7 +44,7 @@ def _close(found: object, expected: object, tolerance: float, name: str) -> None
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("group", GROUPS, ids=lambda group: f"{group[0].name}-{group[-1].name}")
+@pytest.mark.parametrize("group", GROUPS, ids=ends)
 @pytest.mark.parametrize("backend", ["numba", "numpy"])
 def test_values(group: list[Case], dtype: str, backend: str) -> None:
     g = gx.Graph("cases", float_dtype=dtype)
@@ -98,9 +99,10 @@ def test_special_values_of_elementwise_functions(dtype: str) -> None:
 @pytest.mark.parametrize(
     "group",
     [[c for c in group if c.smooth] for group in GROUPS if any(c.smooth for c in group)],
-    ids=lambda g: f"{g[0].name}-{g[-1].name}",
+    ids=ends,
 )
-def test_first_and_second_derivatives(group: list[Case]) -> None:
+@pytest.mark.parametrize("backend", ["numpy", pytest.param("numba", marks=pytest.mark.slow)])
+def test_first_and_second_derivatives(group: list[Case], backend: str) -> None:
     """Of a random weighing of the result, along a random direction, against central differences with one refinement."""
     g = gx.Graph("derivatives", float_dtype="float64")
     inputs, arrays, outputs = [], [], {}
@@ -121,7 +123,7 @@ def test_first_and_second_derivatives(group: list[Case]) -> None:
         outputs[case.name + "''"] = bend
         inputs += tensors
         arrays += list(zip(operands, along, strict=True))
-    exe = gx.compile(inputs, outputs)
+    exe = gx.compile(inputs, outputs, backend=backend)
 
     def at(step: float) -> dict:
         return exe(*(a + step * v for a, v in arrays))
@@ -142,7 +144,7 @@ def _declared(shape: tuple[int, ...], name: str, rng: np.random.Generator) -> li
     return [f"{name}_{axis}" if rng.random() < 0.6 else size for axis, size in enumerate(shape)]
 
 
-@pytest.mark.parametrize("group", GROUPS, ids=lambda group: f"{group[0].name}-{group[-1].name}")
+@pytest.mark.parametrize("group", GROUPS, ids=ends)
 def test_derivatives_of_partly_symbolic_sizes(group: list[Case]) -> None:
     """Interpreted: sizes that turn out to be equal, or 1, though their names differ, give what known sizes give."""
     rng = np.random.default_rng(5)
@@ -176,7 +178,7 @@ def test_derivatives_of_partly_symbolic_sizes(group: list[Case]) -> None:
                     np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11, err_msg=f"{case.name} {declared}")
 
 
-@pytest.mark.parametrize("group", GROUPS, ids=lambda group: f"{group[0].name}-{group[-1].name}")
+@pytest.mark.parametrize("group", GROUPS, ids=ends)
 def test_symbolic_sizes_give_the_same_bits_as_known_ones(group: list[Case]) -> None:
     """Interpreted, on the shapes that all cases are built for; ops that need known sizes say so."""
     for case in group:

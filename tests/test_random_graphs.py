@@ -51,7 +51,7 @@ def _check(seed: int, backend: str | None, dtype: str = "float64") -> None:
         pytest.fail(f"seed {seed}: {problem}\nminimal script:\n{small.script()}")
 
 
-@pytest.mark.parametrize("seed", range(100))
+@pytest.mark.parametrize("seed", [pytest.param(k, marks=[pytest.mark.slow] * (k % 4 > 0)) for k in range(100)])
 def test_compiled_graphs_agree_with_the_interpreter(seed: int) -> None:
     _check(seed, "numba", "float32" if seed % 5 == 4 else "float64")
 

@@ -15,6 +15,7 @@ import mpmath
 import numpy as np
 import pytest
 from mpmath import mp, mpf
+from op_case import chessboard, ends
 from op_cases import CASES, Case
 from test_vecmath import exact_erfcinv
 
@@ -299,8 +300,7 @@ def looked_at(group: list[Case], dtype: str) -> None:
 GROUPS = [ELEMENTWISE[k : k + 10] for k in range(0, len(ELEMENTWISE), 10)]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("group", GROUPS, ids=lambda group: f"{group[0].name}-{group[-1].name}")
+@pytest.mark.parametrize("group, dtype", chessboard(GROUPS, ["float32", "float64"], ends))
 def test_elementwise_values_and_derivatives(group: list[Case], dtype: str) -> None:
     looked_at(group, dtype)
 

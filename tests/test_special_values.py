@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.special as sp
+from op_case import chessboard
 from op_cases import CASES, LABELS, Case
 
 import graphc as gx
@@ -507,8 +508,7 @@ def test_every_function_of_rows_has_a_row() -> None:
 SCALED = {"mean", "reshape"}  # linear, times a constant
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("part", range(3))
+@pytest.mark.parametrize("part, dtype", chessboard(range(3), ["float64", "float32"]))
 def test_functions_of_rows(part: int, dtype: str) -> None:
     """One special value among ordinary ones, in each operand: values, and derivatives in all engines."""
     cases = OVER_ROWS[part::3]
@@ -602,8 +602,7 @@ def _apart(a: Any, b: Any, dtype: str) -> bool:
 CARRYING = [c for c in CASES if c.smooth and made_of(c, Kind.ELEMENTWISE, Kind.MOVEMENT, Kind.ASSEMBLY)]
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("part, engine", chessboard(range(4), ENGINES))
 def test_what_is_not_taken_gets_zero(part: int, engine: str) -> None:
     """First and second derivatives of ``where(False, f(x), 0)``, with special values in each operand."""
     assert len(CARRYING) > 80

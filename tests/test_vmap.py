@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from op_case import ends
 from op_cases import CASES, Case
 
 import graphc as gx
@@ -14,10 +15,6 @@ from graphc.reference import evaluate
 
 GROUPS = [CASES[k : k + 12] for k in range(0, len(CASES), 12)]
 EXAMPLES = 3
-
-
-def group_id(group: list[Case]) -> str:
-    return f"{group[0].name}-{group[-1].name}"
 
 
 def close(found: Any, expected: Any, name: str, tolerance: float = 1e-9) -> None:
@@ -54,7 +51,7 @@ def by_loop_and_by_vmap(case: Case, size: Any) -> tuple[list[gx.Tensor], list[np
     return xs, arrays, pairs
 
 
-@pytest.mark.parametrize("group", GROUPS, ids=group_id)
+@pytest.mark.parametrize("group", GROUPS, ids=ends)
 def test_every_op_and_its_derivatives(group: list[Case]) -> None:
     for k, case in enumerate(group):
         xs, arrays, pairs = by_loop_and_by_vmap(case, EXAMPLES if k % 3 == 0 else "n")
@@ -63,9 +60,15 @@ def test_every_op_and_its_derivatives(group: list[Case]) -> None:
                 close(found, expected, case.name)
 
 
-@pytest.mark.parametrize("group", GROUPS[::3], ids=group_id)
+@pytest.mark.parametrize(
+    "group",
+    [
+        pytest.param(group[:4], id=ends(group[:4]), marks=[pytest.mark.slow] * (k % 9 > 0))
+        for k, group in enumerate(GROUPS)
+    ],
+)
 def test_compiled(group: list[Case]) -> None:
-    for case in group[:4]:
+    for case in group:
         xs, arrays, pairs = by_loop_and_by_vmap(case, "n")
         for made, looped in gx.compile(xs, pairs)(*arrays):
             for found, expected in zip(made, looped, strict=True):
