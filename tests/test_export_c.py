@@ -19,6 +19,7 @@ from random_graphs import SIZES, gradient_of_a_product, random_graph
 from test_cli import write_images
 from test_examples import EXAMPLES
 from test_examples import example as example_module
+from test_random_loops import Program, dtype_of, mode_of
 
 import graphc as gx
 from graphc.demo.data import fashion_mnist
@@ -443,3 +444,58 @@ def runs_here(cpu: str) -> bool:
     """Whether this processor has what a level asks for."""
     flags = Path("/proc/cpuinfo").read_text() if os.path.exists("/proc/cpuinfo") else ""
     return cpu == "native" or {"x86-64-v2": " sse4_2 ", "x86-64-v3": " avx2 ", "x86-64-v4": " avx512vl "}[cpu] in flags
+
+
+# ---- loops
+
+
+def looping() -> tuple[gx.Graph, gx.Executable]:
+    """Loops and branches in one another, small carries and large ones, draws, an index and a limit, with an update."""
+    g = gx.Graph("looping", float_dtype="float64")
+    xs, k, w = g.input("xs", ("n", 3)), g.input("k", (), "int64"), g.parameter("w", np.array([0.3, 0.5, 0.7]))
+    m, key = g.parameter("m", np.linspace(-0.4, 0.4, 100).reshape(10, 10)), g.random_key(1)
+
+    def step(carry: Any, x: gx.Tensor) -> Any:
+        h, big = carry
+        h = gx.tanh(w * h + x * gx.random.uniform(key, (3,)))
+        big = gx.cond(gx.sum(h) > 0, lambda: gx.tanh(big @ m), lambda: gx.sin(big) + gx.sum(h))
+        return (h, big), gx.map(lambda v: v * v + gx.sum(big[0]), h)
+
+    (h, big), ys = gx.scan(step, (g.zeros((3,)), m), xs, checkpoint_every=2)
+    halved = gx.while_loop(
+        lambda c: c[1] < k, lambda c: (c[0] * 0.5 + gx.take(h, c[1], 0), c[1] + 1), (gx.sum(h), 0), 4
+    )
+    loss = gx.sum(ys * ys) + gx.sum(gx.tanh(big)) + halved[0]
+    exe = gx.compile([xs, k], [loss, ys, big], gx.optim.SGD(0.01).updates(loss, [w, m]) | {key: key}, threads=1)
+    return g, exe
+
+
+def test_loops(tmp_path: Path) -> None:
+    """Training through loops in the library has the bits of the process; a limit and an index are statuses."""
+    compiler()
+    g, exe = looping()
+    exe.export_c(tmp_path / "c", name="looping")
+    library, rng = CLibrary(tmp_path / "c", "looping"), np.random.default_rng(0)
+    for n, k in ((5, 2), (0, 0), (1, 3), (8, 1)):
+        arrays = rng.normal(size=(n, 3)), np.array(k)
+        assert_same_bits(library.call(exe, "", *arrays), flat(exe(*arrays)), f"{n} rows")
+        for place, name in enumerate(library.names("state_name")):
+            assert library.array(place).tobytes() == g.state[name].tobytes(), name
+    before = [library.array(place).tobytes() for place in range(len(g.state))]
+    for k, error in ((4, gx.InputIndexError), (9, gx.GraphcError)):
+        with pytest.raises(error):
+            exe(rng.normal(size=(2, 3)), k)
+        with pytest.raises(AssertionError):
+            library.call(exe, "", rng.normal(size=(2, 3)), np.array(k))
+    assert before == [library.array(place).tobytes() for place in range(len(g.state))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(30))
+def test_random_loops(seed: int, tmp_path: Path) -> None:
+    compiler()
+    p = Program(seed, mode_of(seed), dtype_of(seed))
+    exe = gx.compile(p.inputs, p.wanted, unused="ignore", threads=1)
+    exe.export_c(tmp_path / "c", name=f"loops{seed}")
+    found = CLibrary(tmp_path / "c", f"loops{seed}").call(exe, "", *p.arrays)
+    assert_same_bits(found, flat(exe(*p.arrays)), p.text)

@@ -266,7 +266,7 @@ class Reader:
             return reduce(lambda a, b: ir.Binary(types.int64, EXTREME[function], a, b), words)
         signature, _ = self.meaning.resolve(function, tuple(a.type for a in args))
         given = tuple(self.cast(a, kind) for a, kind in zip(args, signature.args, strict=True))
-        return ir.Call(signature.return_type, function, given, name)
+        return ir.Call(types.unliteral(signature.return_type), function, given, name)  # a function may return 0 alone
 
     @staticmethod
     def plain(x: ir.Expr) -> ir.Expr:
