@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import operator
 import os
 import re
 import shlex
@@ -11,12 +12,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_docstrings import NAMES
 
+import graphc
 from graphc.cli import main
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
+SPACE = {"gx": graphc, "graphc": graphc}
 OPTIONAL = {"onnx.md": ("onnx", "onnxruntime"), "training.md": ("sklearn",)}  # what the code of a page needs
 
 
@@ -85,9 +89,36 @@ def test_the_dumps_are_those_of_this_version(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_every_page_is_reachable() -> None:
-    index = (ROOT / "docs" / "index.md").read_text()
+    index, reference = ((ROOT / "docs" / name).read_text() for name in ("index.md", "reference.md"))
     for page in (ROOT / "docs").glob("*.md"):
         assert page.name == "index.md" or f"({page.name})" in index, page.name
+    for page in (ROOT / "docs" / "reference").glob("*.md"):
+        assert f"(reference/{page.name})" in reference, page.name
+
+
+def test_the_reference_has_every_name_once() -> None:
+    found: list[str] = []
+    for page in (ROOT / "docs" / "reference").glob("*.md"):
+        for space, names in re.findall(r"^```{api} ?([^\n]*)\n(.*?)^```", page.read_text(), re.M | re.S):
+            found += [f"{space or 'gx'}.{name}" for name in names.split()]
+    classes = {name for name, value in NAMES.items() if isinstance(value, type)}
+    wanted = {name: id(value) for name, value in NAMES.items() if name.rpartition(".")[0] not in classes}
+    shown = {name: id(operator.attrgetter(name.partition(".")[2])(SPACE[name.partition(".")[0]])) for name in found}
+    assert len(found) == len(set(shown.values())), "a name stands twice"
+    assert not [name for name, value in wanted.items() if value not in shown.values()]
+    assert set(shown.values()) == set(wanted.values())
+
+
+@pytest.mark.nightly
+def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+    for package in ("sphinx", "furo", "myst_parser"):
+        pytest.importorskip(package, reason="needs the extra docs")
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    build = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", ROOT / "docs", tmp_path]
+    done = subprocess.run(build, env=env, capture_output=True, text=True, timeout=1200)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "reference" / "elementwise.html").read_text()
+    assert 'id="gx.tanh"' in page and "hyperbolic tangent" in page
 
 
 @pytest.mark.parametrize("name", ["chain", "neuron", "xor", "softmax", "weight-decay", "dropout"])
