@@ -16,7 +16,7 @@ import numpy as np
 
 from graphc.derive.reverse import grad
 from graphc.derive.substitution import substitute
-from graphc.errors import GraphError, caller
+from graphc.errors import DTypeError, GraphError, ShapeError, caller
 from graphc.ir.call import Call
 from graphc.ir.graph import Graph, located, topological
 from graphc.ir.tensor import Tensor
@@ -51,11 +51,19 @@ class Optimizer(ABC):
     weight_decay: float = 0.0
     clip_norm: float | None = None
 
-    def updates(self, loss: Tensor, params: Sequence[Tensor] | None = None) -> Updates:
+    def updates(
+        self,
+        loss: Tensor,
+        params: Sequence[Tensor] | None = None,
+        *,
+        gradients: Sequence[Tensor] | None = None,
+    ) -> Updates:
         """Next values of ``params`` (every parameter of the graph by default) and of the optimiser's own variables.
 
-        Raises GraphError where ``loss`` is no scalar of a graph with parameters, or ``params`` are none of them; what
-        `graphc.grad` raises otherwise.
+        ``gradients`` take the place of `grad(loss, params)`: one tensor for each of ``params``, in its shape and dtype.
+
+        Raises GraphError where ``loss`` is no scalar of a graph with parameters, or ``params`` are none of them,
+        ShapeError or DTypeError where a gradient does not fit; what `graphc.grad` raises otherwise.
 
         >>> import graphc as gx
         >>> w = gx.Graph(float_dtype="float64").parameter("w", 2.0)
@@ -73,7 +81,7 @@ class Optimizer(ABC):
             for p in chosen:
                 if p.op.name != "parameter":
                     raise GraphError(f"expected parameters, found {p.name}: {p.op.name}", node=p.name, origin=p.origin)
-            gradients = grad(loss, chosen)
+            slopes = grad(loss, chosen) if gradients is None else _given(gradients, chosen)
             prefix, out = self._prefix(graph), Updates()
 
             def part(name: str) -> AbstractContextManager[None]:
@@ -82,8 +90,8 @@ class Optimizer(ABC):
 
             if self.clip_norm is not None:
                 with part("clip_norm"):
-                    gradients = clip_by_global_norm(gradients, self.clip_norm)
-            self._steps(loss, chosen, gradients, prefix, part, out)
+                    slopes = clip_by_global_norm(slopes, self.clip_norm)
+            self._steps(loss, chosen, slopes, prefix, part, out)
             out.update(_noted(loss))
             return out
 
@@ -560,7 +568,13 @@ class Lookahead:
     k: int = 5
     alpha: float = 0.5
 
-    def updates(self, loss: Tensor, params: Sequence[Tensor] | None = None) -> Updates:
+    def updates(
+        self,
+        loss: Tensor,
+        params: Sequence[Tensor] | None = None,
+        *,
+        gradients: Sequence[Tensor] | None = None,
+    ) -> Updates:
         """Those of the inner optimiser, with the slow parameters' own.
 
         As `Optimizer.updates` otherwise.
@@ -571,7 +585,7 @@ class Lookahead:
         >>> [t.name for t in gx.optim.Lookahead(gx.optim.SGD()).updates(loss)]
         ['w', 'lookahead/w/slow', 'lookahead/step']
         """
-        out = self.inner.updates(loss, params)
+        out = self.inner.updates(loss, params, gradients=gradients)
         with located("Lookahead", caller()):
             graph = loss.graph
             prefix = free_prefix(graph, "lookahead")
@@ -657,6 +671,20 @@ def _squares(tensors: Sequence[Tensor]) -> Tensor:
     for t in tensors[1:]:
         total = total + sum(t * t).astype(total.dtype)
     return total
+
+
+def _given(gradients: Sequence[Tensor], params: Sequence[Tensor]) -> list[Tensor]:
+    """A caller's own gradients of ``params``, which fit them."""
+    many = tensor_list("gradients", gradients)
+    if len(many) != len(params):
+        raise GraphError(f"expected {len(params)} gradients, one for each parameter, found {len(many)}")
+    for slope, p in zip(many, params, strict=True):
+        if slope.type != p.type:
+            kind = DTypeError if slope.dtype != p.dtype else ShapeError
+            raise kind(f"the gradient of {p.name} must be {p.type}, found {slope.name}: {slope.type}")
+        if slope.graph is not p.graph:
+            raise GraphError(f"{slope.name} is of graph {slope.graph.name!r}, {p.name} of {p.graph.name!r}")
+    return many
 
 
 def step_counter(graph: Graph, name: str = "step") -> tuple[Tensor, Updates]:

@@ -13,8 +13,8 @@ import test_examples
 import graphc as gx
 from graphc.ir import dims
 
-# All but chain_rule, which compiles nothing, compile_time, which does so in processes of its own, and
-# digits and export_fashion_mnist, whose network is fashion_mnist's.
+# All but chain_rule, which compiles nothing, compile_time, which does so in processes of its own, private, which needs
+# scikit-learn, and digits and export_fashion_mnist, whose network is fashion_mnist's.
 EXAMPLES: dict[str, list[str]] = {
     "activations": [],
     "call_overhead": ["--rounds", "1"],
@@ -33,11 +33,21 @@ EXAMPLES: dict[str, list[str]] = {
     "characters": ["--steps", "2"],
     "vae": ["--made-up", "--epochs", "1"],
     "gaussian_process": ["--points", "12", "--steps", "2"],
+    "recurrent": ["--cell", "gru", "--steps", "2"],
+    "hidden_markov": ["--states", "1"],
+    "kalman": [],
+    "neural_ode": ["--steps", "2"],
+    "maml": ["--steps", "1"],
+    "least_squares": ["Misra1a"],
+    "race_car": ["--intervals", "10"],
+    "orbit_transfer": ["--intervals", "10"],
+    "posterior": ["--draws", "20", "--steps", "10"],
     "house_prices": ["HERE", "--epochs", "2"],
     "optimizers": ["--steps", "5"],
     "overfitting": ["--epochs", "2"],
 }
-LONG = ("house_prices", "lenet", "resnet", "characters", "overfitting")
+LONG = {"house_prices", "lenet", "resnet", "characters", "overfitting", "recurrent", "hidden_markov", "kalman"}
+LONG |= {"neural_ode", "maml", "least_squares", "race_car", "orbit_transfer", "posterior"}
 PARAMETERS = [pytest.param(n, marks=[pytest.mark.slow] * (n in LONG)) for n in EXAMPLES]
 
 

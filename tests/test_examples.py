@@ -15,6 +15,7 @@ import pytest
 import graphc as gx
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
+SLOW = pytest.mark.slow
 
 
 def example(name: str) -> ModuleType:
@@ -163,6 +164,72 @@ def test_gaussian_process(capsys: pytest.CaptureFixture[str]) -> None:
     found = example("gaussian_process").main([])
     assert abs(found["period"] - 1.3) < 0.01 and found["error"] < 0.03 and found["inside"] > 0.9
     assert found["losses"][-1] < -30 and "within two deviations" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("cell", "steps", "above"), [("gru", 200, 1.1), pytest.param("lstm", 600, 1.03, marks=SLOW)])
+def test_recurrent_networks_reach_the_entropy(cell: str, steps: int, above: float) -> None:
+    found = example("recurrent").main(["--cell", cell, "--steps", str(steps)])
+    assert found["entropy"] == pytest.approx(3 * np.log(3) / 21), "21 letters in the mean, three choices of three"
+    assert 0.99 * found["entropy"] < found["loss"] < above * found["entropy"] < 2.5 < found["losses"][0]
+
+
+def test_hidden_markov_reaches_the_book() -> None:
+    found = example("hidden_markov").main(["--states", "2"])
+    for m, loss in found["found"].items():
+        assert loss == pytest.approx(found["book"][m], abs=1e-4)
+    assert len(found["found"]) == 2 and found["error"] < 1e-9
+
+
+def test_kalman_reaches_the_book() -> None:
+    found = example("kalman").main([])
+    ours, book = found["found"], found["book"]
+    assert ours["noise"] == pytest.approx(book["noise"], abs=1) and ours["level"] == pytest.approx(book["level"], abs=1)
+    assert ours["log likelihood"] == pytest.approx(book["log likelihood"], abs=0.01)
+    assert found["error"] < 1e-10 and found["steps"] < 10, "as one normal distribution; Newton's steps"
+
+
+@pytest.mark.parametrize(("steps", "off"), [(100, 0.5), pytest.param(1000, 0.1, marks=SLOW)])
+def test_neural_ode_beside_the_adjoint_equation(steps: int, off: float) -> None:
+    found = example("neural_ode").main(["--steps", str(steps)])
+    assert found["error"] < 1e-5 and found["off"] < off
+    assert np.mean(found["losses"][-20:]) < 0.5 * found["losses"][0]
+
+
+@pytest.mark.slow
+def test_maml_is_below_any_single_function() -> None:
+    found = example("maml").main([])
+    errors = found["errors"]
+    assert found["floor"] == pytest.approx(3.0, abs=0.01) and errors[0] > 0.95 * found["floor"]
+    assert errors[1] < 0.5 * found["floor"] and errors[5] < errors[1]
+
+
+@pytest.mark.parametrize("problem", ["MGH10", *(pytest.param(name, marks=SLOW) for name in ("Misra1a", "Rat43"))])
+def test_least_squares_reach_certified_digits(problem: str) -> None:
+    digits = example("least_squares").main([problem])
+    assert all(v > 7 for (_, way, place), v in digits.items() if way == "Levenberg-Marquardt" or place == "near")
+    assert len(digits) == 4 and (problem == "Misra1a" or digits[problem, "Gauss-Newton", "far"] == 0)
+
+
+@pytest.mark.parametrize(("name", "key"), [("race_car", "time"), ("orbit_transfer", "radius")])
+def test_collocation_reaches_casadi(name: str, key: str) -> None:
+    found = example(name).main(["--intervals", "20"])
+    assert found[key] == pytest.approx(found["casadi"], abs=2e-4) and found["off"] < 1e-6
+
+
+def test_posterior_is_the_exact_one() -> None:
+    found = example("posterior").main(["--draws", "4000", "--steps", "1000"])
+    for name, draws in found["found"].items():
+        near = 0.05 if name == "chain" else 0.1  # a normal distribution is not quite of the posterior's form
+        np.testing.assert_allclose(draws.mean(0), found["mean"], atol=near * np.sqrt(found["variance"]).max())
+        np.testing.assert_allclose(draws.var(0), found["variance"], rtol=2 * near)
+    assert found["evidence"] - 0.1 < found["bound"] < found["evidence"] + 0.01
+
+
+def test_private_learning() -> None:
+    pytest.importorskip("sklearn")
+    found = example("private").main(["--steps", "150"])
+    assert found["error"] < 1e-5 and found["paper"] == pytest.approx(1.26, abs=0.01)
+    assert found["accuracy"] > 0.85 and found["epsilon"] < 10
 
 
 def learned(found: dict[str, Any]) -> None:

@@ -311,3 +311,27 @@ def test_lbfgs_refuses_parameters_of_two_dtypes() -> None:
     a, b = g.parameter("a", np.ones(2)), g.parameter("b", np.ones(2, np.float32))
     with pytest.raises(gx.GraphError, match="LBFGS needs parameters of one dtype, found a: float64"):
         gx.optim.LBFGS().updates(gx.sum(a * b))
+
+
+def test_gradients_of_ones_own() -> None:
+    """They take the place of those of the loss, whatever is done with them then."""
+    states = []
+    for own in (False, True):
+        g = gx.Graph("own")
+        w, b = g.parameter("w", np.arange(3.0, dtype="f4")), g.parameter("b", np.float32(2.0))
+        loss = gx.sum((w + b) ** 2)
+        given = {"gradients": [2 * d for d in gx.grad(loss, [w, b])]} if own else {}
+        for inner in (gx.optim.Adam(lr=0.1, clip_norm=1.0), gx.optim.Lookahead(gx.optim.SGD(0.1))):
+            updates = inner.updates(loss if own else 2 * loss, [w, b], **given)
+            gx.compile([], None, updates)()
+        states.append([g.state["w"], g.state["b"]])
+    for one, other in zip(*states, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+    for wrong, error, text in (
+        ([w], gx.GraphError, "expected 2 gradients, one for each parameter, found 1"),
+        ([b, w], gx.ShapeError, "the gradient of w must be"),
+        ([gx.astype(w, "float64"), b], gx.DTypeError, "the gradient of w must be"),
+        (w, gx.GraphError, "gradients must be a list of tensors"),
+    ):
+        with pytest.raises(error, match=text):
+            gx.optim.SGD().updates(loss, [w, b], gradients=wrong)
