@@ -44,6 +44,37 @@ def test_a_fixed_point_has_the_derivatives_of_its_equation() -> None:
     np.testing.assert_allclose(gx.compile([rows, w], each)(many, m), [f(r, m)[1] for r in many], rtol=1e-9)
 
 
+@pytest.mark.parametrize("of", ["fixed_point", "root"])
+def test_equations_in_forward_mode_and_of_any_order(of: str) -> None:
+    """x = cos(a x) for each element: derivatives by a, and those of its derivatives, one after the other."""
+    _, (a, t) = graph_of(a=(3,), t=(3,))
+    solved = {
+        "fixed_point": lambda a: gx.fixed_point(lambda x: gx.cos(a * x), gx.ones_like(a), max_steps=200),
+        "root": lambda a: gx.root(lambda x: x - gx.cos(a * x), gx.ones_like(a)),
+    }[of]
+    x = solved(a)
+    pushed = gx.jvp(x, a, t)
+    turns = [gx.grad(gx.sum(pushed), a), gx.jvp(gx.grad(gx.sum(x), a), a, t), gx.jvp(pushed, a, t)]
+    third = gx.grad(gx.sum(turns[1]), a)
+    many = gx.vmap(lambda r: gx.jvp(solved(r), r, t))(gx.stack([a, 0.5 * a]))
+    exe = gx.compile([a, t], [x, pushed, *turns, third, many], backend="numpy" if of == "root" else "numba")
+    at, along = np.array([0.5, 0.8, 1.1]), np.array([1.0, -2.0, 0.5])
+    x, pushed, *turns, third, many = exe(at, along)
+
+    s, c = np.sin(at * x), np.cos(at * x)
+    first = -x * s / (1 + at * s)
+    np.testing.assert_allclose(pushed, first * along, rtol=1e-10)
+    inner = x + at * first  # the derivative of a x
+    second = -(2 * first * s + (x + at * first) * c * inner) / (1 + at * s)
+    for k, turn in enumerate(turns):
+        np.testing.assert_allclose(turn, second * along * (along if k == 2 else 1), rtol=1e-8)
+    h = 1e-5
+    up, down = (exe(at + sign * h, along)[3] for sign in (1, -1))
+    np.testing.assert_allclose(third, (up - down) / (2 * h), rtol=1e-5)
+    np.testing.assert_allclose(many[0], pushed, rtol=1e-10)
+    np.testing.assert_allclose(many[1], exe(0.5 * at, along)[1], rtol=1e-10)
+
+
 def test_structures_and_steps() -> None:
     _, (a,) = graph_of(a=())
     out = gx.fixed_point(lambda s: {"u": 0.5 * s["v"] + a, "v": 0.25 * s["u"]}, {"u": a, "v": 0.0 * a})

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from graphc.derive.forward import push
 from graphc.derive.jacobian import jacobian
 from graphc.derive.reverse import accumulate
 from graphc.errors import DTypeError, GradientError, ShapeError, caller
+from graphc.ir.body import Body
 from graphc.ir.call import OPEN
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph, located
@@ -45,7 +47,7 @@ def fixed_point(f: Callable[[Any], Any], x0: Any, *, tolerance: float | None = N
     max_steps  a call raises NumericalError where it takes more
 
     The derivative is that of the equation: ``x0`` has none, and no steps are kept. It takes steps of the same kind, so
-    where ``f`` converges it does too. `vmap` goes through, forward mode does not.
+    where ``f`` converges it does too, to any order. Forward mode and `vmap` go through.
 
     >>> import numpy as np
     >>> import graphc as gx
@@ -69,20 +71,10 @@ def fixed_point(f: Callable[[Any], Any], x0: Any, *, tolerance: float | None = N
 
             start = [first, inlined(body, graph, [*first, *used])]
             _, last = while_loop(lambda c: _moves(c[0], c[1], tol), step, start, max_steps)
-            count = len(first)
 
             def backward(cotangents: list[Any], inputs: list[Tensor], outputs: list[Tensor]) -> Sequence[Any]:
                 here = outputs[0].graph.open
-
-                def pulled(w: list[list[Tensor]]) -> list[list[Tensor]]:
-                    inner: Graph = OPEN.body
-                    at = [inner.admit(t, "fixed_point") for t in (*outputs, *inputs)]
-                    given = [inner.admit(t, "fixed_point") for t in cotangents]
-                    back = accumulate(inner, inlined(body, inner, at), at[:count], w[1], within=True)
-                    return [w[1], [v if b is None else v + b for v, b in zip(given, back, strict=True)]]
-
-                zero = [filled(here, 0, t.shape, t.dtype) for t in outputs]
-                _, w = while_loop(lambda c: _moves(c[0], c[1], tol), pulled, [zero, cotangents], max_steps)
+                w = _summed(here, body, outputs, inputs, cotangents, tol, max_steps)
                 return _by_used(here, body, outputs, inputs, w)
 
             return nest.like(x0, own_gradient(last, used, backward) if used else last)
@@ -167,13 +159,59 @@ def _moves(before: Sequence[Tensor], now: Sequence[Tensor], tolerance: float) ->
     return out
 
 
+def _summed(
+    here: Graph,
+    body: Body,
+    x: Sequence[Tensor],
+    used: Sequence[Tensor],
+    given: Sequence[Tensor],
+    tolerance: float,
+    max_steps: Size,
+    transposed: bool = True,
+) -> list[Tensor]:
+    """``w = given + J^T w``, or ``J w``, by steps of that kind, with the Jacobian matrix J of a body at ``x``.
+
+    Its derivative by what is given is the other one of the two, so none of the steps is kept here either.
+    """
+
+    def step(carry: list[list[Tensor]]) -> list[list[Tensor]]:
+        inner: Graph = OPEN.body
+        at, more = ([inner.admit(t, "fixed_point") for t in some] for some in ([*x, *used], given))
+        made = inlined(body, inner, at)
+        moved = _pulled(inner, made, at[: len(x)], carry[1]) if transposed else push(made, at[: len(x)], carry[1])
+        return [carry[1], [g if m is None else g + m for g, m in zip(more, moved, strict=True)]]
+
+    zero = [filled(here, 0, t.shape, t.dtype) for t in given]
+    _, w = while_loop(lambda c: _moves(c[0], c[1], tolerance), step, [zero, list(given)], max_steps)
+
+    def backward(cotangents: list[Any], inputs: list[Tensor], outputs: list[Tensor]) -> Sequence[Any]:
+        here, n = outputs[0].graph.open, len(outputs)
+        x, used = inputs[n : 2 * n], inputs[2 * n :]
+        z = _summed(here, body, x, used, cotangents, tolerance, max_steps, not transposed)
+        left, right = (outputs, z) if transposed else (z, outputs)  # of left^T J right, which x and used decide
+        wrt = [*x, *(t for t in used if is_float(t.dtype))]
+        pulled = _pulled(here, inlined(body, here, inputs[n:]), [*wrt, *left], left)[:n]
+        pairs = [(p, r) for p, r in zip(pulled, right, strict=True) if p is not None]
+        found = iter(_pulled(here, [p for p, _ in pairs], [*wrt, *left, *right], [r for _, r in pairs]))
+        return [*z, *(next(found) for _ in x), *(next(found) if is_float(t.dtype) else None for t in used)]
+
+    return own_gradient(w, [*given, *x, *used], backward)
+
+
+def _pulled(
+    graph: Graph, outputs: Sequence[Tensor], wrt: Sequence[Tensor], seeds: Sequence[Tensor]
+) -> list[Tensor | None]:
+    """Cotangents of ``wrt``, all of which are given: none is made of another."""
+    return accumulate(graph, outputs, wrt, seeds, within=True)
+
+
 def _by_used(
-    here: Graph, body: Any, outputs: Sequence[Tensor], inputs: Sequence[Tensor], w: Sequence[Tensor]
+    here: Graph, body: Body, outputs: Sequence[Tensor], inputs: Sequence[Tensor], w: Sequence[Tensor]
 ) -> list[Tensor | None]:
     """The cotangents of what a body uses, where those of its outputs are ``w``."""
     made = inlined(body, here, [*outputs, *inputs])
     floats = [t for t in inputs if is_float(t.dtype)]
-    back = iter(accumulate(here, made, [*outputs, *floats], w, within=True)[len(outputs) :])
+    back = iter(_pulled(here, made, [*outputs, *floats], w)[len(outputs) :])
     return [next(back) if is_float(t.dtype) else None for t in inputs]
 
 
