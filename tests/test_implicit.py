@@ -123,6 +123,37 @@ def test_an_equation_beside_scipy(method: str) -> None:
         np.testing.assert_allclose(by_y0[k_], (up - down)[-1].sum() / (2 * h), rtol=1e-5)
 
 
+@pytest.mark.parametrize("method", ["rk4", "dopri5"])
+def test_the_adjoint_equation_beside_the_steps(method: str) -> None:
+    """Both ways agree to what the steps allow: by all that is used, by times, of second order."""
+    _, (k, y0, ts) = graph_of(k=(2,), y0=(2,), ts=("n",))
+
+    def slope(y: dict[str, gx.Tensor], t: gx.Tensor) -> dict[str, gx.Tensor]:
+        return {"a": k[0] * y["a"] - y["a"] * y["b"], "b": y["a"] * y["b"] - k[1] * y["b"] + 0.1 * gx.sin(t)}
+
+    found = []
+    for adjoint in ("discrete", "continuous"):
+        more = {"rtol": 1e-10, "atol": 1e-12, "max_steps": 200} if method == "dopri5" else {"steps": 40}
+        y = gx.odeint(slope, {"a": y0[0], "b": y0[1]}, ts, method=method, adjoint=adjoint, **more)
+        loss = gx.sum(y["a"] ** 2) + gx.sum(gx.sin(y["b"]))
+        first = gx.grad(loss, [k, y0, ts])
+        second = gx.grad(gx.sum(first[0] * np.array([1.0, -2.0])), [k, y0]) if method == "rk4" else []
+        pushed = [gx.jvp(loss, k, np.array([1.0, -2.0]))] if method == "rk4" else []
+        exe = gx.compile([k, y0, ts], [loss, *first, *second, *pushed])
+        found.append(exe(np.array([1.5, 1.0]), np.array([1.0, 0.5]), np.array([0.0, 0.3, 1.0, 1.6])))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-8)
+
+
+def test_the_adjoint_equation_keeps_no_steps() -> None:
+    _, (k, y0) = graph_of(k=(), y0=(64,))
+    kept = []
+    for adjoint in ("discrete", "continuous"):
+        y = gx.odeint(lambda y, t: gx.sin(k * y), y0, np.linspace(0, 1, 3), steps=100, adjoint=adjoint)
+        kept.append(gx.compile([k, y0], gx.grad(gx.sum(y), k)).memory())
+    assert kept[1] < kept[0] / 4
+
+
 def test_too_many_steps() -> None:
     _, (a,) = graph_of(a=())
     y = gx.odeint(lambda y, t: a * y, 1.0 + 0.0 * a, np.array([0.0, 1.0]), method="dopri5", max_steps=2)
@@ -137,6 +168,7 @@ def test_too_many_steps() -> None:
         (lambda x: gx.fixed_point(lambda t: t, 3.0), gx.DTypeError, "x0 must be a float tensor"),
         (lambda x: gx.root(lambda t: t, [x]), gx.GradientError, "x0 must be one tensor"),
         (lambda x: gx.odeint(lambda y, t: y, x, [0.0], method="euler"), gx.GradientError, "method must be"),
+        (lambda x: gx.odeint(lambda y, t: y, x, [0.0], adjoint=None), gx.GradientError, "adjoint must be"),
         (lambda x: gx.odeint(lambda y, t: y, x, x.graph.constant(0.0)), gx.ShapeError, "ts must be a vector"),
     ],
 )
