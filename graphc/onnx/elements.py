@@ -74,7 +74,9 @@ def fitted(x: Tensor, kind: Element, saturate: bool = True) -> Tensor:
         round_ = custom_gradient(lambda t: cast(_rounded(cast(t, FLOAT64), kind, saturate), kind.dtype), _handed)
         return round_(x) if x.dtype.kind == "f" else round_(cast(x, kind.dtype))  # type: ignore[no-any-return]
     x = cast(x, kind.dtype)
-    return e.remainder(x - kind.low, kind.high - kind.low + 1) + kind.low if kind.high else x
+    if not kind.high or kind.high >= 2**63:  # of the widest, what holds it has no more
+        return x
+    return e.remainder(x - kind.low, kind.high - kind.low + 1) + kind.low
 
 
 def _handed(cotangents: list[Tensor], inputs: list[Tensor], _: list[Tensor]) -> list[Tensor]:

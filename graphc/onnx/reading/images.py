@@ -153,13 +153,20 @@ def lp_pool(at: Reading) -> Tensor:
     x, p = at.tensor(), at.attribute("p", 2)
     kernel, options = _window(at, x)
     function: Callable[..., Tensor] = getattr(pooling, f"avg_pool{len(kernel)}d")
-    if p not in (1, 2):
-        at.refuse(f"p other than 1 or 2 is not read, found {p}")
+    if p < 1:
+        at.fail(f"p must be at least 1, found {p}")
     pad = options["padding"]
     if options["ceil_mode"] and pad != "valid":
         at.refuse("windows that end outside are not read")
-    total = function(abs(x) if p == 1 else x * x, kernel, **options) * float(math.prod(kernel))
-    return total if p == 1 else f.sqrt(total)
+    return _root(function(_power(x, p), kernel, **options) * float(math.prod(kernel)), p)
+
+
+def _power(x: Tensor, p: int) -> Tensor:
+    return abs(x) if p == 1 else x * x if p == 2 else abs(x) ** p
+
+
+def _root(total: Tensor, p: int) -> Tensor:
+    return total if p == 1 else f.sqrt(total) if p == 2 else total ** (1 / p)
 
 
 def col2im(at: Reading) -> Tensor:
@@ -290,10 +297,9 @@ def global_pool(function: Callable[..., Tensor]) -> Reader:
 
 def global_lp_pool(at: Reading) -> Tensor:
     x, p = at.tensor(), at.attribute("p", 2)
-    if p not in (1, 2):
-        at.refuse(f"p other than 1 or 2 is not read, found {p}")
-    total = reduce.sum(abs(x) if p == 1 else x * x, tuple(range(2, x.ndim)), keepdims=True)
-    return total if p == 1 else f.sqrt(total)
+    if p < 1:
+        at.fail(f"p must be at least 1, found {p}")
+    return _root(reduce.sum(_power(x, p), tuple(range(2, x.ndim)), keepdims=True), p)
 
 
 IMAGES: dict[str, Reader] = {

@@ -119,7 +119,9 @@ def scatter_nd(at: Reading) -> Tensor:
 
 def one_hot(at: Reading) -> Tensor:
     """Indices out of range give a row of the off value."""
-    (depth,), values, indices = at.vector(1), at.tensor(2), at.tensor(0)
+    told_depth = at.number(1)
+    depth: Size = at.vector(1)[0] if told_depth is None else int(told_depth)
+    values, indices = at.tensor(2), at.tensor(0)
     axis = normalize_axis(at.attribute("axis", -1), indices.ndim + 1, "OneHot")
     told = shape.expand_dims(cast(indices, INT64), axis)
     told = e.where(e.less(told, 0), told + depth, told)

@@ -23,6 +23,7 @@ from graphc.ir.types import BOOL, INT64
 from graphc.onnx import wire
 from graphc.onnx.beside import Beside
 from graphc.onnx.elements import element, fitted
+from graphc.onnx.reading.bits import BITS
 from graphc.onnx.reading.control import CONTROL
 from graphc.onnx.reading.definitions import Key, define, key, versions
 from graphc.onnx.reading.elementwise import ELEMENTWISE, Reader
@@ -32,14 +33,30 @@ from graphc.onnx.reading.indexing import INDEXING
 from graphc.onnx.reading.layout import LAYOUT
 from graphc.onnx.reading.network import LEARNED, NETWORK
 from graphc.onnx.reading.order import ORDER
+from graphc.onnx.reading.quantised import QUANTISED
 from graphc.onnx.reading.recurrent import RECURRENT
+from graphc.onnx.reading.sampling import SAMPLING
+from graphc.onnx.reading.signal import SIGNAL
 from graphc.onnx.reading.sizes import SIZES, Known
 from graphc.ops.elementwise import identity
 from graphc.reference import evaluate
 
 OLDEST, NEWEST = 7, 28  # opsets: the readers know all versions of their operators between these
 READERS: Mapping[str, Mapping[str, Reader]] = {
-    "": {**ELEMENTWISE, **LAYOUT, **INDEXING, **NETWORK, **IMAGES, **ORDER, **RECURRENT, **CONTROL},
+    "": {
+        **ELEMENTWISE,
+        **LAYOUT,
+        **INDEXING,
+        **NETWORK,
+        **IMAGES,
+        **ORDER,
+        **RECURRENT,
+        **CONTROL,
+        **BITS,
+        **QUANTISED,
+        **SIGNAL,
+        **SAMPLING,
+    },
     "ai.onnx.ml": LEARNED,
 }
 HINTS = {"ZipMap": 'export with options={"zipmap": False}'}
@@ -48,7 +65,7 @@ MOST_FOLDED = 4096  # elements
 LARGEST_SIZE = 1 << 63
 DEEPEST = 16  # definitions inside one another
 COMPUTING = {  # operators whose results may lie outside of what their operands' type has
-    "Abs", "Add", "BitShift", "BitwiseNot", "CumProd", "CumSum", "Div", "Gemm", "MatMul", "Mul", "Neg", "Pow",
+    "Abs", "Add", "CumProd", "CumSum", "Div", "Gemm", "MatMul", "Mul", "Neg", "Pow",
     "ReduceL1", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Sub", "Sum",
 }  # fmt: skip
 MOST_READ = 4 * schema.MOST_NODES  # nodes, those of definitions counted where they are used
@@ -316,7 +333,7 @@ def _folded(at: Reading) -> list[Held] | None:
         return None
     typed = _typed(there, applied)
     made = [held.tensor() for held in typed if held]
-    if any(t.dtype.kind == "f" for t in made) or len(made) < len(typed):
+    if any(t.dtype.kind == "f" and t.size != 1 for t in made) or len(made) < len(typed):
         return None
     found = zip(evaluate(made, {}), typed, strict=True)
     return [Held(at.graph, at.name, array=np.array(a), kind=held.kind) for a, held in found if held]

@@ -13,10 +13,11 @@ from graphc.ir.types import BOOL, FLOAT32
 from graphc.onnx.reading.elementwise import Reader
 from graphc.onnx.reading.held import Reading, free
 from graphc.onnx.reading.indexing import array_feature, hardmax
-from graphc.ops import creation, reduce, shape
+from graphc.ops import assembly, creation, reduce, shape
 from graphc.ops import elementwise as e
 from graphc.ops import functions as f
 from graphc.ops.apply import cast
+from graphc.ops.decompositions import det
 from graphc.ops.einsum import einsum
 from graphc.ops.index import take
 from graphc.ops.linalg import matmul
@@ -126,9 +127,23 @@ def _over_norm(x: Tensor, p: int, axis: int) -> Tensor:
     return x / e.where(e.equal(length, 0), 1, length)
 
 
+def lrn(at: Reading) -> Tensor:
+    """Over the squares of neighbouring channels. Krizhevsky et al. 2012."""
+    x, size = at.tensor(), at.attribute("size", 0)
+    if size < 1 or x.ndim < 3:
+        at.fail(f"a size of {size} for {x.type}")
+    before = (size - 1) // 2
+    wide = assembly.pad(x * x, [(before, size - 1 - before) if a == 1 else (0, 0) for a in range(x.ndim)])
+    total = reduce.sum(assembly.stack([wide[:, k : x.shape[1] + k] for k in range(size)]), 0)
+    alpha, beta, bias = at.attribute("alpha", 1e-4), at.attribute("beta", 0.75), at.attribute("bias", 1.0)
+    return x / f.pow(bias + alpha / size * total, beta)
+
+
 def dropout(at: Reading) -> list[Tensor]:
-    if at.has(2) and at.held(2).sizes != 0:
-        at.refuse("dropout in training is not read")
+    """In training it is read where nothing is dropped; what another runtime drops is not known."""
+    ratio = at.number(1) if at.has(1) else 0.5
+    if at.has(2) and at.held(2).sizes != 0 and ratio != 0:
+        at.refuse("dropout in training is not read; write gx.dropout around a model for inference")
     x = at.tensor()
     mask = [shape.filled(x.graph, True, x.shape, BOOL)] if at.opset >= 12 else [creation.ones_like(x)]
     return [e.identity(x), *mask[: len(at.node.output) - 1]]
@@ -200,7 +215,7 @@ NETWORK: dict[str, Reader] = {
     "Hardmax": normalised(hardmax), "Einsum": einsum_of,
     "LayerNormalization": layer_normalization, "RMSNormalization": rms_normalization,
     "BatchNormalization": batch_normalization, "InstanceNormalization": instance_normalization,
-    "LpNormalization": lp_normalization, "Dropout": dropout,
+    "LpNormalization": lp_normalization, "Dropout": dropout, "LRN": lrn, "Det": lambda at: det(at.tensor()),
 }  # fmt: skip
 LEARNED: dict[str, Reader] = {
     "LinearRegressor": linear_regressor, "LinearClassifier": linear_classifier,

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from graphc.ir.tensor import Tensor
 from graphc.ir.types import UINT8
 from graphc.onnx.reading.elementwise import Reader
-from graphc.onnx.reading.held import Reading
+from graphc.onnx.reading.held import FIXED, Reading
 from graphc.ops import cumulative, index, shape
 from graphc.ops.apply import apply, cast
 
 
-def cumsum(at: Reading) -> Tensor:
-    x, axis = at.tensor(), at.number(1)
-    if axis is None or not -x.ndim <= axis < x.ndim:
-        at.refuse(f"the axis must be known, and one of {x.ndim}")
-    exclusive, reverse = (bool(at.attribute(n, 0)) for n in ("exclusive", "reverse"))
-    return cast(cumulative.cumsum(x, int(axis), reverse=reverse, exclusive=exclusive), x.dtype)
+def running(function: Callable[..., Tensor]) -> Reader:
+    """Along an axis that is known."""
+
+    def read(at: Reading) -> Tensor:
+        x, axis = at.tensor(), at.number(1)
+        if axis is None:
+            at.refuse(f"the axis must be known; {FIXED}")
+        if not -x.ndim <= axis < x.ndim:
+            at.fail(f"axis {axis} does not exist in {x.type}")
+        exclusive, reverse = (bool(at.attribute(n, 0)) for n in ("exclusive", "reverse"))
+        return cast(function(x, int(axis), reverse=reverse, exclusive=exclusive), x.dtype)
+
+    return read
 
 
 def topk(at: Reading) -> list[Tensor]:
@@ -33,6 +42,8 @@ def topk(at: Reading) -> list[Tensor]:
     return [shape.moveaxis(t, -1, axis) for t in (found, order)]
 
 
-ORDER: dict[str, Reader] = {"CumSum": cumsum, "TopK": topk}
+ORDER: dict[str, Reader] = {
+    "CumSum": running(cumulative.cumsum), "CumProd": running(cumulative.cumprod), "TopK": topk,
+}  # fmt: skip
 
 __all__ = ["ORDER"]
