@@ -25,7 +25,7 @@ import graphc as gx
 from graphc.demo import houses
 from graphc.demo.arguments import at_least
 from graphc.demo.data import DataError
-from graphc.demo.progress import Progress
+from graphc.run.progress import Line
 
 SETTINGS = [(0, 0), (1.0, 0), (0, 0.3), (1.0, 0.3)]  # weight decay, dropout
 
@@ -86,7 +86,7 @@ def main(argv=None):
     y, folds = table.log_price, houses.splits(table)
     scores = {("ridge", 0, 0): np.array([houses.ridge(x, y, train, test) for x, train, test in folds])}
     curves, epochs = {}, {}
-    bar = Progress(len(SETTINGS) * len(folds), "fold")
+    bar = Line(len(SETTINGS) * len(folds), "fold")
     print(f"{len(y):,} houses, {folds[0][0].shape[1]} features, {len(folds)} folds\n")
     print(f"{'':<8}{'weight decay':>14}{'dropout':>9}{'log-RMSE':>10}{'- plain':>10}{'+-':>8}   epochs chosen")
 
@@ -95,7 +95,7 @@ def main(argv=None):
         error = apart.std(ddof=1) / np.sqrt(len(apart))
         model, decay, rate = key
         beside = f"{apart.mean():>10.4f}{error:>8.4f}" if np.isfinite(error) and apart.any() else " " * 18
-        bar.clear()
+        bar.close()
         print(
             f"{model:<8}{decay or 'off':>14}{rate or 'off':>9}{scores[key].mean():>10.4f}{beside}"
             f"   {' '.join(map(str, epochs.get(key, [])))}".rstrip(),

@@ -13,7 +13,7 @@ import graphc as gx
 from graphc.demo.arguments import at_least
 from graphc.demo.data import DataError, fashion_mnist
 from graphc.demo.peers import dense, need_torch, torch_epoch_seconds
-from graphc.demo.progress import Progress
+from graphc.run.progress import Line
 
 NAMES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 
@@ -85,12 +85,12 @@ def fit(build, data, options, batch, article=None, peer=None):
     compiled = time.perf_counter() - started
     print(f"value, gradients and update in one kernel, ready after {compiled:.2f} s\n")
     print("epoch    train loss   train acc.   test acc.    seconds" + "   the article's" * bool(article), flush=True)
-    epochs, bar = [], Progress(options.epochs, "epoch")
+    epochs, bar = [], Line(options.epochs, "epoch")
     for k in range(1, options.epochs + 1):
         epochs.append(epoch(train, infer, data, batch, options.seed * 1000 + k - 1))
         bar.step()
         if k <= 10 or k % 10 == 0 or k == options.epochs or k in article:
-            bar.clear()
+            bar.close()
             theirs = "{:>9.4f}{:>8.4f}".format(*article[k]) if k in article else ""
             loss, right, test, seconds = epochs[-1].values()
             print(f"{k:>5}{loss:>14.4f}{right:>13.4f}{test:>12.4f}{seconds:>11.4f}{theirs}", flush=True)

@@ -18,7 +18,7 @@ import pytest
 from graphc.cli import main
 from graphc.demo import houses, programs
 from graphc.demo.data import DataError, fashion_mnist, read_idx
-from graphc.demo.progress import Progress
+from graphc.run.progress import Line
 
 
 def one_line(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -327,15 +327,15 @@ def test_house_demo_on_a_small_table(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_progress_bar(capsys: pytest.CaptureFixture[str]) -> None:
-    bar = Progress(4, "epoch", shown=True)
+    bar = Line(4, "epoch", shown=True)
     bar.step()
-    bar.clear()
+    bar.close()
     err = capsys.readouterr().err
     assert "epoch 1/4" in err and err.endswith("\r") and "\x1b" not in err
     assert max(len(part) for part in err.split("\r")) <= 79
-    quiet = Progress(1, "epoch")  # standard error is captured, so not a terminal
+    quiet = Line(1, "epoch")  # standard error is captured, so not a terminal
     quiet.step()
-    quiet.clear()
+    quiet.close()
     assert capsys.readouterr().err == ""
 
 

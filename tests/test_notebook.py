@@ -132,26 +132,26 @@ def test_tracebacks_without_frames_of_graphc() -> None:
     assert kept is not None and kept.tb_next is None and kept.tb_frame.f_code.co_filename == __file__
 
 
-@pytest.mark.parametrize("kind", ["_Plain", "_Rich", "_Widget"])
+@pytest.mark.parametrize("kind", ["Line", "_Rich", "_Widget"])
 def test_bars(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     if kind == "_Rich":
         pytest.importorskip("rich", reason="there is no rich here")
     if kind == "_Widget":
         pytest.importorskip("ipywidgets", reason="there are no ipywidgets here")
-    bar = getattr(progress, kind)(4)
+    bar = progress.Line(4, shown=True) if kind == "Line" else getattr(progress, kind)(4)
     for done in range(1, 5):
         bar.show(done, 0.5)
     bar.close()
-    if kind == "_Plain":
+    if kind == "Line":
         assert "] 4/4" in capsys.readouterr().err
 
 
 def test_the_best_bar_that_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    assert type(progress.bar(3)) is progress._Plain
+    assert type(progress.bar(3)) is progress.Line
     monkeypatch.setattr(progress, "in_notebook", lambda: True)
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
-    assert type(progress.bar(3)) is progress._Plain
+    assert type(progress.bar(3)) is progress.Line
 
 
 def test_a_bar_is_closed_when_a_pass_fails(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from graphc.bench import contest, plot, report
 from graphc.bench.catalogue import WORKLOADS
 from graphc.demo.data import DataError
-from graphc.demo.progress import Progress
+from graphc.run.progress import Line
 
 
 def bench(names: Sequence[str], plan: contest.Plan, picture: Path | None = None) -> dict[str, Any]:
@@ -37,16 +37,16 @@ def bench(names: Sequence[str], plan: contest.Plan, picture: Path | None = None)
     all_rows: list[report.Row] = []
     for name in names:
         contestants = len(plan.threads) * (1 + len(plan.peers) + 3 * WORKLOADS[name].limited)
-        bar = Progress(contestants * (1 + plan.rounds), name)
+        bar = Line(contestants * (1 + plan.rounds), name)
         try:
             outcome = contest.run(WORKLOADS[name], plan, missing, bar.step)
         except KeyboardInterrupt:  # what was measured so far is kept
-            bar.clear()
+            bar.close()
             if not outcomes:
                 raise
             print(f"stopped during {name}")
             break
-        bar.clear()
+        bar.close()
         if "graphc" in outcome.left_out:
             raise DataError(f"{name}: graphc: {outcome.left_out['graphc']}")
         outcomes.append(outcome)

@@ -11,7 +11,7 @@ import numpy as np
 
 from graphc.bench import plot, report
 from graphc.bench.compiling import FITTED, Point, graphs, measure, slope
-from graphc.demo.progress import Progress
+from graphc.run.progress import Line
 
 NAMES = {"equal": "equal layers", "unlike": "unlike layers"}
 COLOURS = {"equal": "#3a6fb0", "unlike": "#b5452c"}
@@ -27,9 +27,9 @@ def bench(rounds: int, picture: Path | None = None, most: int | None = None) -> 
     print(f"{'training step of':<20}{'operations':>12}{'cold':>10}{'from disk':>12}")
     points: list[Point] = []
     for kind, layers in graphs(most):
-        bar = Progress(2 * rounds, f"{layers} {NAMES[kind]}")
+        bar = Line(2 * rounds, f"{layers} {NAMES[kind]}")
         point = measure(kind, layers, rounds, bar.step)
-        bar.clear()
+        bar.close()
         points.append(point)
         cold, warm = float(np.median(point.cold)), float(np.median(point.warm))
         print(f"{f'{layers} {NAMES[kind]}':<20}{point.operations:>12,}{cold:>10.2f}{warm:>12.2f}", flush=True)

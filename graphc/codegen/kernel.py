@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from graphc.codegen.emit import Text, annotate, emit, workspace
 from graphc.ir import dims
@@ -61,11 +61,11 @@ class Kernel:
     text: Text | None  # None where the kernel was recalled from disk
     schedule: Schedule | None
     limit: Limit | None = None  # what it was made to keep
+    stops: bool = field(init=False)  # whether its loops look for Ctrl-C
 
-    @property
-    def stops(self) -> bool:
-        """Whether its loops look for Ctrl-C."""
-        return any("stopped(" in text for text in (self.source, *self.parts))
+    def __post_init__(self) -> None:
+        found = any("stopped(" in text for text in (self.source, *self.parts))
+        object.__setattr__(self, "stops", found)
 
     @property
     def loops(self) -> str:

@@ -31,7 +31,7 @@ def check(graph: Graph, place: str) -> None:
 def _check_indices(graph: Graph, place: str) -> None:
     for node in graph.nodes:
         for index, size in _indexed(graph, node):
-            if not within(graph, index, size):
+            if not stays_below(graph, index, size):
                 text = f"node {node.id} ({node.name[:60]!r}): nothing keeps its index within an axis of {size}"
                 raise GraphFileError(f"{place}: {text}", node=node.name)
         for name, body in bodies(node):
@@ -40,7 +40,7 @@ def _check_indices(graph: Graph, place: str) -> None:
 
 def proven(graph: Graph, node: Node) -> bool:
     """Whether a node whose operands are in ``graph`` can be seen to read and write within its arrays."""
-    return all(within(graph, index, size) for index, size in _indexed(graph, node))
+    return all(stays_below(graph, index, size) for index, size in _indexed(graph, node))
 
 
 def proven_body(graph: Graph) -> bool:
@@ -59,7 +59,7 @@ def _indexed(graph: Graph, node: Node) -> list[tuple[Node, Size]]:
     return []
 
 
-def within(graph: Graph, node: Node, high: Size) -> bool:
+def stays_below(graph: Graph, node: Node, high: Size) -> bool:
     """Whether ``0 <= value < high`` can be seen to hold of every element of an integer node."""
     open: list[tuple[Node, Size]] = [(node, 0)]  # what is still to be shown, with the lower bound
     seen: set[tuple[int, Size]] = set()
@@ -121,4 +121,4 @@ def _number(node: Node) -> int | None:
     return int(held.item()) if held is not None and held.size == 1 else None
 
 
-__all__ = ["check", "proven", "within"]
+__all__ = ["check", "proven", "stays_below"]

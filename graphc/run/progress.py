@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any, Protocol
 
 WIDTH = 24  # characters of the plain bar
+REDRAW_SECONDS = 0.1
 
 
 class Bar(Protocol):
@@ -28,7 +29,7 @@ def bar(steps: int) -> Bar:
                 return kind(steps)
             except ImportError:
                 pass
-    return _Plain(steps)
+    return Line(steps, shown=True)
 
 
 def in_notebook() -> bool:
@@ -37,26 +38,54 @@ def in_notebook() -> bool:
     return type(shell).__name__ == "ZMQInteractiveShell"
 
 
-def _words(steps: int, done: int, spent: float, value: float | None) -> str:
+def _times(steps: int, done: int, spent: float, value: float | None) -> str:
     left = spent / max(done, 1) * (steps - done)
     mean = "" if value is None else f"  mean {value:.4f}"
-    return f"{done}/{steps}  {spent:.1f} s, {left:.1f} s left{mean}"
+    return f"{spent:.1f} s, {left:.1f} s left{mean}"
 
 
-class _Plain:
-    """On standard error."""
+def _words(steps: int, done: int, spent: float, value: float | None) -> str:
+    return f"{done}/{steps}  {_times(steps, done, spent, value)}"
 
-    def __init__(self, steps: int) -> None:
-        self.steps, self.started = steps, time.perf_counter()
 
-    def show(self, done: int, value: float | None) -> None:
-        full = WIDTH * done // max(self.steps, 1)
-        text = _words(self.steps, done, time.perf_counter() - self.started, value)
-        line = f"\r  [{'#' * full}{'.' * (WIDTH - full)}] {text}  "
-        print(line, end="", file=sys.stderr, flush=True)
+class Line:
+    """On a line of standard error, drawn over itself; ``unit`` is what a step is called.
+
+    With ``shown`` None it is drawn on a terminal only.
+
+    >>> bar = Line(2, "epoch", shown=False)
+    >>> bar.step(), bar.text()
+    (None, '[############............] epoch 1/2')
+    """
+
+    def __init__(self, steps: int, unit: str = "", shown: bool | None = None) -> None:
+        self.steps, self.unit, self.done = steps, unit and unit + " ", 0
+        self.shown = sys.stderr is not None and sys.stderr.isatty() if shown is None else shown
+        self.started, self.drawn = time.perf_counter(), 0.0
+
+    def text(self) -> str:
+        """The bar as it stands, without times."""
+        full = WIDTH * self.done // max(self.steps, 1)
+        return f"[{'#' * full}{'.' * (WIDTH - full)}] {self.unit}{self.done}/{self.steps}"
+
+    def step(self) -> None:
+        """One more is done; drawn ten times a second at most."""
+        if time.perf_counter() - self.drawn > REDRAW_SECONDS:
+            self.show(self.done + 1)
+        else:
+            self.done += 1
+
+    def show(self, done: int, value: float | None = None) -> None:
+        self.done, self.drawn = done, time.perf_counter()
+        if self.shown:
+            times = _times(self.steps, done, self.drawn - self.started, value)
+            print(f"\r{self.text()}  {times}  ", end="", file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        print("\r" + " " * 78 + "\r", end="", file=sys.stderr, flush=True)
+        """Takes the bar off its line; the next step draws it again."""
+        if self.shown and self.drawn:
+            print("\r" + " " * 79 + "\r", end="", file=sys.stderr, flush=True)
+            self.drawn = 0.0
 
 
 class _Rich:
