@@ -24,7 +24,7 @@ from graphc.cli import PEERS as NAMED
 from graphc.cli import main
 
 SMALL = Setup(seed=3, small=True)
-STEPS = ("training-step", "fashion-epoch")
+STEPS = ("training-step", "lenet-64", "lenet-256", "fashion-epoch")
 
 
 def one_call(name: str, who: str) -> list[np.ndarray]:

@@ -39,6 +39,8 @@ def of_graphc() -> Dialect:
         permute=gx.permute_dims,
         layer_norm=gx.layer_norm,
         attention=attention,
+        conv=lambda x, w, b, pad: gx.conv2d(x, w, b, padding=pad),
+        max_pool=lambda x: gx.max_pool2d(x, 2),
         cross_entropy=lambda z, y: gx.mean(gx.cross_entropy(z, y)),
         logistic=lambda z, y: gx.mean(gx.binary_cross_entropy_with_logits(z, y)),
     )
@@ -59,6 +61,12 @@ def of_jax() -> Dialect:
     def attention(q: Any, k: Any, v: Any) -> Any:
         return jax.nn.softmax(q @ jnp.swapaxes(k, -1, -2) * (1 / math.sqrt(q.shape[-1]))) @ v
 
+    def conv(x: Any, w: Any, b: Any, pad: int) -> Any:
+        return jax.lax.conv(jnp.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad))), w, (1, 1), "VALID") + b[:, None, None]
+
+    def max_pool(x: Any) -> Any:
+        return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 1, 2, 2), (1, 1, 2, 2), "VALID")
+
     return Dialect(
         shape=lambda x: x.shape,
         tanh=jnp.tanh,
@@ -75,6 +83,8 @@ def of_jax() -> Dialect:
         permute=jnp.transpose,
         layer_norm=layer_norm,
         attention=attention,
+        conv=conv,
+        max_pool=max_pool,
         cross_entropy=cross_entropy,
         logistic=lambda z, y: jnp.mean(jax.nn.softplus(z) - y * z),
     )
@@ -104,6 +114,8 @@ def of_torch() -> Dialect:
         permute=torch.permute,
         layer_norm=lambda x, weight, bias: f.layer_norm(x, weight.shape, weight, bias),
         attention=f.scaled_dot_product_attention,
+        conv=lambda x, w, b, pad: f.conv2d(x, w, b, padding=pad),
+        max_pool=lambda x: f.max_pool2d(x, 2),
         cross_entropy=f.cross_entropy,
         logistic=f.binary_cross_entropy_with_logits,
     )
