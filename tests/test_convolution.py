@@ -343,3 +343,20 @@ def test_exports_and_files_of_convolutions(tmp_path: Path) -> None:
     np.testing.assert_array_equal(module.state["w"], g.state["w"])
     found = [library.call(exe, "", array)[0] for _ in range(2)]
     np.testing.assert_array_equal(np.ravel(found), np.ravel(expected))
+
+
+def test_the_gradient_of_many_filters_copies_no_windows() -> None:
+    """Each shard has a part of it, which takes less memory than windows; it is the same on any number of threads."""
+    g = gx.Graph("filters", float_dtype="float32")
+    x, c = g.input("x", ("batch", 32, 16, 16)), g.input("c", ("batch", 64, 16, 16))
+    w = g.input("w", (64, 32, 3, 3))
+    slope = gx.grad(gx.sum(gx.conv2d(x, w, padding=1) * c), w)
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=(5, *t.shape[1:])).astype(np.float32) for t in (x, c)]
+    runs = {threads: gx.compile([x, c], slope, threads=threads, unused="ignore") for threads in (1, 2)}
+    windows = 4 * 16 * 16 * 32 * 9 * 64
+    assert runs[1].memory(batch=64) < windows
+    one, two = (exe(*arrays) for exe in runs.values())
+    np.testing.assert_array_equal(one, two)
+    wanted = gx.compile([x, c], slope, backend="numpy", unused="ignore")(*arrays)
+    np.testing.assert_allclose(one, wanted, rtol=1e-4, atol=1e-3)

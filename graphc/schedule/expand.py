@@ -52,7 +52,7 @@ def expand(graph: Graph) -> Graph:
 
 def _joined(graph: Graph) -> Callable[[Graph, Node, tuple[Tensor, ...]], Tensor | None]:
     """The visitor that joins the batch of a summed product and its inner size."""
-    summed = {id for id in batch_sums(graph) if not fits_shards(graph.nodes[id])}
+    summed = {sum for sum, product in batch_sums(graph).items() if not fits_shards(graph, sum, product)}
 
     def visit(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:
         if node.id not in summed:

@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node
@@ -157,9 +158,18 @@ def batch_sums(graph: Graph) -> dict[int, int]:
     return found
 
 
-def fits_shards(node: Node) -> bool:
-    """True for a result so small that each shard may add up one of its own."""
-    return isinstance(node.type.size, int) and node.type.size <= WIDEST
+def fits_shards(graph: Graph, sum: int, product: int) -> bool:
+    """True where each shard may add up a result of its own: a small one, or one made of windows.
+
+    Those are read where they lie, a batch at a time; as one product they would be copied, into more memory than all
+    the results take if a result has fewer rows than there are windows.
+    """
+    size = graph.nodes[sum].type.size
+    if isinstance(size, int) and size <= WIDEST:
+        return True
+    left, right = (graph.nodes[i] for i in graph.nodes[product].inputs)
+    few = dims.at_most(left.type.shape[-2], right.type.shape[-2])
+    return few and nested(graph, right, (ZERO,) * (right.type.ndim - 2)) is not None
 
 
 class _Placer:
@@ -176,8 +186,7 @@ class _Placer:
         for node in graph.nodes:
             for i in node.inputs:
                 self.readers[i].append(node.id)
-        sums = batch_sums(graph).items()
-        self.folding = {sum: product for sum, product in sums if fits_shards(graph.nodes[sum])}
+        self.folding = {sum: product for sum, product in batch_sums(graph).items() if fits_shards(graph, sum, product)}
         self.folded = set(self.folding.values())
 
     def add(self, node: Node) -> None:
