@@ -18,7 +18,7 @@ import pytest
 import graphc as gx
 from graphc.export.c.layout import Library
 from graphc.export.c.machine import Entry, emit_object
-from graphc.export.c.source import kernel_symbol
+from graphc.export.c.text import kernel_symbol
 from graphc.ir import dims
 
 STRICT = ["-Wall", "-Wextra", "-Werror", "-pedantic"]

@@ -555,7 +555,12 @@ class Executable(Uncopied):
         LATER["export_onnx"](self, path, verify=verify, opset=opset)
 
     def export_c(
-        self, directory: str | os.PathLike[str], name: str = "model", cpu: str = "native", blas: str = "tiles"
+        self,
+        directory: str | os.PathLike[str],
+        name: str = "model",
+        cpu: str = "native",
+        blas: str = "tiles",
+        source: bool = False,
     ) -> None:
         """Writes this executable alone as a C library: `graphc.export_c` with functions ``NAME_call`` and so on.
 
@@ -570,7 +575,7 @@ class Executable(Uncopied):
         ...     print(type(error).__name__)
         ExportError
         """
-        LATER["write_library"](directory, name, cpu, blas, {name: self})
+        LATER["write_library"](directory, name, cpu, blas, {name: self}, source)
 
     # ---- looks
 

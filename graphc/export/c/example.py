@@ -158,9 +158,32 @@ def _as_size(value: Any) -> Size:
     return value if isinstance(value, dims.Dim) else int(value)
 
 
+def sources(name: str) -> list[str]:
+    """The C files of a library that is exported as source."""
+    return [f"{name}{end}.c" for end in ("", "_kernels", "_data", "_names")]
+
+
 def cmake(library: Library) -> str:
     """The text of CMakeLists.txt."""
     name = library.name
+    if library.as_source:
+        return f"""\
+cmake_minimum_required(VERSION 3.13)
+project({name} C)
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+
+add_library({name} {" ".join(sources(name))})
+target_include_directories({name} PUBLIC "${{CMAKE_CURRENT_SOURCE_DIR}}")
+set_target_properties({name} PROPERTIES C_STANDARD 99 POSITION_INDEPENDENT_CODE ON)
+if(UNIX)
+  target_link_libraries({name} PUBLIC m)
+endif()
+
+add_executable({name}_main main.c)
+target_link_libraries({name}_main PRIVATE {name})
+"""
     find, blas = ("\nfind_package(BLAS REQUIRED)\n", ";${BLAS_LIBRARIES}") if library.products else ("", "")
     return f"""\
 cmake_minimum_required(VERSION 3.13)
@@ -187,18 +210,33 @@ def readme(library: Library) -> str:
     """The text of README.md."""
     name = library.name
     blas = " -lblas" if library.products else ""
+    if library.as_source:
+        kind = "The source of a C library"
+        build = [
+            f"    cc -std=c99 -O3 -march=native main.c {' '.join(sources(name))} -lm -o main && ./main",
+            "    cmake -S . -B ../build && cmake --build ../build",
+            "",
+            "It is C99; with GCC and Clang it uses vectors of GNU C, which -DGRAPHC_PLAIN leaves out. Do not compile",
+            "it with -ffast-math. For a processor without these vectors GCC notes a change of ABI, which is of no",
+            "consequence here: -Wno-psabi.",
+        ]
+    else:
+        kind = "A C library"
+        build = [
+            f"    cc main.c lib{name}.a{blas} -lm -o main && ./main",
+            f"    cc main.c -L. -l{name}{blas} -Wl,-rpath,'$ORIGIN' -o main && ./main",
+            "    cmake -S . -B ../build && cmake --build ../build",
+        ]
     lines = [
         f"# {name}",
         "",
-        f"A C library of the graph {remark(library.graph.name)}, made by graphc {__version__} for {library.cpu}.",
+        f"{kind} of the graph {remark(library.graph.name)}, made by graphc {__version__} for {library.cpu}.",
         "",
         "It needs the C library and libm. It keeps nothing between calls: state, arrays and work are yours, so calls",
         "with states and work of their own may run side by side.",
         "",
         *(LINKED if library.products else []),
-        f"    cc main.c lib{name}.a{blas} -lm -o main && ./main",
-        f"    cc main.c -L. -l{name}{blas} -Wl,-rpath,'$ORIGIN' -o main && ./main",
-        "    cmake -S . -B ../build && cmake --build ../build",
+        *build,
         "",
         f"`{name}.h` describes every function. Arrays are C-ordered. Outputs must not overlap inputs or state.",
         "",

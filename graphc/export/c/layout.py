@@ -110,14 +110,16 @@ class Function:
 class Library:
     """All functions of an export, the state that they share, and the bytes of its first values and of constants."""
 
-    def __init__(self, name: str, executables: Mapping[str, Runnable], cpu: str, blas: str = "tiles") -> None:
+    def __init__(
+        self, name: str, executables: Mapping[str, Runnable], cpu: str, blas: str = "tiles", as_source: bool = False
+    ) -> None:
         """``executables`` are told by the beginning of their functions' names."""
-        self.name, self.cpu, self.blas = name, cpu, blas
+        self.name, self.cpu, self.blas, self.as_source = name, cpu, blas, as_source
         self.functions = [Function(prefix, exe, exe.program.kernel(serial=True)) for prefix, exe in executables.items()]
         self.graph = next(iter(executables.values())).graph
         used = {name for f in self.functions for name in f.kernel.state_names}
         held = sorted(used, key=lambda name: self.graph[name].id)
-        values = list(self.graph.state.copies(held).values())
+        self.first = values = list(self.graph.state.copies(held).values())
         self.state = [Slot(f"s{k}", n, v.dtype, v.shape) for k, (n, v) in enumerate(zip(held, values, strict=True))]
         self.places = {slot.name: slot.place for slot in self.state}
         constants = [c for f in self.functions for c in f.kernel.constants]

@@ -17,9 +17,12 @@ from graphc.errors import ExportError, caller
 from graphc.export.c.directory import replaced
 from graphc.export.c.example import cmake, example, readme
 from graphc.export.c.header import header
+from graphc.export.c.kernels import kernels_source, values_source
 from graphc.export.c.layout import Library
 from graphc.export.c.machine import Entry, emit_object, processors
-from graphc.export.c.source import data_source, kernel_symbol, names_source, source
+from graphc.export.c.source import data_source, names_source
+from graphc.export.c.source import source as source_text
+from graphc.export.c.text import kernel_symbol
 from graphc.ir.body import users_own
 from graphc.ir.op import LATER
 from graphc.run.executable import graph_of
@@ -43,6 +46,7 @@ def export_c(
     name: str = "model",
     cpu: str = "native",
     blas: str = "tiles",
+    source: bool = False,
     **executables: Runnable,
 ) -> None:
     """Writes executables of one graph as a C library that needs neither Python nor graphc.
@@ -56,6 +60,11 @@ def export_c(
     are the levels of the x86-64 psABI. Results are the bits that the executable computes here, for levels below v3
     what rounding without fused multiply-adds leaves of them. Code runs on one thread and holds graphc's own functions.
     It needs a C compiler, ``$CC`` or cc, gcc or clang.
+
+    With ``source=True`` no compiler runs and no libraries are written, but C99 that any compiler makes them of, on any
+    system: ``NAME.c``, ``NAME_kernels.c``, ``NAME_data.c`` and ``NAME_names.c``. Products, sums, elementary functions
+    and routines are in it. ``cpu`` then only says how wide its vectors are. Sums have another order than the
+    executable's, so results differ by rounding. A program with functions of the gamma family has no such form.
 
     ``blas="tiles"`` puts graphc's own matrix products inside. With "linked" the library calls ``sgemm_`` and
     ``dgemm_`` of the BLAS that it is linked with, any one with 32-bit integers.
@@ -78,20 +87,28 @@ def export_c(
     for key in executables:
         if not NAME.fullmatch(key):
             raise ExportError(f"export_c: {key[:80]!r} cannot begin the name of a C function", origin=caller())
-    write(directory, name, cpu, blas, {f"{name}_{key}": exe for key, exe in executables.items()})
+    write(directory, name, cpu, blas, {f"{name}_{key}": exe for key, exe in executables.items()}, source)
 
 
 def write(
-    directory: str | os.PathLike[str], name: str, cpu: str, blas: str, executables: Mapping[str, Runnable]
+    directory: str | os.PathLike[str],
+    name: str,
+    cpu: str,
+    blas: str,
+    executables: Mapping[str, Runnable],
+    as_source: bool = False,
 ) -> None:
     """The same for executables by what their functions' names begin with."""
-    _check(name, cpu, blas)
+    _check(name, cpu, blas, as_source)
     for key, exe in executables.items():
         if own := users_own(exe.program.source.nodes):
             text = f"export_c: a library cannot hold ops of your own, and {key} has {', '.join(own)}"
             raise ExportError(text, origin=caller())
+    library = Library(name, executables, cpu, blas, as_source)
+    if as_source:
+        _write_source(library, directory)
+        return
     compiler = _tool("CC", "cc", "gcc", "clang"), _tool("AR", "ar")
-    library = Library(name, executables, cpu, blas)
     entries = {kernel_symbol(f): Entry(f.kernel, f.exe.fastmath) for f in library.functions}
     objects = emit_object(name, entries, cpu, library.products)
     with replaced(directory) as draft:
@@ -103,7 +120,24 @@ def write(
         (folder / "README.md").write_text(readme(library))
 
 
-def _check(name: str, cpu: str, blas: str) -> None:
+def _write_source(library: Library, directory: str | os.PathLike[str]) -> None:
+    name = library.name
+    texts = {
+        f"{name}.h": header(library),
+        f"{name}.c": source_text(library),
+        f"{name}_kernels.c": kernels_source(library),
+        f"{name}_data.c": values_source(library),
+        f"{name}_names.c": names_source(library),
+        "main.c": example(library),
+        "CMakeLists.txt": cmake(library),
+        "README.md": readme(library),
+    }
+    with replaced(directory) as draft:
+        for file, text in texts.items():
+            (Path(draft) / file).write_text(text)
+
+
+def _check(name: str, cpu: str, blas: str, as_source: bool) -> None:
     if not isinstance(name, str) or not NAME.fullmatch(name) or name in TAKEN:
         text = "letters, digits and underscores, at most 40, that is no system file's"
         raise ExportError(f"export_c: name must be a C identifier of {text}, found {str(name)[:80]!r}", origin=caller())
@@ -111,7 +145,11 @@ def _check(name: str, cpu: str, blas: str) -> None:
         raise ExportError(f"export_c: cpu must be one of {', '.join(processors())}, found {cpu!r}", origin=caller())
     if blas not in BLAS:
         raise ExportError(f"export_c: blas must be one of {', '.join(BLAS)}, found {blas!r}", origin=caller())
-    if not sys.platform.startswith("linux"):
+    if as_source and blas != "tiles":
+        raise ExportError(
+            'export_c: source=True holds graphc\'s own products; leave out blas="linked"', origin=caller()
+        )
+    if not as_source and not sys.platform.startswith("linux"):
         raise ExportError(f"export_c: libraries are made on Linux, this is {sys.platform}", origin=caller())
     if settings().blas != "tiles":
         text = f"GRAPHC_BLAS is {settings().blas!r}, but a C library holds graphc's own products; unset it to export"
@@ -137,7 +175,7 @@ def _build(library: Library, objects: bytes, folder: Path, compiler: list[str], 
     """Compiles what stands around the kernels, and leaves the two libraries."""
     name = library.name
     made = {
-        f"{name}.c": source(library).encode(),
+        f"{name}.c": source_text(library).encode(),
         f"{name}_names.c": names_source(library).encode(),
         f"{name}_data.s": data_source(library, f"{name}.bin").encode(),
         f"{name}.bin": library.data,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from graphc.export.c.header import call, name_functions, size_parameters
-from graphc.export.c.layout import Function, Library
-from graphc.export.c.text import ARITHMETIC, PRODUCTS, encoded, literal, size_text
+from graphc.export.c.kernels import prototype, values
+from graphc.export.c.layout import C_TYPES, Function, Library
+from graphc.export.c.text import ARITHMETIC, PRODUCTS, encoded, kernel_symbol, literal, size_text
 from graphc.ir.state import ALIGNMENT
 from graphc.ir.types import SizeCheck
 
@@ -17,9 +18,7 @@ def source(library: Library) -> str:
         *(["#include <limits.h>"] if library.products else []),
         "#include <string.h>",
         "",
-        "typedef int64_t kernel(const void *const *, void *const *, const int64_t *, const void *const *, void *);",
-        f"extern kernel {', '.join(kernel_symbol(f) for f in library.functions)};",
-        f"extern const unsigned char {name}_data[];",
+        *_outside(library),
         "typedef struct text { const char *text; size_t bytes; } text;",
         f"extern const text {name}_names[];",
         "",
@@ -42,11 +41,6 @@ def source(library: Library) -> str:
         lines += _function(library, function, first)
         first += len(_names_of(function))
     return "\n".join(lines)
-
-
-def kernel_symbol(function: Function) -> str:
-    """What the object file calls a function's kernel."""
-    return f"{function.prefix}_kernel"
 
 
 def names_source(library: Library) -> str:
@@ -101,7 +95,7 @@ def _state(library: Library) -> list[str]:
         "static const struct { size_t at; int64_t elements; const char *dtype; } arrays[] = {",
         *rows,
         "};",
-        f"void {name}_init({name}_state *state) {{ memcpy(state, {name}_data, sizeof *state); }}",
+        *_init(library),
         f"size_t {name}_state_bytes(void) {{ return sizeof({name}_state); }}",
         f"void *{name}_state_at({name}_state *state, int k, int64_t *elements) {{",
         f"    if (k < 0 || k >= {count}) return NULL;",
@@ -121,7 +115,11 @@ def _function(library: Library, function: Function, first: int) -> list[str]:
     statuses = first + n_in + n_out
     of_inputs, of_outputs, of_status = name_functions(function)
     held = [f"state->{library.places[name]}" for name in function.kernel.state_names]
-    held += [f"{library.name}_data + {at}" for at in library.constants_of(function)]
+    if library.as_source:
+        held += [f"{function.prefix}_c{k}" for k in range(len(function.kernel.constants))]
+    else:
+        held += [f"{library.name}_data + {at}" for at in library.constants_of(function)]
+    slots = [s.place for s in function.inputs], [s.place for s in function.outputs]
     return [
         f"{of_inputs} {{ return name_at({first}, {n_in}, k, bytes); }}",
         f"{of_outputs} {{ return name_at({first + n_in}, {n_out}, k, bytes); }}",
@@ -137,17 +135,56 @@ def _function(library: Library, function: Function, first: int) -> list[str]:
         f"int {call(library, function)} {{",
         f"    if ({prefix}_workspace_bytes({sizes}) < 0) return -1;",
         *(f"    if (!({_test(check)})) return {-2 - k};" for k, (_, check) in enumerate(function.checks)),
-        f"    const void *in[] = {{{', '.join(s.place for s in function.inputs) or 'NULL'}}};",
-        f"    void *out[] = {{{', '.join(s.place for s in function.outputs) or 'NULL'}}};",
+        *_tables(library, *slots, held),
         f"    const int64_t sizes[] = {{{sizes or '0'}}};",
-        f"    const void *held[] = {{{', '.join(held) or 'NULL'}}};",
         f"    unsigned char *at = (unsigned char *)work + (-(uintptr_t)work & {ALIGNMENT - 1});",
-        f"    int status = (int){kernel_symbol(function)}(in, out, sizes, held, at);",
+        f"    int status = (int){kernel_symbol(function)}({_arguments(library)});",
         "    if (status > 0) memmove(work, at, 2 * sizeof(int64_t));",
         "    return status;",
         "}",
         "",
     ]
+
+
+def _outside(library: Library) -> list[str]:
+    """What other files define."""
+    if library.as_source:
+        held = [(n, a) for n, a in values(library).items() if a is not None]
+        arrays = [f"extern const {C_TYPES[a.dtype.name]} {n}[{max(a.size, 1)}];" for n, a in held]
+        return [*(f"{prototype(f)};" for f in library.functions), *arrays]
+    return [
+        "typedef int64_t kernel(const void *const *, void *const *, const int64_t *, const void *const *, void *);",
+        f"extern kernel {', '.join(kernel_symbol(f) for f in library.functions)};",
+        f"extern const unsigned char {library.name}_data[];",
+    ]
+
+
+def _init(library: Library) -> list[str]:
+    """The function that fills a state."""
+    name = library.name
+    if not library.as_source:
+        return [f"void {name}_init({name}_state *state) {{ memcpy(state, {name}_data, sizeof *state); }}"]
+    held = values(library)
+    copied = [
+        f"    memcpy(state->{s.place}, {n}, sizeof {n});"
+        for s in library.state
+        if held[n := f"{name}_{s.place}"] is not None
+    ]
+    return [f"void {name}_init({name}_state *state) {{", "    memset(state, 0, sizeof *state);", *copied, "}"]
+
+
+def _tables(library: Library, given: list[str], made: list[str], held: list[str]) -> list[str]:
+    """Tables of addresses; kernels in source read them as words."""
+    tables = (("const ", "in", given), ("", "out", made), ("const ", "held", held))
+    if library.as_source:
+        words = {name: ", ".join(f"(int64_t)(intptr_t){x}" for x in places) or "0" for _, name, places in tables}
+        return [f"    const int64_t {name}[] = {{{text}}};" for name, text in words.items()]
+    return [f"    {const}void *{name}[] = {{{', '.join(places) or 'NULL'}}};" for const, name, places in tables]
+
+
+def _arguments(library: Library) -> str:
+    names = ("in", "out", "sizes", "held", "at")
+    return ", ".join(f"(int64_t)(intptr_t){n}" if library.as_source else n for n in names)
 
 
 def _test(check: SizeCheck) -> str:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from functools import reduce
 
+from graphc.export.c.layout import Function
 from graphc.ir import dims
 from graphc.ir.dims import Size
 
@@ -68,6 +69,11 @@ static int fits(int64_t rows, int64_t columns, int64_t *distance) {
             }                                                                                                       \\
     }
 """
+
+
+def kernel_symbol(function: Function) -> str:
+    """What a function's kernel is called."""
+    return f"{function.prefix}_kernel"
 
 
 def size_text(size: Size) -> str:
