@@ -21,7 +21,7 @@ from graphc.ops.apply import cast
 from graphc.ops.assembly import concat
 from graphc.ops.shape import filled, matrix_transpose, reshape
 from graphc.rewrite.bodies import entering
-from graphc.rewrite.rules import ALGEBRA, RULES, STABILITY, Rule, tests_indices
+from graphc.rewrite.rules import ALGEBRA, COST, RULES, STABILITY, Rule, tests_indices
 
 Pass = Callable[[Graph], Graph]
 Stage = Callable[[str, Graph], Any]
@@ -220,7 +220,7 @@ def pipeline(without: Set[str] = frozenset()) -> tuple[tuple[str, Pass], ...]:
         ("cse", cse),
         ("assemble", assemble),
         ("stabilise", kept(STABILITY)),
-        ("simplify", kept(ALGEBRA)),
+        ("simplify", kept(ALGEBRA + COST)),
     )
 
 

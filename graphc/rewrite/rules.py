@@ -1,7 +1,8 @@
 """Rewrite rules as data: ``before -> after``, both in the DSL's operators.
 
 An ``exact`` rule leaves every bit of every result, NaN, infinities and -0.0 included. The others agree to rounding
-where both sides are finite, and are there because ``after`` is finite or accurate where ``before`` is not, at numbers.
+where both sides are finite, and are there because ``after`` is finite or accurate where ``before`` is not, at numbers;
+those of `COST`, because it computes less.
 No rule loses a variable: one that cancels stands in ``after`` as ``0 * x``, so that NaN and infinities still give NaN.
 """
 
@@ -16,6 +17,7 @@ from graphc.ir.tensor import Tensor
 from graphc.ops import functions as f
 from graphc.ops.reduce import sum as summed
 from graphc.ops.softmax import logsumexp
+from graphc.rewrite.outer import contracted, contractible, separable, separated
 from graphc.rewrite.pattern import Binding, Pattern, constant_value, op, variable
 
 
@@ -135,6 +137,15 @@ ALGEBRA: tuple[Rule, ...] = (
 )
 
 
+COST: tuple[Rule, ...] = (
+    # the gradients of examples: their norms, and their clipped sum; distances of many points
+    Rule(
+        "sum-of-squared-outer-products", total(x * x), lambda root, x: separated(root), when=lambda r, _: separable(r)
+    ),
+    Rule("sum-of-outer-products", total(x * y), lambda root, x, y: contracted(root), when=lambda r, _: contractible(r)),
+)
+
+
 def constant_of(tensor: Tensor) -> float:
     """The value of a scalar constant."""
     value = constant_value(tensor)
@@ -142,6 +153,6 @@ def constant_of(tensor: Tensor) -> float:
     return value
 
 
-RULES: tuple[Rule, ...] = STABILITY + ALGEBRA
+RULES: tuple[Rule, ...] = STABILITY + ALGEBRA + COST
 
-__all__ = ["ALGEBRA", "RULES", "STABILITY", "Rule", "constant_of"]
+__all__ = ["ALGEBRA", "COST", "RULES", "STABILITY", "Rule", "constant_of"]
