@@ -29,7 +29,7 @@ helper, numpy_helper = onnx.helper, onnx.numpy_helper
 # ---- models of other writers
 
 
-@pytest.mark.parametrize("name", [n for n in FIXTURES if n != "sklearn_tree"])
+@pytest.mark.parametrize("name", FIXTURES)
 def test_models_of_pytorch_and_scikit_learn(name: str) -> None:
     g = gx.from_onnx(HERE / f"{name}.onnx")
     record = np.load(HERE / f"{name}.npz")
@@ -42,7 +42,7 @@ def test_models_of_pytorch_and_scikit_learn(name: str) -> None:
 
 
 def test_there_are_fixtures_of_both() -> None:
-    assert len(FIXTURES) == 19 and {n.split("_")[0] for n in FIXTURES} == {"torch", "sklearn"}
+    assert len(FIXTURES) == 27 and {n.split("_")[0] for n in FIXTURES} == {"torch", "sklearn"}
 
 
 def test_a_model_of_pytorch_is_trained_further() -> None:

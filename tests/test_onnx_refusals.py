@@ -172,6 +172,16 @@ def typed(data_type: int) -> Any:
     return tensor
 
 
+def tree(**other: Any) -> dict[str, Any]:
+    """A tree of one test and two leaves."""
+    return {
+        "nodes_treeids": [0, 0, 0], "nodes_nodeids": [0, 1, 2], "nodes_modes": ["BRANCH_LEQ", "LEAF", "LEAF"],
+        "nodes_featureids": [0, 0, 0], "nodes_values": [0.5, 0.0, 0.0], "nodes_truenodeids": [1, 0, 0],
+        "nodes_falsenodeids": [2, 0, 0], "target_treeids": [0, 0], "target_nodeids": [1, 2], "target_ids": [0, 0],
+        "target_weights": [1.0, 2.0], **other,
+    }  # fmt: skip
+
+
 REFUSED: list[tuple[Callable[[], bytes], type[gx.GraphcError], str]] = [
     (lambda: b"", gx.GraphFileError, "not an ONNX model: it has no graph"),
     (lambda: b"\xff" * 50, gx.GraphFileError, "not an ONNX model"),
@@ -199,6 +209,10 @@ REFUSED: list[tuple[Callable[[], bytes], type[gx.GraphcError], str]] = [
     (lambda: model(node("Relu"), dims=("n", -2)), gx.GraphFileError, "input 'x': x: a size must be an int of at least 0"),
     (lambda: model(node("Relu", "x"), node("Relu", "x")), gx.GraphFileError, "'y' is the name of an earlier value"),
     (lambda: model(helper.make_node("Relu", ["x"], ["z"])), gx.GraphFileError, "output 'y': no node computes it"),
+    (lambda: model(node("TreeEnsembleRegressor", domain="ai.onnx.ml", **tree(nodes_truenodeids=[0, 0, 0])), opset=3), gx.GraphFileError,
+     r"'here' \(ai\.onnx\.ml\.TreeEnsembleRegressor\): a tree without an end"),
+    (lambda: model(node("TreeEnsembleRegressor", domain="ai.onnx.ml", **tree(target_ids=[0, 5])), opset=3), gx.GraphFileError, "leaves, targets and"),
+    (lambda: model(node("TreeEnsembleRegressor", domain="ai.onnx.ml", **tree(n_targets=10**8)), opset=3), gx.UnsupportedOpError, "100000000 targets"),
     (lambda: model(node("Einsum", equation="i->")), gx.GraphFileError, "the term 'i' does not fit"),
 ]  # fmt: skip
 
@@ -209,11 +223,6 @@ def test_models_that_are_refused(case: Any, tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(make())
     with pytest.raises(kind, match=rf"^m\.onnx: .*{text}"):
         gx.from_onnx(tmp_path / "m.onnx")
-
-
-def test_a_tree_of_scikit_learn_is_refused_by_name() -> None:
-    with pytest.raises(gx.UnsupportedOpError, match=r"\(ai\.onnx\.ml\.TreeEnsembleRegressor\): this operator is not"):
-        gx.from_onnx(HERE / "data" / "models" / "sklearn_tree.onnx")
 
 
 def test_only_files_are_read(tmp_path: Path) -> None:

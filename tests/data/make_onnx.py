@@ -98,15 +98,18 @@ def from_torch() -> None:
 
 
 def from_sklearn() -> None:
-    """Linear models, scalers, a small network, and a tree, which is refused."""
+    """Linear models, scalers, encoders, a small network, trees and support vectors."""
     from skl2onnx import to_onnx
     from sklearn.cluster import KMeans
     from sklearn.decomposition import PCA
+    from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier, RandomForestRegressor
+    from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
     from sklearn.naive_bayes import GaussianNB
     from sklearn.neural_network import MLPClassifier
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import MinMaxScaler, Normalizer, PolynomialFeatures, StandardScaler
+    from sklearn.preprocessing import MinMaxScaler, Normalizer, OneHotEncoder, PolynomialFeatures, StandardScaler
+    from sklearn.svm import SVC, SVR
     from sklearn.tree import DecisionTreeRegressor
 
     rng = np.random.default_rng(0)
@@ -123,18 +126,36 @@ def from_sklearn() -> None:
         "bayes": (GaussianNB(), classes),
         "means": (KMeans(3, random_state=0, n_init=1), y),
         "tree": (DecisionTreeRegressor(max_depth=2), y),
+        "forest": (RandomForestClassifier(5, max_depth=4, random_state=0), classes),
+        "trees": (RandomForestRegressor(4, max_depth=4, random_state=0), many),
+        "boosting": (GradientBoostingClassifier(n_estimators=5, random_state=0), classes > 0),
+        "vectors": (SVR(), y),
+        "margins": (SVC(kernel="poly"), classes),
+        "margin": (SVC(), classes > 0),
+        "imputer": (make_pipeline(SimpleImputer(), Ridge()), y),
     }
     for name, (model, target) in models.items():
         model.fit(x, target)
-        options = {"zipmap": False} if hasattr(model, "predict_proba") else None
+        options = {"zipmap": False} if hasattr(model, "decision_function") or hasattr(model, "predict_proba") else None
         data = to_onnx(model, x[:1], options=options).SerializeToString()
-        predicted = model.predict(x[:9])
+        given = x[:9].copy()
+        if name == "imputer":
+            given[::3, 1] = np.nan
+        predicted = model.predict(given)
         outputs = [predicted.astype(np.int64 if predicted.dtype.kind in "bi" else np.float32)]
-        if options:
-            outputs.append(model.predict_proba(x[:9]).astype(np.float32))
+        if hasattr(model, "predict_proba"):
+            outputs.append(model.predict_proba(given).astype(np.float32))
         elif isinstance(model, KMeans):
-            outputs.append(model.transform(x[:9]).astype(np.float32))
-        keep(f"sklearn_{name}", data, [x[:9]], outputs)
+            outputs.append(model.transform(given).astype(np.float32))
+        elif isinstance(model, SVC):
+            found = model.decision_function(given).astype(np.float32)
+            outputs.append(np.stack([found, -found], 1) if found.ndim == 1 else found)
+        keep(f"sklearn_{name}", data, [given], outputs)
+    codes = rng.integers(0, 4, (60, 2))
+    encoder = OneHotEncoder(handle_unknown="ignore").fit(codes)
+    data = to_onnx(encoder, codes[:1]).SerializeToString()
+    given = np.concatenate([codes[:8], [[9, 1]]])
+    keep("sklearn_encoder", data, [given], [encoder.transform(given).toarray().astype(np.float32)])
 
 
 if __name__ == "__main__":

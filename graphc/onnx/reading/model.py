@@ -31,7 +31,8 @@ from graphc.onnx.reading.held import LONGEST, Held, Reading, free, terms
 from graphc.onnx.reading.images import IMAGES
 from graphc.onnx.reading.indexing import INDEXING
 from graphc.onnx.reading.layout import LAYOUT
-from graphc.onnx.reading.network import LEARNED, NETWORK
+from graphc.onnx.reading.learned import LEARNED
+from graphc.onnx.reading.network import NETWORK
 from graphc.onnx.reading.order import ORDER
 from graphc.onnx.reading.quantised import QUANTISED
 from graphc.onnx.reading.recurrent import RECURRENT

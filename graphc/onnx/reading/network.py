@@ -1,25 +1,22 @@
-"""ONNX's network operators, in the form that inference has, and scikit-learn's linear models."""
+"""ONNX's network operators, in the form that inference has."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-
-import numpy as np
 
 from graphc.errors import ShapeError
 from graphc.ir import dims
 from graphc.ir.tensor import Tensor
 from graphc.ir.types import BOOL, FLOAT32
 from graphc.onnx.reading.elementwise import Reader
-from graphc.onnx.reading.held import Reading, free
-from graphc.onnx.reading.indexing import array_feature, hardmax
+from graphc.onnx.reading.held import Reading
+from graphc.onnx.reading.indexing import hardmax
 from graphc.ops import assembly, creation, reduce, shape
 from graphc.ops import elementwise as e
 from graphc.ops import functions as f
 from graphc.ops.apply import cast
 from graphc.ops.decompositions import det
 from graphc.ops.einsum import einsum
-from graphc.ops.index import take
 from graphc.ops.linalg import matmul
 from graphc.ops.softmax import log_softmax, softmax
 
@@ -119,10 +116,10 @@ def lp_normalization(at: Reading) -> Tensor:
     x, p = at.tensor(), at.attribute("p", 2)
     if p not in (1, 2):
         at.fail(f"p must be 1 or 2, found {p}")
-    return _over_norm(x, p, at.axis(-1, x.ndim))
+    return over_norm(x, p, at.axis(-1, x.ndim))
 
 
-def _over_norm(x: Tensor, p: int, axis: int) -> Tensor:
+def over_norm(x: Tensor, p: int, axis: int) -> Tensor:
     length = reduce.norm(x, p, axis, keepdims=True)
     return x / e.where(e.equal(length, 0), 1, length)
 
@@ -149,66 +146,6 @@ def dropout(at: Reading) -> list[Tensor]:
     return [e.identity(x), *mask[: len(at.node.output) - 1]]
 
 
-# ---- ai.onnx.ml
-
-
-def weight(at: Reading, name: str, rows: int | None = None) -> Tensor:
-    """Numbers of an attribute as a parameter, in rows where there are any."""
-    values = np.array(at.attribute(name, ()), np.float32)
-    if rows is not None:
-        if rows < 1 or values.size % rows:
-            at.fail(f"{values.size} {name} do not make {rows} rows")
-        values = values.reshape(rows, -1)
-    return at.graph.parameter(free(at.graph, f"{at.name}/{name}"), values)
-
-
-def _linear(at: Reading, rows: int) -> Tensor:
-    out = matmul(cast(at.tensor(), FLOAT32), weight(at, "coefficients", rows).T)
-    return out + weight(at, "intercepts") if "intercepts" in at.attributes else out
-
-
-def linear_regressor(at: Reading) -> Tensor:
-    return _transformed(at, _linear(at, at.attribute("targets", 1)))
-
-
-def _transformed(at: Reading, scores: Tensor) -> Tensor:
-    kinds: dict[str, Callable[[Tensor], Tensor]] = {"NONE": e.identity, "SOFTMAX": softmax, "LOGISTIC": f.sigmoid}
-    kind = at.attribute("post_transform", "NONE")
-    if kind not in kinds:
-        at.refuse(f"post_transform {kind[:40]!r} is not read")
-    return kinds[kind](scores)
-
-
-def linear_classifier(at: Reading) -> list[Tensor]:
-    """The label with the highest score, and the scores."""
-    labels = at.attribute("classlabels_ints", ())
-    if not labels:
-        at.refuse("labels that are text are not read; train on integers")
-    scores = _linear(at, max(len(at.attribute("intercepts", ())), 1))
-    if scores.shape[-1] != len(labels):
-        at.refuse(f"{scores.shape[-1]} scores for {len(labels)} classes are not read")
-    best = reduce.argmax(scores, -1)
-    return [take(at.graph.constant(np.array(labels, np.int64)), best), _transformed(at, scores)]
-
-
-def scaler(at: Reading) -> Tensor:
-    x = cast(at.tensor(), FLOAT32)
-    return (x - weight(at, "offset")) * weight(at, "scale")
-
-
-def normalizer(at: Reading) -> Tensor:
-    """Rows over their norm; a row of zeros stays."""
-    x, kind = at.tensor(), at.attribute("norm", "MAX")
-    if kind not in ("L1", "L2"):
-        at.refuse(f"norm {kind[:40]!r} is not read")
-    return _over_norm(x, {"L1": 1, "L2": 2}[kind], -1)
-
-
-def binarizer(at: Reading) -> Tensor:
-    x = at.tensor()
-    return cast(e.greater(x, at.attribute("threshold", 0.0)), x.dtype)
-
-
 NETWORK: dict[str, Reader] = {
     "MatMul": lambda at: matmul(at.tensor(0), at.tensor(1)), "Gemm": gemm,
     "Softmax": normalised(softmax), "LogSoftmax": normalised(log_softmax),
@@ -217,9 +154,4 @@ NETWORK: dict[str, Reader] = {
     "BatchNormalization": batch_normalization, "InstanceNormalization": instance_normalization,
     "LpNormalization": lp_normalization, "Dropout": dropout, "LRN": lrn, "Det": lambda at: det(at.tensor()),
 }  # fmt: skip
-LEARNED: dict[str, Reader] = {
-    "LinearRegressor": linear_regressor, "LinearClassifier": linear_classifier,
-    "Scaler": scaler, "Normalizer": normalizer, "Binarizer": binarizer, "ArrayFeatureExtractor": array_feature,
-}  # fmt: skip
-
-__all__ = ["LEARNED", "NETWORK"]
+__all__ = ["NETWORK", "over_norm"]
