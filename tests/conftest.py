@@ -14,8 +14,9 @@ os.environ["GRAPHC_CACHE_DIR"] = os.environ.get("GRAPHC_TEST_CACHE") or tempfile
 # What CI runs on each version of Python and of the packages, and for other processors: some minutes that touch every
 # part. A file stands for all its tests, or is followed by the beginnings of their names.
 CORE = """
-test_graph test_dtypes test_rewrite test_entry test_words test_optim test_floors
+test_graph test_rewrite test_entry test_words test_optim test_floors
 test_ops: values symbolic
+test_dtypes: functions operands where casts a_cast every_op_takes_every_dtype_or_refuses_it_and_writes_its_results_alone[1
 test_special_values: elementwise nan
 test_control: a_scan_is loops_in a_branch_runs a_while_loop random_numbers
 test_edges: rows_of an_empty a_slice sizes

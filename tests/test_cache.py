@@ -34,10 +34,10 @@ value, slope = f(np.full((4, 3), 0.1, "f"))
 print("hit" if f._bounds[-1].compiled.cache_hit else "compiled", np.float32(value).tobytes().hex(), slope.tobytes().hex())
 """
 
-FORTY = """
+MANY = """
 import warnings
 from graphc.codegen.jit import compile_source
-for k in range(40):
+for k in range(COUNT):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         made = compile_source(f"def kernel(a, b, c, d, e):\\n    return a * 3 + {k}\\n", "kernel", WORDS)
@@ -143,25 +143,29 @@ def missing(file: Path, rng: random.Random) -> None:
 
 DAMAGE = [*(truncated(k / 10) for k in range(10)), *[flipped] * 12, *[swapped] * 6, *[noise] * 2, *[summed_noise] * 2]
 DAMAGE += [empty, empty, longer, longer, directory, directory, missing, missing]
+SOME = [*DAMAGE[::4], summed_noise, longer, missing]
 
 
-def test_forty_damaged_entries_are_rebuilt(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", [SOME, pytest.param(DAMAGE, marks=pytest.mark.slow)], ids=len)
+def test_damaged_entries_are_rebuilt(damage: list[Callable[[Path, random.Random], None]], tmp_path: Path) -> None:
     """Three fresh processes: one fills the cache, one finds it damaged, one finds it whole again."""
-    cache = tmp_path / "cache"
-    lines = [f"{k} {6 + k}" for k in range(40)]
-    assert finish(start(FORTY, cache)).splitlines() == [f"{line} False 0" for line in lines]
+    cache, program = tmp_path / "cache", MANY.replace("COUNT", str(len(damage)))
+    lines = [f"{k} {6 + k}" for k in range(len(damage))]
+    assert finish(start(program, cache)).splitlines() == [f"{line} False 0" for line in lines]
     rng = random.Random(0)
     files = sorted(cache.glob("*.kernel"))
-    assert len(files) == len(DAMAGE) == 40
+    assert len(files) == len(damage)
     before = {f: f.read_bytes() for f in files}
-    for file, spoil in zip(files, DAMAGE, strict=True):
+    for file, spoil in zip(files, damage, strict=True):
         spoil(file, rng)
     assert not any(f.is_file() and f.read_bytes() == before[f] for f in files)
-    found = [line.rsplit(maxsplit=2) for line in finish(start(FORTY, cache)).splitlines()]
+    found = [line.rsplit(maxsplit=2) for line in finish(start(program, cache)).splitlines()]
     assert [f[0] for f in found] == lines
     assert {f[1] for f in found} == {"False"}, "a damaged file was used"
-    assert sum(int(f[2]) for f in found) == 40 - DAMAGE.count(missing), "one warning for each, none where it is gone"
-    assert finish(start(FORTY, cache)).splitlines() == [f"{line} True 0" for line in lines]
+    assert sum(int(f[2]) for f in found) == len(damage) - damage.count(missing), (
+        "one warning for each, none where it is gone"
+    )
+    assert finish(start(program, cache)).splitlines() == [f"{line} True 0" for line in lines]
 
 
 def test_a_loaded_kernel_serves_python_and_njit_without_numbas_compiler(tmp_path: Path) -> None:
@@ -203,7 +207,7 @@ def test_a_cache_that_cannot_be_made_warns_once(tmp_path: Path, cache: Path, mon
 @pytest.mark.skipif(sys.platform == "win32", reason="needs resource limits")
 def test_a_full_disk_warns_once_and_leaves_nothing(tmp_path: Path) -> None:
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-    out = finish(start(limit + FORTY.replace("range(40)", "range(3)"), tmp_path / "cache"))
+    out = finish(start(limit + MANY.replace("COUNT", "3"), tmp_path / "cache"))
     assert out.splitlines() == ["0 6 False 1", "1 7 False 0", "2 8 False 0"]
     assert {f.suffix for f in (tmp_path / "cache").iterdir()} == {".lock"}
 

@@ -6,10 +6,12 @@ import os
 import re
 import subprocess
 import sys
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
+from op_case import chessboard
 
 import graphc as gx
 from graphc.ir.verify import verify
@@ -44,10 +46,12 @@ def draws(*shape: int) -> np.ndarray:
     return np.random.default_rng(sum(shape)).normal(size=shape)
 
 
-@pytest.mark.parametrize("every", [None, 2, 3, 6, 7])
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("shape", [(), (3,), (40,)])  # in registers, in a cell of the stack, in two places by turns
-def test_a_scan_is_its_steps(every: int | None, reverse: bool, shape: tuple[int, ...]) -> None:
+SHAPES = [(), (3,), (40,)]  # in registers, in a cell of the stack, in two places by turns
+
+
+@pytest.mark.parametrize("how, every", chessboard(list(product([False, True], SHAPES)), [None, 2, 3, 6, 7]))
+def test_a_scan_is_its_steps(every: int | None, how: tuple[bool, tuple[int, ...]]) -> None:
+    reverse, shape = how
     g = gx.Graph(float_dtype="float64")
     n = 6
     xs, h, w = g.input("xs", (n, *shape)), g.input("h", shape), g.input("w", shape)

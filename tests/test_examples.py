@@ -140,10 +140,14 @@ def test_resnet_on_some_of_fashion_mnist(fashion_mnist_directory: Path) -> None:
     assert epochs[-1]["train_accuracy"] > 0.68 and epochs[-1]["train_loss"] < 0.8
 
 
-def test_characters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.slow
+def test_characters(capsys: pytest.CaptureFixture[str]) -> None:
     found = example("characters").main([])
     assert np.mean(found["losses"][-20:]) < 0.35 < 2.5 < found["losses"][0]
     assert {"cat", "dog", "fox"} & set(found["text"].split()) and "goes on" in capsys.readouterr().out
+
+
+def test_characters_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("tick tock " * 40)
     losses = example("characters").main([str(tmp_path / "text"), "--steps", "80"])["losses"]
     assert losses[-1] < 0.1

@@ -310,7 +310,7 @@ def assert_near(found: list[np.ndarray], expected: list[np.ndarray], what: str =
         np.testing.assert_allclose(mine, right, rtol=0, atol=most, err_msg=what)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 def test_products_of_the_blas_that_is_linked(dtype: str, tmp_path: Path) -> None:
     g = gx.Graph("products")
     a, b = g.input("a", shape=("m", "k"), dtype=dtype), g.input("b", shape=("k", "n"), dtype=dtype)
@@ -348,7 +348,9 @@ def test_the_library_leaves_the_blas_to_its_user(tmp_path: Path) -> None:
 # ---- examples
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in ("xor", "hmc"))) for n in PARAMETERS]
+)
 def test_every_network_of_the_examples(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All that an example compiles of a graph is one library with one state, which ends as the graph's does."""
     compiler()

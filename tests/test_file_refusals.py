@@ -260,8 +260,9 @@ def _watched(seed: int, count: int) -> dict:
     return found
 
 
-def test_a_thousand_hostile_files() -> None:
-    _watched(0, 1000)
+@pytest.mark.parametrize("count", [300, pytest.param(1000, marks=pytest.mark.slow)])
+def test_hostile_files(count: int) -> None:
+    _watched(0, count)
 
 
 @pytest.mark.nightly

@@ -24,11 +24,16 @@ import graphc as gx
 from graphc.sklearn import ACTIVATIONS, OPTIMIZERS, GraphClassifier, GraphRegressor
 
 MOONS = make_moons(200, noise=0.1, random_state=0)
+REGRESSOR = GraphRegressor()
 
 
 @pytest.mark.parametrize(
     ("estimator", "check"),
-    [pair for e in (GraphClassifier(), GraphRegressor()) for pair in estimator_checks_generator(e, legacy=True)],
+    [
+        pytest.param(*pair, marks=[pytest.mark.slow] * (e is REGRESSOR))  # most of it is the classifier's too
+        for e in (GraphClassifier(), REGRESSOR)
+        for pair in estimator_checks_generator(e, legacy=True)
+    ],
     ids=lambda part: getattr(getattr(part, "func", part), "__name__", type(part).__name__),
 )
 def test_check_estimator(estimator: Any, check: Any) -> None:

@@ -313,8 +313,10 @@ LOOPS = {"scan": _recurrence, "while": _halving, "counted": _counted, "cond": _s
 
 
 @pytest.mark.parametrize("name", LOOPS)
-@pytest.mark.parametrize("shared", [False, True])
-def test_loops_and_branches(name: str, shared: bool) -> None:
+@pytest.mark.parametrize(
+    "shared, backend", [(False, "numpy"), (True, "numpy"), pytest.param(False, "numba", marks=pytest.mark.slow)]
+)
+def test_loops_and_branches(name: str, shared: bool, backend: str) -> None:
     """Values, gradients inside and outside, forward mode and second derivatives, beside a Python loop."""
     f = LOOPS[name]
     g, (x, w) = graph_of(x=("n", 3, 2), w=("n", 2))
@@ -332,11 +334,10 @@ def test_loops_and_branches(name: str, shared: bool) -> None:
     total = gx.sum(gx.stack([f(x[i], given[1] if shared else w[i]) for i in range(3)]) ** 2)
     p, q = arrays_for((3, 3, 2), (3, 2))
     q = np.abs(q) + 0.5
-    for backend in ("numpy",) if shared else ("numpy", "numba"):
-        found = gx.compile([x, w], [many, looped, outside, gx.grad(total, list(given))], backend=backend)(3 * p, q)
-        for one, other in (found[:2], found[2:]):
-            for a, b in zip(one, other, strict=True):
-                close(a, b, name)
+    found = gx.compile([x, w], [many, looped, outside, gx.grad(total, list(given))], backend=backend)(3 * p, q)
+    for one, other in (found[:2], found[2:]):
+        for a, b in zip(one, other, strict=True):
+            close(a, b, name)
 
 
 def test_inside_a_loop() -> None:

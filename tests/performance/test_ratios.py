@@ -121,7 +121,7 @@ def test_one_call(benchmark: Any) -> None:
     assert len(benchmark(calls["graphc"])) == 5
 
 
-@pytest.mark.parametrize("kind", ["equal", "unlike"])
+@pytest.mark.parametrize("kind", ["equal", pytest.param("unlike", marks=pytest.mark.slow)])
 def test_compile_time_grows_no_faster_than_the_graph(kind: str, monkeypatch: Any, tmp_path: Path) -> None:
     """By the processor's time, which other work on the machine hardly touches."""
     monkeypatch.setenv("GRAPHC_CACHE_DIR", str(tmp_path))
