@@ -55,6 +55,7 @@ def optimised(module: Any) -> Any:
     tuning = ll.create_pipeline_tuning_options()
     tuning.speed_level = int(config.OPT)
     tuning.loop_vectorization, tuning.slp_vectorization = bool(config.LOOP_VECTORIZE), bool(config.SLP_VECTORIZE)
+    tuning.loop_unrolling = False  # vector loops are as fast without, and several times shorter to compile
     builder = ll.create_pass_builder(_target(), tuning)
     builder.getModulePassManager().run(made, builder)
     return made
