@@ -60,7 +60,7 @@ def members(cls: type) -> Iterator[tuple[str, Any]]:
 
 
 FOR_EXTENSIONS = """
-    Executable.holding Executable.failure Executable.plan_for Executable.program Executable.bound Graph.as_array Graph.shape
+    Executable.holding Executable.failure Executable.plan_for Executable.program Executable.bound Executable.listing Graph.as_array Graph.shape
     Graph.inside Graph.outermost Graph.open Graph.admit Graph.append Graph.adopt Graph.placed Graph.calling Graph.settle
     Graph.next_stream Graph.rename Graph.reserve Graph.rename_node Graph.automatic Graph.free optim.free_prefix
     optim.orthogonalised dag.REQUIRED"""  # what is not for programs, and may change: docs/support.md

@@ -151,6 +151,15 @@ def test_rules_that_touched_a_node() -> None:
         gx.compile([x], y, backend="numpy").explain(y)
 
 
+def test_what_the_compiler_did_is_not_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    g = neuron()
+    exe = gx.compile([g["x"], g["t"]], g["loss"], cache=False)
+    assert exe.wait()
+    for module, name in (("graphc.run.program", "run"), ("graphc.codegen.kernel", "lower")):
+        monkeypatch.setattr(f"{module}.{name}", lambda *_, **__: pytest.fail("compiled once more"))
+    assert exe.explain("z").parts and len(data(exe.view().html)["stages"]) > 1
+
+
 def test_reasons_of_fusion() -> None:
     g = gx.Graph("reasons", float_dtype="float64")
     x = g.input("x", ("n", 64))

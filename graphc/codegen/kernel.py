@@ -11,6 +11,7 @@ from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node
 from graphc.ir.state import Array
+from graphc.rewrite.record import Step, recording
 from graphc.schedule.expand import expand, outputs_apart
 from graphc.schedule.lower import lower
 from graphc.schedule.memory import schedule
@@ -18,6 +19,7 @@ from graphc.schedule.plan import Schedule, describe
 from graphc.schedule.recompute import fit
 
 SIGNATURE = "int64(int64, int64, int64, int64, int64)"
+SCHEDULING = "schedule"  # the name of all that happens behind the passes
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class Kernel:
     text: Text | None  # None where the kernel was recalled from disk
     schedule: Schedule | None
     limit: Limit | None = None  # what it was made to keep
+    steps: tuple[Step, ...] = ()  # how the schedule's graph was made of the optimised one
     stops: bool = field(init=False)  # whether its loops look for Ctrl-C
 
     def __post_init__(self) -> None:
@@ -105,8 +108,9 @@ def build(
         places = [ready[n].id if n in ready else -1 for n in inputs]
         return schedule(ready, places, n_outputs, updates, in_order, watched)
 
-    ready = expand(outputs_apart(lower(graph), elementwise=tested is not None))
-    plan = plan_of(ready) if limit is None else fit(ready, plan_of, limit.bytes_of, limit.most, limit.sizes)
+    with recording(SCHEDULING) as record:
+        ready = expand(outputs_apart(lower(graph), elementwise=tested is not None))
+        plan = plan_of(ready) if limit is None else fit(ready, plan_of, limit.bytes_of, limit.most, limit.sizes)
     text = emit(plan, symbols, serial, timed)
     constants = plan.arrays
     if text.rows is not None:
@@ -124,4 +128,5 @@ def build(
         text,
         plan,
         limit,
+        record.way(graph, plan.graph),
     )

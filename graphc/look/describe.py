@@ -11,7 +11,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.node import Node
 from graphc.ir.op import Kind, lookup
 from graphc.ir.tensor import Tensor
-from graphc.ir.types import is_float
+from graphc.ir.types import TensorType, is_float
 from graphc.look.expression import BINARY, formula
 from graphc.look.rule import gradient_rule
 
@@ -58,6 +58,7 @@ class _Tables:
         self.groups: list[Table] = []
         self._known: dict[Any, int] = {}
         self._rules = _Rules()
+        self._texts = _Texts()
 
     def add(
         self, graph: Graph, more: Callable[[Node], Table], around: Table | None = None, group: int | None = None
@@ -82,7 +83,7 @@ class _Tables:
             if around["r"] in ("gradient", "update"):
                 role, beside = around["r"], around.get("p")
         apart = role in ("gradient", "update") or (role == "variable" and beside is not None)
-        table: Table = {"n": name, "o": node.op.name, "r": role, "t": str(node.type)}
+        table: Table = {"n": name, "o": node.op.name, "r": role, "t": self._texts[node.type]}
         table["l"] = self.lines.number(node.origin)
         optional = {
             "i": [base + i for i in node.inputs],
@@ -209,6 +210,14 @@ def _is_number(node: Node) -> bool:
     return (node.op.name == "constant" and node.type.shape == ()) or node.op.name == "size"
 
 
+class _Texts(dict[TensorType, str]):
+    """Types as text, each once."""
+
+    def __missing__(self, kind: TensorType) -> str:
+        text = self[kind] = str(kind)
+        return text
+
+
 class _Rules:
     """Gradient rules of ops in the letters of their operands, each combination once."""
 
@@ -221,7 +230,7 @@ class _Rules:
         if node.op.kind is Kind.LEAF or not is_float(node.type.dtype) or not node.op.gradient:
             return None
         types = tuple(t.type for t in tensor.inputs)
-        key = (node.op.name, str(types), str(sorted(node.attrs.items())))
+        key = (node.op.name, types, str(sorted(node.attrs.items())) if node.attrs else "")
         if key not in self.known:
             try:
                 self.known[key] = self._made(node, [t.type for t in tensor.inputs])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
+from itertools import islice
 
 from graphc.errors import CompileError, GraphError, caller
 from graphc.ir.node import Node
@@ -14,7 +15,6 @@ from graphc.look.trace import Part, Trace, buffer_words, trace
 from graphc.run.executable import Executable
 from graphc.schedule.access import is_alias, is_formula, movement
 from graphc.schedule.plan import Combine, Control, Form, Loop, Product, Schedule, Statement
-from graphc.schedule.stages import statements_in
 
 SOME = 8  # names that are listed
 
@@ -127,13 +127,14 @@ def fusion(trace: Trace, last: int | None) -> str:
     if statements[0].form is Form.CHECK:
         return "a test of indices stands alone, before all that relies on it"
     item = statements[0].item
-    others = [s.node for s in statements_in(item) if s.node.id != last] if isinstance(item, Loop) else []
+    beside = trace.beside(item) if isinstance(item, Loop) else {}
+    others = len(beside) - (node.name in beside)
     if not others:
         return _why_alone(trace, statements[0])
-    names = list(dict.fromkeys(n.name for n in others))
-    shown = ", ".join(names[:SOME]) + (f" and {len(names) - SOME} more" if len(names) > SOME else "")
+    some = [name for name in islice(beside, SOME + 1) if name != node.name][:SOME]
+    shown = ", ".join(some) + (f" and {others - SOME} more" if others > SOME else "")
     made = [graph.nodes[a.root].name for a in statements[0].operands if plan.statements.get(a.root, [])[:1]]
-    made = [name for name in dict.fromkeys(made) if name in names]
+    made = [name for name in dict.fromkeys(made) if name in beside and name != node.name]
     because = "the sizes are equal"
     if made:
         because = f"each step reads just the element of {', '.join(made)} that it made"

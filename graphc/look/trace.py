@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 from graphc.codegen.kernel import Kernel
-from graphc.ir.graph import OBSERVER, Graph
-from graphc.ir.node import Node
+from graphc.ir.graph import Graph
 from graphc.ir.op import Kind
-from graphc.ir.tensor import Tensor
-from graphc.rewrite.passes import run
+from graphc.rewrite.record import Step
 from graphc.run.executable import Executable
 from graphc.schedule.plan import (
     Combine,
@@ -27,39 +26,6 @@ from graphc.schedule.plan import (
     memory_of,
 )
 from graphc.schedule.stages import made_by, statements_in
-
-SCHEDULING = "schedule"  # the name of all that happens behind the passes
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One pass: the graph before and after, what stands for each node, and the rules that were applied to it."""
-
-    name: str
-    before: Graph
-    after: Graph
-    made: Mapping[int, int]
-    rules: Mapping[int, list[str]]
-
-
-@dataclass(slots=True)
-class _Watcher:
-    """Gathers the steps."""
-
-    begun: list[tuple[str, Graph]] = field(default_factory=list)  # passes that go over a graph, some inside others
-    steps: list[Step] = field(default_factory=list)
-    rules: dict[int, list[str]] = field(default_factory=dict)
-
-    def begins(self, name: str, graph: Graph) -> None:
-        self.begun.append((name, graph))
-
-    def rule(self, node: Node, name: str) -> None:
-        self.rules.setdefault(node.id, []).append(name)
-
-    def rebuilt(self, graph: Graph, new: Graph, made: Mapping[int, Tensor]) -> None:
-        name = next((name for name, on in reversed(self.begun) if on is graph), SCHEDULING)
-        self.steps.append(Step(name, graph, new, {i: t.id for i, t in made.items()}, self.rules))
-        self.rules = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,24 +81,13 @@ class Trace:
     """The way of each node of the user's graph, as far as an executable needs it, into the kernel."""
 
     def __init__(self, exe: Executable) -> None:
-        program = exe.program
-        self.source, self.optimised = program.source, program.optimised
-        watcher = _Watcher()
-        token = OBSERVER.set(watcher)
-        try:
-            run(program.source)
-            rewriting = len(watcher.steps)
-            watcher.begun.clear()
-            self.kernel: Kernel = program.kernel(debug=exe.debug)
-        finally:
-            OBSERVER.reset(token)
+        self.source = exe.program.source
+        self.kernel: Kernel = exe.listing
         assert self.kernel.schedule is not None
         self.plan: Schedule = self.kernel.schedule
-        # passes have run twice, alike: numbers in the graph that they made are those of the optimised one
-        self.steps = [
-            *_chain(watcher.steps[:rewriting], program.source),
-            *_chain(watcher.steps[rewriting:], program.optimised),
-        ]
+        self.steps = [*exe.program.steps, *self.kernel.steps]
+        self._read: dict[Graph, dict[int, list[int]]] = {}
+        self._beside: dict[int, dict[str, None]] = {}
         self.parts = list(parts_of(self.plan))
         self.part_of: dict[int, list[Part]] = {}
         for part in self.parts:
@@ -160,39 +115,45 @@ class Trace:
         """What passes did to a node, in order, each once."""
         found: dict[str, None] = {}
         for step, before, after in self.way(node):
-            for text in _events(step, before, after):
+            for text in self._events(step, before, after):
                 found.setdefault(text)
         return list(found)
 
+    def _events(self, step: Step, before: int, after: int | None) -> Iterator[str]:
+        old = step.before.nodes[before]
+        rules = step.rules.get(before, [])
+        for rule in rules:
+            yield f"{step.name}: rule {rule}"
+        if after is None:
+            near = [r for n in self._readers(step.before).get(before, []) for r in step.rules.get(n, [])]
+            why = f", by rule {', '.join(dict.fromkeys(near))} at a node that read it" if near else ""
+            yield f"{step.name}: no longer needed{why}"
+            return
+        new = step.after.nodes[after]
+        if rules or old.op.kind is Kind.LEAF:
+            return
+        if new.op is old.op and new.name != old.name and old.name in step.after and step.after[old.name].id != after:
+            yield f"{step.name}: computed once with {new.name}"
+        elif new.op is not old.op:
+            what = "a constant" if new.op.name == "constant" else new.op.name
+            yield f"{step.name}: {old.op.name} becomes {what}"
+        elif step.name == "cse" and new.name != old.name:
+            yield f"{step.name}: computed once, as {new.name}"
 
-def _chain(steps: list[Step], graph: Graph) -> Iterator[Step]:
-    """The steps that lead on from a graph, without those of graphs beside the way."""
-    for step in steps:
-        if step.before is graph:
-            yield step
-            graph = step.after
+    def _readers(self, graph: Graph) -> dict[int, list[int]]:
+        """Which nodes read each."""
+        if graph not in self._read:
+            found = self._read[graph] = defaultdict(list)
+            for node in graph.nodes:
+                for i in set(node.inputs):
+                    found[i].append(node.id)
+        return self._read[graph]
 
-
-def _events(step: Step, before: int, after: int | None) -> Iterator[str]:
-    old = step.before.nodes[before]
-    rules = step.rules.get(before, [])
-    for rule in rules:
-        yield f"{step.name}: rule {rule}"
-    if after is None:
-        near = [r for n in step.before.nodes if before in n.inputs for r in step.rules.get(n.id, [])]
-        why = f", by rule {', '.join(dict.fromkeys(near))} at a node that read it" if near else ""
-        yield f"{step.name}: no longer needed{why}"
-        return
-    new = step.after.nodes[after]
-    if rules or old.op.kind is Kind.LEAF:
-        return
-    if new.op is old.op and new.name != old.name and old.name in step.after and step.after[old.name].id != after:
-        yield f"{step.name}: computed once with {new.name}"
-    elif new.op is not old.op:
-        what = "a constant" if new.op.name == "constant" else new.op.name
-        yield f"{step.name}: {old.op.name} becomes {what}"
-    elif step.name == "cse" and new.name != old.name:
-        yield f"{step.name}: computed once, as {new.name}"
+    def beside(self, item: Item) -> dict[str, None]:
+        """The names of all nodes whose statements stand in an item of the schedule, in order."""
+        if id(item) not in self._beside:
+            self._beside[id(item)] = dict.fromkeys(s.node.name for s in statements_in(item))
+        return self._beside[id(item)]
 
 
 def parts_of(plan: Schedule) -> Iterator[Part]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from graphc.atomic import replacing
+from graphc.codegen.kernel import SCHEDULING
 from graphc.compile import extract
 from graphc.errors import caller
 from graphc.ir import dims
@@ -26,7 +27,7 @@ from graphc.look.explain import fusion
 from graphc.look.inspection import fed, inspect
 from graphc.look.profile import Profile, time_text
 from graphc.look.summary import lines as summary
-from graphc.look.trace import SCHEDULING, Trace, buffer_words
+from graphc.look.trace import Trace, buffer_words
 from graphc.look.trace import trace as trace_of
 from graphc.reference import bind_sizes, evaluate
 from graphc.run.binding import convert

@@ -151,9 +151,7 @@ class Executable(Uncopied):
         bound = bind(kernel, self.graph.state.storage, self.cache, self.fastmath)
         seen = weakref.ref(self)
         # for profilers and debuggers, made when read
-        linecache.cache[bound.compiled.made_of.filename] = (
-            lambda: exe._listing.annotated if (exe := seen()) else None,
-        )
+        linecache.cache[bound.compiled.made_of.filename] = (lambda: exe.listing.annotated if (exe := seen()) else None,)
         self._bounds.append(bound)
         return bound
 
@@ -366,7 +364,7 @@ class Executable(Uncopied):
             bound = self._use(self._leaner(bound.kernel, sizes))
         kernel, threads = bound.kernel, self._threads_for(bound.kernel, sizes)
         if self.debug == "bounds":
-            schedule = kernel.schedule or self._listing.schedule
+            schedule = kernel.schedule or self.listing.schedule
             assert schedule is not None
             check_bounds(schedule, sizes)
         table = np.array([threads, bound.address, crew().board if threads > 1 else 0, *symbols], np.int64)
@@ -582,10 +580,10 @@ class Executable(Uncopied):
     @property
     def source(self) -> str:
         """The generated Python, with a comment for each node."""
-        return self._listing.annotated
+        return self.listing.annotated
 
     @property
-    def _listing(self) -> Kernel:
+    def listing(self) -> Kernel:
         """The kernel with its text and schedule; made anew where it was recalled from disk."""
         kernel = self.bound.kernel
         return kernel if kernel.text is not None else self._made_anew
@@ -599,7 +597,7 @@ class Executable(Uncopied):
         """The text of every stage of the compiler, in order."""
         out = {name: print_graph(graph) for name, graph in self._program.stages}
         if self.wait():
-            out["schedule"] = self._listing.loops
+            out["schedule"] = self.listing.loops
             out["source"] = self.source
             out["llvm"] = self._bounds[-1].compiled.llvm
             out["assembly"] = self._bounds[-1].compiled.assembly

@@ -17,6 +17,7 @@ from graphc.ir.tensor import Tensor
 from graphc.ir.types import SizeCheck, TensorType
 from graphc.reference import size_checks
 from graphc.rewrite.passes import run
+from graphc.rewrite.record import Step, recording
 
 MOST_BYTES = 1 << 60  # of a tensor: more than any processor addresses, and sums of some are 64-bit numbers
 
@@ -141,11 +142,21 @@ class Program:
     arguments_at: tuple[int, ...]  # numbers in ``graph`` of the inputs
 
     @cached
+    def _rewritten(self) -> tuple[list[tuple[str, Graph]], tuple[Step, ...]]:
+        out = [("graph", self.source)]
+        with recording() as record:
+            last = run(self.source, on_stage=lambda name, graph: out.append((name, graph)))
+        return out, record.way(self.source, last)
+
+    @property
     def stages(self) -> list[tuple[str, Graph]]:
         """The graph, and after each pass that changed it."""
-        out = [("graph", self.source)]
-        run(self.source, on_stage=lambda name, graph: out.append((name, graph)))
-        return out
+        return self._rewritten[0]
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What passes did to each node."""
+        return self._rewritten[1]
 
     @property
     def optimised(self) -> Graph:
