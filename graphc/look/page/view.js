@@ -375,7 +375,7 @@
       const from = [...e.from], box = places.get(e.a);
       const types = new Set(from.map((i) => s.nodes[i].t));
       if (box.unit && box.unit.node && !box.unit.node.i.length && !box.unit.node.v) continue; // a leaf tells its own
-      wires.append("text").attr("class", "type").attr("x", box.x + box.w / 2 + 6).attr("y", box.y + box.h + 12)
+      wires.append("text").attr("class", "type wire").attr("x", box.x + box.w / 2 + 6).attr("y", box.y + box.h + 12)
         .text(types.size === 1 ? short([...types][0], 30) : `${types.size} tensors`);
     }
     for (const block of blocks.values()) for (const box of block.boxes) if (box.open) column(front, back, box); else face(front, box);
