@@ -14,8 +14,24 @@ from graphc.codegen import loop_ir as ir
 from graphc.codegen.buffer import BufferType, load, store
 from graphc.codegen.llvm import on_stack
 from graphc.codegen.semantics import OPERATORS
+from graphc.schedule.sums import SHORT_ROW
 
 EXTREME = {"min": "<", "max": ">"}
+
+
+def unrolls(loop: ir.For) -> bool:
+    """Whether an innermost loop is so short that the one around it is to go in vectors: LLVM unrolls it whole."""
+    if not (isinstance(loop.first, ir.Const) and isinstance(loop.last, ir.Const)):
+        return False
+    inner = any(isinstance(x, (ir.For, ir.While)) for s in loop.body for x in ir.walk(s))
+    return not inner and loop.last.value - loop.first.value <= max(SHORT_ROW.values()) * loop.step
+
+
+def _unrolled(module: Any) -> Any:
+    """The metadata by which a loop asks for that; it must name itself first."""
+    made = module.add_metadata([None, module.add_metadata(["llvm.loop.unroll.full"])])
+    made.operands = made, *made.operands[1:]
+    return made
 
 
 class Printer:
@@ -94,7 +110,9 @@ class Printer:
         if self.block(s.body):
             following = self.builder.add(counter, start.type(s.step), flags=("nsw",))
             counter.add_incoming(following, self.builder.block)
-            self.builder.branch(head)
+            back = self.builder.branch(head)
+            if unrolls(s):
+                back.set_metadata("llvm.loop", _unrolled(self.builder.module))
         self.names = outside
         self.builder.position_at_end(after)
 
