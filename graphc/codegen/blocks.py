@@ -8,8 +8,7 @@ one for each row of a block.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,8 +32,8 @@ class Phase:
     """Lines for one row, or for all rows of a block at once; values of single rows that they make and read."""
 
     lines: list[Line]
-    makes: list[str]
-    reads: list[str]
+    makes: list[int]  # nodes
+    reads: list[int]
     at_once: bool = False
 
 
@@ -68,35 +67,35 @@ class Blocks:
     def write(self, loads: Loads) -> None:
         """All that the loop does in a block, the rows from ``b0`` to ``e0``."""
         nest = self.nest
-        start, outside = len(nest.body), set(assigned(nest.body))
+        start, outside = len(nest.body), set(nest.makes)
         phases = list(self.phases(loads, outside))
         del nest.body[start:]
-        held: set[str] = set()  # values that cross from one phase to a later one
+        held: set[int] = set()  # values that cross from one phase to a later one
         for k, phase in enumerate(phases):
-            later = {name for other in phases[k + 1 :] for name in other.reads}
+            later = {id for other in phases[k + 1 :] for id in other.reads}
             if phase.at_once:
                 nest.body += phase.lines
                 held.update(phase.makes)
                 continue
             nest.put(1, "for i0 in range(b0, e0):")
-            for name in (n for n in phase.reads if n in held and n not in phase.makes):
-                nest.put(2, f"{name} = {self.memory(name)}[i0 - b0]")
+            for id in (n for n in phase.reads if n in held and n not in phase.makes):
+                nest.put(2, f"{nest.named('v', id)} = {self.memory(id)}[i0 - b0]")
             nest.body += phase.lines
-            for name in (n for n in phase.makes if n in later):
-                held.add(name)
-                nest.put(2, f"{self.memory(name)}[i0 - b0] = {name}")
+            for id in (n for n in phase.makes if n in later):
+                held.add(id)
+                nest.put(2, f"{self.memory(id)}[i0 - b0] = {nest.named('v', id)}")
 
-    def memory(self, name: str) -> str:
+    def memory(self, id: int) -> str:
         """The name of memory for one value at each row of a block."""
-        place = ("block", int(name[1:]))
-        dtype = self.nest.graph.nodes[place[1]].type.dtype
-        held = self.nest.primitive("".join(map(str, place)), dtype)
+        place = ("block", id)
+        dtype = self.nest.graph.nodes[id].type.dtype
+        held = self.nest.primitive(self.nest.named(*place), dtype)
         self.nest.pointers[held] = place, dtype
         return held
 
     # ---- phases
 
-    def phases(self, loads: Loads, outside: set[str]) -> Iterator[Phase]:
+    def phases(self, loads: Loads, outside: set[int]) -> Iterator[Phase]:
         """Runs of statements, runs of inner loops, and each row product by itself."""
         run: list[Loop | Statement] = []
         for item in self.loop.body:
@@ -116,15 +115,14 @@ class Blocks:
         if run:
             yield self.text(run, loads, outside)
 
-    def text(self, items: Sequence[Loop | Statement], loads: Loads, outside: set[str]) -> Phase:
+    def text(self, items: Sequence[Loop | Statement], loads: Loads, outside: set[int]) -> Phase:
         """Items for one row."""
         inner, nest = dict(loads), self.nest
-        first = len(nest.body)
+        first, made, read = len(nest.body), len(nest.makes), len(nest.reads)
         for item in items:
             nest.item(item, 2, inner)
-        lines = nest.body[first:]
-        makes = [name for name in dict.fromkeys(assigned(lines)) if name not in outside]
-        return Phase(lines, makes, list(mentioned(lines)))
+        makes = [id for id in dict.fromkeys(nest.makes[made:]) if id not in outside]
+        return Phase(nest.body[first:], makes, list(dict.fromkeys([*nest.makes[made:], *nest.reads[read:]])))
 
     def product(self, product: RowProduct, columns: Size, loads: Loads) -> Iterator[Phase]:
         """A call for all rows of a block, and the store of its results where they have a place."""
@@ -133,43 +131,33 @@ class Blocks:
         # the first of two passes brings the next rows of its block, the second those of the next block
         ahead = self.rows // 2 if product.form == "dots" else self.rows
         matrix = f"{nest.size(columns)}, {self.first(product.matrix)}, {nest.size(product.step)}, {ahead}"
-        value = f"v{product.vector.root}"
-        own = product.form == "ranks" and value in self.names
+        value = product.vector.root
+        own = product.form == "ranks" and value in self.values
         vector = f"address({self.memory(value)})" if own else self.first(product.vector)
         if product.form == "dots":
-            made, result = f"v{fold.node.id}", f"address({self.memory(f'v{fold.node.id}')})"
+            made, result = [fold.node.id], f"address({self.memory(fold.node.id)})"
         else:
-            made, home = "", nest.home(fold)
+            made, home = [], nest.home(fold)
             assert home is not None
             result = nest.element_of(home, tuple(Index(None, ix.start) for ix in fold.target), dtype)
         name = nest.primitive(product.form, dtype)
         first = len(nest.body)
         nest.put(1, f"{name}(e0 - b0, {matrix}, {vector}, {result})", product.times.node.id, fold.node.id)
-        yield Phase(nest.body[first:], [made] if made else [], [value] if own else [], at_once=True)
+        yield Phase(nest.body[first:], made, [value] if own else [], at_once=True)
         if made:
             first = len(nest.body)
             nest.keep(fold, 2)
             if len(nest.body) > first:
-                yield Phase(nest.body[first:], [], [made])
+                yield Phase(nest.body[first:], [], made)
 
     @property
-    def names(self) -> set[str]:
-        """Values that the loop makes."""
-        return {f"v{s.node.id}" for s in statements_in(self.loop)}
+    def values(self) -> set[int]:
+        """Nodes whose values the loop makes."""
+        return {s.node.id for s in statements_in(self.loop)}
 
     def first(self, access: Access) -> str:
         """The address of an operand's element for the first row of a block and the first column."""
         nest = self.nest
         index = tuple(ix.without(lambda level: level == 1) for ix in access.index)
         dtype = nest.graph.nodes[access.root].type.dtype
-        return re.sub(r"\bi0\b", "b0", nest.element(Access(access.root, index), 1, dtype))
-
-
-def assigned(lines: Iterable[Line]) -> list[str]:
-    """Values that lines compute, in order."""
-    return [m.group(1) for line in lines if (m := re.match(r"\s*(v\d+) = ", line.text))]
-
-
-def mentioned(lines: Iterable[Line]) -> dict[str, None]:
-    """Values that lines compute or read, in order."""
-    return dict.fromkeys(name for line in lines for name in re.findall(r"\bv\d+\b", line.text))
+        return nest.element(Access(access.root, index), 1, dtype, {0: "b0"})

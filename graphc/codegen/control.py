@@ -66,13 +66,13 @@ class _Writer:
 
     def cell(self, depth: int) -> str:
         """A new line of the stack."""
-        name = f"g{self.id}_{self.cells}"
+        name = self.nest.named("g", self.id, self.cells)
         self.cells += 1
         self.put(depth, f"{name} = stack({CELL})")
         return name
 
     def local(self, depth: int, letter: str, k: int, value: str) -> str:
-        name = f"{letter}{self.id}_{k}"
+        name = self.nest.named(letter, self.id, k)
         self.put(depth, f"{name} = {value}")
         return name
 
@@ -188,15 +188,16 @@ def _scan(w: _Writer, depth: int) -> None:
         w.call(depth, "body", [step, *moving.before, *rows, *rest], [*moving.after, *made])
         moving.move(depth)
 
-    whole, many = f"r{w.id}", attrs["unroll"]
+    whole, many = w.nest.named("r", w.id), attrs["unroll"]
     w.put(depth, f"{whole} = {length}")
     ahead = f"{whole} - {whole} % {many}" if many > 1 else whole
     for k in range(2 if many > 1 else 1):
         bounds = f"{ahead}, {whole}" if k else f"0, {ahead}, {many}" if many > 1 else ahead
-        w.put(depth, f"for k{w.id + k * UNROLLED} in range({bounds}):")
+        step_number = w.nest.named("k", w.id + k * UNROLLED)
+        w.put(depth, f"for {step_number} in range({bounds}):")
         for j in range(many if not k else 1):
-            t, counter = f"t{w.id + (k * many + j) * UNROLLED}", f"k{w.id + k * UNROLLED}"
-            counter = f"({counter} + {j})" if j else counter
+            t = w.nest.named("t", w.id + (k * many + j) * UNROLLED)
+            counter = f"({step_number} + {j})" if j else step_number
             w.put(depth + 1, f"{t} = {f'{whole} - 1 - {counter}' if attrs['reverse'] else counter}")
             if j == 0:
                 w.stop(depth + 1, t, "body")
@@ -218,7 +219,7 @@ def _while(w: _Writer, depth: int) -> None:
     step = w.cell(depth) if w.reads("test", 0) or w.reads("body", 0) else "0"
     moving = _Carries(w, depth, n + 1)
     rest = [w.operand(slot) for slot in range(n, len(w.node.inputs))]
-    holds, t = w.cell(depth), f"t{w.id}"
+    holds, t = w.cell(depth), w.nest.named("t", w.id)
     w.put(depth, f"{t} = 0")
 
     def test(depth: int) -> None:

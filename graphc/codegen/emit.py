@@ -10,7 +10,6 @@ equal layers) are compiled once.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -35,7 +34,7 @@ from graphc.codegen import (
 )
 from graphc.codegen.abi import part_symbol
 from graphc.codegen.control import definitions
-from graphc.codegen.line import Line
+from graphc.codegen.line import Line, names_of
 from graphc.codegen.nest import Nest, shard_count
 from graphc.config import settings
 from graphc.ir import dims
@@ -44,7 +43,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.node import Node
 from graphc.ir.state import Array
 from graphc.schedule.memory import PART, nests
-from graphc.schedule.plan import Group, Item, Product, Schedule, Stage
+from graphc.schedule.plan import Control, Group, Item, Product, Schedule, Stage
 from graphc.schedule.sums import is_long, room
 
 TABLES = {"input": "inputs", "output": "outputs", "state": "state"}
@@ -125,7 +124,7 @@ def _module(function: list[Line], outside: Sequence[Line] = ()) -> list[Line]:
 
 def _imports(lines: Iterable[Line]) -> list[str]:
     """What the source takes from modules of this package."""
-    used = {word for line in lines for word in re.findall(r"\b[A-Za-z_]\w*\b(?=[(,)])", line.text)}
+    used = names_of(lines)
     out = []
     for module in PRIMITIVES:
         names = sorted(n for n in used if hasattr(module, n))
@@ -271,23 +270,13 @@ class _Writer:
 
     def function(self, items: list[Item], group: Group | None) -> tuple[str, list[Line], list[int]]:
         """The function of some items: its canonical text, its lines without the name, and the places it works on."""
-        nest = Nest(self.plan, self.symbols, self.failures, stops=not self.serial or bool(self.clock))
+        stops = not self.serial or bool(self.clock)
+        nest = Nest(self.plan, self.symbols, self.failures, stops=stops, apart=True)
         nest.write(items, group, 0)
         nest.line(1, "return 0")
         slots = {place: k for k, place in enumerate(nest.places)}
         head = [f"    {nest.address(place)} = word(places, word(rows, {k}))" for place, k in slots.items()]
-        names: dict[str, str] = {}
-        counts = Counter[str]()
-
-        def rename(match: re.Match[str]) -> str:
-            if match.group(0) not in names:
-                kind = match.group(1) or match.group(2) or match.group(3)
-                names[match.group(0)] = f"{kind}{counts[kind]}"
-                counts[kind] += 1
-            return names[match.group(0)]
-
-        own = [Line(LOCAL.sub(rename, line.text), line.nodes) for line in nest.whole(head)]
-        lines = [*definitions(nest), Line(NEST), *own]
+        lines = [*definitions(nest), Line(NEST), *nest.whole(head)]
         rows = [self.first[kind] + k for kind, k in slots]
         return "\n".join(line.text for line in lines), lines, rows
 
@@ -307,12 +296,12 @@ class _Writer:
                 f"    rows = word(state, {self.first['work'] - self.first['state'] - 1})",
             ]
         shared = not self.serial and any(stage.groups for stage in self.plan.stages)
-        head.append(f"    times = word(outputs, {len(self.plan.outputs)})")
-        if self.plan.split or not self.scratch:
-            head.append("    scratch = 0")
-        else:
+        if self.clock:
+            head.append(f"    times = word(outputs, {len(self.plan.outputs)})")
+        if not self.plan.split and any(isinstance(item, (Product, Control)) for item in self.plan.items()):
             ticket = f" + {self.scratch}*ticket(work, call)" if shared else ""
-            head.append(f"    scratch = work + {nest.size(self.offsets[-1])}{ticket}")
+            where = f"work + {nest.size(self.offsets[-1])}{ticket}" if self.scratch else "0"
+            head.append(f"    scratch = {where}")
         lines = nest.whole(head)
         if shared:
             lines.insert(0, Line("    call, work = work, unmarked(work)"))
@@ -347,7 +336,6 @@ class _Writer:
 
 
 MOST_NOTES = 4  # on one line: a function may serve many nodes
-LOCAL = re.compile(r"\b(?:([vxsctrkm])\d+|([pqg])\d+_\d+|(?:input|output|state|work|block)\d+_(at|[a-z]+\d*))\b")
 
 
 def annotate(text: Text, graph: Graph) -> str:

@@ -14,12 +14,12 @@ import atexit
 import hashlib
 import json
 import pickle
-import re
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -117,9 +117,9 @@ class Function:
         if data.startswith(OBJECT):
             made = Object(self, data.removeprefix(OBJECT))
             return made if made.address else None
-        head = re.search(rf"^def {self.entry}\(.*?\):", self.source, re.M | re.S)
-        assert head is not None
-        made = self.dispatcher(f"{head.group()} ...\n")  # to parse the body would take longer than to load the code
+        start = f"\n{self.source}".index(f"\ndef {self.entry}(")
+        head = self.source[start : self.source.index("):", start) + 2]
+        made = self.dispatcher(f"{head} ...\n")  # to parse the body would take longer than to load the code
         with global_compiler_lock:
             # Numba's own cache also loads all that it needs to compile, which takes far longer than the rest
             rtsys.initialize(made.targetctx)
@@ -269,17 +269,22 @@ def _machine() -> tuple[str, ...]:
 
 
 # Settings of Numba that change no code: where and how much it writes, how many threads it starts, CUDA.
-CODE_APART = re.compile(
-    "CUDA_.*|.*_CUDA|ENABLE_CUDASIM|FORCE_CUDA_CC|DUMP_.*|DEBUG_PRINT_.*|HIGHLIGHT_DUMPS|CACHE_.*|DEBUG_CACHE|COLOR_SCHEME|"
-    "NUMBA_NUM_THREADS|NUMBA_DEFAULT_NUM_THREADS|THREADING_LAYER.*|DISABLE_PERFORMANCE_WARNINGS|FUNCTION_CACHE_SIZE|"
-    "CHROME_TRACE|HTML|ANNOTATE|GDB_BINARY|RUNNING_UNDER_PROFILER"
-)
+CODE_APART = """
+    CUDA_* *_CUDA ENABLE_CUDASIM FORCE_CUDA_CC DUMP_* DEBUG_PRINT_* HIGHLIGHT_DUMPS CACHE_* DEBUG_CACHE COLOR_SCHEME
+    NUMBA_NUM_THREADS NUMBA_DEFAULT_NUM_THREADS THREADING_LAYER* DISABLE_PERFORMANCE_WARNINGS FUNCTION_CACHE_SIZE
+    CHROME_TRACE HTML ANNOTATE GDB_BINARY RUNNING_UNDER_PROFILER
+"""
 
 
 def _numba_settings() -> list[str]:
     """All other settings of Numba, as they are now: what a later version adds is taken to change code."""
     held = vars(numba.config)
-    return [f"{name}={held[name]!r}" for name in sorted(held) if name.isupper() and not CODE_APART.fullmatch(name)]
+    return [f"{name}={held[name]!r}" for name in sorted(held) if name.isupper() and not _code_apart(name)]
+
+
+@cache
+def _code_apart(name: str) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in CODE_APART.split())
 
 
 def jit_disabled() -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from types import CodeType
 
 
 @dataclass(slots=True)
@@ -11,3 +13,14 @@ class Line:
 
     text: str
     nodes: tuple[int, ...] = ()
+
+
+def names_of(lines: Iterable[Line]) -> set[str]:
+    """What functions take from the module that they stand in."""
+    found: set[str] = set()
+    left = [compile("\n".join(line.text for line in lines), "", "exec")]
+    while left:
+        code = left.pop()
+        found.update(code.co_names)
+        left += [c for c in code.co_consts if isinstance(c, CodeType)]
+    return found

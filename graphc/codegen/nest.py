@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,6 +20,7 @@ from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.node import Node
 from graphc.ir.op import LETTERS, Kind, indexed
+from graphc.ir.template import template
 from graphc.ir.types import DType
 from graphc.schedule.access import ZERO, Access, Index, is_formula, row_major, steps_of
 from graphc.schedule.joined import joined
@@ -43,6 +43,7 @@ from graphc.schedule.stages import is_function, statements_in
 from graphc.schedule.sums import LINE, SHORT_ROW, STEPS, adds_rows, sizes_met
 
 SHORT = {"float32": "f32", "float64": "f64", "int32": "i32", "int64": "i64", "uint8": "u8", "bool": "bool"}
+NO_OTHER: Mapping[int, str] = {}
 UNROLLED = 128  # steps of an inner loop that LLVM may unroll
 
 
@@ -51,7 +52,8 @@ class Nest:
 
     ``symbols`` maps each size to its local name. Where ``group`` is not None the outermost loops run from ``lo`` to
     ``hi``, the rows of shard number ``shard``. ``functions`` are those of bodies that it calls, by their text: its
-    own, or those of the function that it is a part of. Where it ``stops``, Ctrl-C ends its loops over bodies.
+    own, or those of the function that it is a part of. Where it ``stops``, Ctrl-C ends its loops over bodies. ``apart``
+    says that it is compiled apart from the kernel.
     """
 
     def __init__(
@@ -61,7 +63,14 @@ class Nest:
         failures: list[Node],
         functions: dict[str, Function] | None = None,
         stops: bool = True,
+        apart: bool = False,
     ) -> None:
+        self.apart = apart
+        self.numbered: dict[tuple[str, tuple[int | str, ...]], str] = {}  # names of locals in a function apart
+        self.counts = Counter[str]()
+        self.sizes: set[str] = set()  # symbols that something was written with
+        self.makes: list[int] = []  # nodes whose values have got their names, in order
+        self.reads: list[int] = []  # nodes whose values were read
         self.plan, self.graph, self.symbols, self.failures = plan, plan.graph, symbols, failures
         self.functions: dict[str, Function] = {} if functions is None else functions
         self.stops = stops
@@ -112,7 +121,12 @@ class Nest:
     # ---- names
 
     def size(self, size: Size) -> str:
-        return dims.source(size, lambda name: self.symbols[name])
+        return dims.source(size, self.symbol)
+
+    def symbol(self, name: str) -> str:
+        """The local name of a size."""
+        self.sizes.add(name)
+        return self.symbols[name]
 
     def pointer(self, place: tuple[str, int], dtype: DType) -> str:
         """The name of the typed pointer to a place."""
@@ -123,7 +137,7 @@ class Nest:
     def address(self, place: tuple[str, int]) -> str:
         """The name of a place's address."""
         self.places.setdefault(place)
-        return f"{place[0]}{place[1]}_at"
+        return f"{self.named('place', *place) if self.apart else f'{place[0]}{place[1]}'}_at"
 
     @staticmethod
     def primitive(name: str, dtype: DType) -> str:
@@ -135,6 +149,27 @@ class Nest:
         text = self.size(size)
         return f"({text})" if " " in text else text
 
+    def named(self, kind: str, *key: int | str) -> str:
+        """The name of a local. In a function apart they are numbered as they come: equal functions have equal text."""
+        if not self.apart:
+            return kind + "_".join(map(str, key))
+        if (kind, key) not in self.numbered:
+            self.numbered[kind, key] = f"{kind}{self.counts[kind]}"
+            self.counts[kind] += 1
+        return self.numbered[kind, key]
+
+    def define(self, depth: int, node: Node, code: str) -> str:
+        """Gives a node's value its name, which is returned."""
+        self.makes.append(node.id)
+        name = self.named("v", node.id)
+        self.put(depth, f"{name} = {code}", node.id)
+        return name
+
+    def read(self, id: int) -> str:
+        """The name of a node's value, where something reads it."""
+        self.reads.append(id)
+        return self.named("v", id)
+
     # ---- lines
 
     def whole(self, addresses: Sequence[str], apart: bool = True) -> list[Line]:
@@ -143,19 +178,14 @@ class Nest:
         LLVM is told that places lie ``apart``.
         """
         scopes = {place: k for k, place in enumerate(dict.fromkeys(p for p, _ in self.pointers.values()))}
-        head = [f"    {local} = word(dims, {k})" for k, local in enumerate(self.symbols.values())] + [*addresses]
+        sizes = [f"    {n} = word(dims, {k})" for k, (name, n) in enumerate(self.symbols.items()) if name in self.sizes]
+        pointers = []
         for name, (place, dtype) in self.pointers.items():
             kind = SHORT[dtype.name] if dtype.kind != "b" else "bool_"
             where = f"local({BLOCK}" if place[0] == "block" else f"buffer({self.address(place)}"
             scope = f"{scopes[place]}, {len(scopes)}" if apart else "0, 1"
-            head.append(f"    {name} = {where}, {kind}, {scope})")
-        uses = Counter(word for line in self.body for word in re.findall(r"\w+", line.text))
-        kept = []
-        for line in reversed(head):  # only what is used
-            if uses[line.split()[0]]:
-                kept.append(Line(line))
-                uses.update(re.findall(r"\w+", line))
-        return kept[::-1] + self.body
+            pointers.append(f"    {name} = {where}, {kind}, {scope})")
+        return [*map(Line, [*sizes, *addresses, *pointers]), *self.body]
 
     def line(self, depth: int, text: str) -> None:
         """A line of the function around the items."""
@@ -263,15 +293,16 @@ class Nest:
             levels = {axis: level for axis, level in levels.items() if level < fold.open_depth}
             inner = fold.accumulated
             if not inner:
-                self.put(depth, f"v{node.id} = {self.literal(value, node.type.dtype)}", node.id)
+                self.define(depth, node, self.literal(value, node.type.dtype))
                 if node.id in self.carried:
                     nothing = self.literal(-0.0, node.type.dtype)  # x + -0.0 is x, so compilers leave that out
-                    self.put(depth, f"s{node.id}, c{node.id} = {nothing}, {nothing}", node.id)
+                    s, c = self.named("s", node.id), self.named("c", node.id)
+                    self.put(depth, f"{s}, {c} = {nothing}, {nothing}", node.id)
                 if node.id in self.counted:
-                    self.put(depth, f"r{node.id} = 0", node.id)
+                    self.put(depth, f"{self.named('r', node.id)} = 0", node.id)
                 return
             if node.id in self.plan.rooms:
-                self.put(depth, f"r{node.id}, k{node.id} = 0, 0", node.id)
+                self.put(depth, f"{self.named('r', node.id)}, {self.named('k', node.id)} = 0, 0", node.id)
         assert buffer is not None
         if fold.form is Form.SCATTER and node.id in self.plan.rooms:
             self.put(depth, f"clear_met({self.room(node)}, {self.met(fold)[0]})", node.id)
@@ -302,17 +333,18 @@ class Nest:
             name = self.primitive("settle_met", node.type.dtype)
             self.put(depth, f"{name}({self.room(node)}, {places}, {width}, {self.parts(fold)})", node.id)
         elif fold.form is Form.REDUCE and node.id in self.plan.rooms:
-            self.put(depth, f"if k{node.id} > 0:", node.id)
+            self.put(depth, f"if {self.named('k', node.id)} > 0:", node.id)
             self.put(depth + 1, f"{self.primitive('settle', node.type.dtype)}({self.sums(fold)})", node.id)
         elif fold.form is Form.REDUCE and not fold.accumulated:
             if node.id in self.carried:
-                self.put(depth, f"v{node.id} = s{node.id} + (v{node.id} + c{node.id})", node.id)
+                s, c = self.named("s", node.id), self.named("c", node.id)
+                self.define(depth, node, f"{s} + ({self.read(node.id)} + {c})")
             self.keep(fold, depth)
 
     def keep(self, fold: Statement, depth: int) -> None:
         """Stores a complete scalar where readers further off need it."""
         if (buffer := self.home(fold)) is not None:
-            self.store(fold, buffer, f"v{fold.node.id}", depth)
+            self.store(fold, buffer, self.read(fold.node.id), depth)
 
     # ---- sums in blocks
 
@@ -330,30 +362,31 @@ class Nest:
             self.put(depth, f"if {when}:", id)
             depth += 1
         if fold.accumulated:
-            self.put(depth, f"{self.primitive('carry', dtype)}({self.sums(fold)}, k{id})", id)
-            self.put(depth, f"r{id}, k{id} = 0, k{id} + 1", id)
+            k = self.named("k", id)
+            self.put(depth, f"{self.primitive('carry', dtype)}({self.sums(fold)}, {k})", id)
+            self.put(depth, f"{self.named('r', id)}, {k} = 0, {k} + 1", id)
             return
-        part = f"v{id} + c{id}"
-        self.put(depth, f"t{id} = s{id} + ({part})", id)
-        self.put(depth, f"c{id} = lost(s{id}, {part}, t{id})", id)
-        self.put(depth, f"s{id}, v{id} = t{id}, {self.literal(0, dtype)}", id)
+        v, s, c, t = self.read(id), *(self.named(letter, id) for letter in "sct")
+        self.put(depth, f"{t} = {s} + ({v} + {c})", id)
+        self.put(depth, f"{c} = lost({s}, {v} + {c}, {t})", id)
+        self.put(depth, f"{s}, {v} = {t}, {self.literal(0, dtype)}", id)
         if id in self.counted:
-            self.put(depth, f"r{id} = 0", id)
+            self.put(depth, f"{self.named('r', id)} = 0", id)
 
     def count(self, fold: Statement, steps: str, every: int, depth: int) -> None:
         """Before so many steps more: carries on where there would be more than ``every``."""
-        id = fold.node.id
+        r = self.named("r", fold.node.id)
         maybe = [self.size(fold.node.type.shape[axis]) for axis in fold.accumulated if axis not in fold.row]
         folds = "".join(f"{size} == 1 and " for size in maybe)  # else each step adds to a row of its own
-        self.carry(fold, f"{folds}r{id} + {steps} > {every}", depth)
-        self.put(depth, f"r{id} = r{id} + {steps}", id)
+        self.carry(fold, f"{folds}{r} + {steps} > {every}", depth)
+        self.put(depth, f"{r} = {r} + {steps}", fold.node.id)
 
     def rows(self, fold: Statement, level: int, depth: int) -> None:
         """Adds up the rows of a block as they lie in memory."""
         (access,), node = fold.operands, fold.node
         shape, dtype = self.graph.nodes[access.root].type.shape, node.type.dtype
         step = steps_of(access.index, shape)[level]
-        first = re.sub(rf"\bi{level}\b", f"b{level}", self.element(access, level + 1, dtype))
+        first = self.element(access, level + 1, dtype, {level: f"b{level}"})
         width = self.size(dims.product(node.type.shape[a] for a in fold.row))
         given = f"e{level} - b{level}, {width}, {first}, {self.size(step)}, {self.parts(fold)}"
         self.put(depth, f"{self.primitive('add_rows', dtype)}({given})", node.id)
@@ -368,11 +401,12 @@ class Nest:
         at = self.place(place, scatter.target, slots)
         marks = self.pointer(("work", self.plan.rooms[node.id].slot), np.dtype("uint8"))
         places, width = self.met(scatter)
-        self.put(depth, f"m{node.id} = u8({marks}[{at}] + 1)", node.id)
-        self.put(depth, f"{marks}[{at}] = m{node.id}", node.id)
-        self.put(depth, f"if m{node.id} % {STEPS} == 0:", node.id)
+        m = self.named("m", node.id)
+        self.put(depth, f"{m} = u8({marks}[{at}] + 1)", node.id)
+        self.put(depth, f"{marks}[{at}] = {m}", node.id)
+        self.put(depth, f"if {m} % {STEPS} == 0:", node.id)
         row = f"{self.parts(scatter)} + {dtype.itemsize}*({at})*{width}"
-        given = f"{self.room(node)}, {places}, {at}, {width}, {row}, i64(m{node.id})"
+        given = f"{self.room(node)}, {places}, {at}, {width}, {row}, i64({m})"
         self.put(depth + 1, f"{self.primitive('carry_met', dtype)}({given})", node.id)
         self.put(depth + 1, f"{marks}[{at}] = u8({HELD})", node.id)
 
@@ -443,9 +477,9 @@ class Nest:
             self.check(s, values[0], depth)
         elif s.form is Form.MAP:
             code = values[0] if op.kind is Kind.GATHER else self.expression(s, values)
-            self.put(depth, f"v{node.id} = {code}", node.id)
+            value = self.define(depth, node, code)
             if buffer is not None:
-                self.store(s, buffer, f"v{node.id}", depth)
+                self.store(s, buffer, value, depth)
         elif s.form is Form.REDUCE:
             self.reduce(s, values[0], self.home(s), depth)
         else:
@@ -486,28 +520,29 @@ class Nest:
         node = s.node
         value = self.mapped(s, value)
         if s.open_depth == len(s.path):  # nothing to combine
-            self.put(depth, f"v{node.id} = {value}", node.id)
+            held = self.define(depth, node, value)
             if buffer is not None:
-                self.store(s, buffer, f"v{node.id}", depth)
+                self.store(s, buffer, held, depth)
             return
         if s.accumulated:
             assert buffer is not None
             held = f"{self.pointer(buffer.place, node.type.dtype)}[{self.place(buffer, s.target)}]"
         else:
-            held = f"v{node.id}"
+            self.define(depth, node, self.combined(node, self.read(node.id), value))
+            return
         self.put(depth, f"{held} = {self.combined(node, held, value)}", node.id)
 
     def mapped(self, s: Statement, value: str) -> str:
         """What a reduction makes of an element, in the dtype of its result (sums of small integers are int64)."""
         node, dtype = s.node, s.node.type.dtype
         before = self.graph.nodes[s.operands[0].root].type.dtype
-        made = _fill(node.op.map, {"a": value}, lambda name: self.attribute(node, before, name))
+        made = template(node.op.map).filled({"a": value}, lambda name: self.attribute(node, before, name))
         return made if made == value and before == dtype else f"{SHORT[dtype.name]}({made})"
 
     def combined(self, node: Node, acc: str, value: str) -> str:
         """Two partial results of a reduction as one, or what a scatter makes of two elements at one place."""
         assert node.op.combine is not None
-        return self.narrow(_fill(node.op.combine, {"acc": acc, "a": value}), node.type.dtype)
+        return self.narrow(template(node.op.combine).filled({"acc": acc, "a": value}), node.type.dtype)
 
     def check(self, s: Statement, value: str, depth: int) -> None:
         """Leaves the kernel when the value is out of range, before anything has been stored."""
@@ -542,7 +577,7 @@ class Nest:
             return self.formula(node, access)
         made = self.plan.statements.get(node.id)
         if made and made[0].form in (Form.MAP, Form.REDUCE) and self.in_scope(made[0], s):
-            return f"v{node.id}"
+            return self.read(node.id)
         root = memory_of(self.plan.aliases, node.id)
         buffer = self.plan.buffers[root]
         if root != node.id:  # the same memory in another shape
@@ -560,7 +595,8 @@ class Nest:
         assert isinstance(node.op.code, str)
         at = {"position": f"({self.place(whole, access.index)})"}
         return self.narrow(
-            _fill(node.op.code, at, lambda name: self.attribute(node, node.type.dtype, name)), node.type.dtype
+            template(node.op.code).filled(at, lambda name: self.attribute(node, node.type.dtype, name)),
+            node.type.dtype,
         )
 
     def in_scope(self, producer: Statement, reader: Statement) -> bool:
@@ -580,7 +616,7 @@ class Nest:
         names = dict(zip(LETTERS, values, strict=False))
         names["position"] = self.position(s) if "position" in code else ""
         in_dtype = types[0].dtype if types else node.type.dtype
-        filled = _fill(code, names, lambda name: self.attribute(node, in_dtype, name))
+        filled = template(code).filled(names, lambda name: self.attribute(node, in_dtype, name))
         return self.narrow(filled, node.type.dtype)
 
     def attribute(self, node: Node, in_dtype: DType, name: str) -> str:
@@ -612,10 +648,11 @@ class Nest:
             number = repr(float(np.float32(value))) if dtype.name == "float32" else repr(value)
         return f"{SHORT[dtype.name]}({number})"
 
-    def index(self, ix: Index, values: dict[int, str] | None = None) -> str:
+    def index(self, ix: Index, values: Mapping[int, str] | None = None, counters: Mapping[int, str] = NO_OTHER) -> str:
+        """An index as source. Levels are counted by i0, i1 and so on, but for those in ``counters``."""
         if ix.more:
-            return f"({' + '.join(self.index(replace(term, more=()), values) for term in ix.terms)})"
-        counter = f"i{ix.level}" if ix.level is not None else ""
+            return f"({' + '.join(self.index(replace(term, more=()), values, counters) for term in ix.terms)})"
+        counter = counters.get(ix.level, f"i{ix.level}") if ix.level is not None else ""
         if ix.slot is not None:
             assert values is not None
             counter = values[ix.slot]
@@ -624,9 +661,15 @@ class Nest:
         moved = counter if ix.step == 1 else f"{self.factor(ix.step)}*{counter}"
         return moved if ix.start == 0 else f"({self.factor(ix.start)} + {moved})"
 
-    def place(self, buffer: Buffer, index: Sequence[Index], values: dict[int, str] | None = None) -> str:
+    def place(
+        self,
+        buffer: Buffer,
+        index: Sequence[Index],
+        values: Mapping[int, str] | None = None,
+        counters: Mapping[int, str] = NO_OTHER,
+    ) -> str:
         """The flat offset of an element in a buffer."""
-        return self.offset(buffer, {axis: self.index(index[axis], values) for axis in buffer.axes})
+        return self.offset(buffer, {axis: self.index(index[axis], values, counters) for axis in buffer.axes})
 
     def offset(self, buffer: Buffer, index: dict[int, str]) -> str:
         terms = [] if buffer.step == 0 else [f"shard*{self.factor(buffer.step)}"]
@@ -649,16 +692,18 @@ class Nest:
 
     # ---- operands of calls
 
-    def element(self, access: Access, batch: int, dtype: DType) -> str:
+    def element(self, access: Access, batch: int, dtype: DType, counters: Mapping[int, str] = NO_OTHER) -> str:
         """The address of a product operand's first element, within its batch."""
         shape = self.graph.nodes[access.root].type.shape
         root = memory_of(self.plan.aliases, access.root)
         buffer = Buffer(self.plan.buffers[root].place, tuple(range(len(shape))), shape)
         index = tuple(ix.without(lambda level: level >= batch) for ix in access.index)
-        return self.element_of(buffer, index, dtype)
+        return self.element_of(buffer, index, dtype, counters)
 
-    def element_of(self, buffer: Buffer, index: Sequence[Index], dtype: DType) -> str:
-        offset = self.place(buffer, index)
+    def element_of(
+        self, buffer: Buffer, index: Sequence[Index], dtype: DType, counters: Mapping[int, str] = NO_OTHER
+    ) -> str:
+        offset = self.place(buffer, index, counters=counters)
         base = self.address(buffer.place)
         return base if offset == "0" else f"{base} + {dtype.itemsize}*({offset})"
 
@@ -666,14 +711,3 @@ class Nest:
 def shard_count(nest: Nest, group: Group) -> str:
     """How many shards a group is cut into, as source."""
     return f"shards({nest.size(group.cost)}, {nest.size(group.most)})"
-
-
-def _fill(code: str, names: dict[str, str], attribute: Any = None) -> str:
-    """A template with its letters and {attributes} replaced."""
-
-    def replace(match: re.Match[str]) -> str:
-        if match.group(1) is not None:
-            return str(attribute(match.group(1)))
-        return names.get(match.group(0), match.group(0))
-
-    return re.sub(r"\{(\w+)\}|\b[A-Za-z_]\w*\b", replace, code)

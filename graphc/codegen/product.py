@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from graphc.codegen import tiles
 from graphc.codegen.whole import Whole
 from graphc.config import settings
@@ -55,23 +53,22 @@ def write(nest: Whole, product: Product, depth: int) -> None:
         rows = "hi - lo"
 
     flags, places = [], []
+    counted = {0: "lo"} if shard else {}  # the call begins at the shard's first row
     for side, access in enumerate((product.left, product.right)):
         if side == 1 and product.nest is not None:
             flags.append((0, f"scratch + {tiles.DESCRIPTOR}"))
-            places.append(nest.element(access, held, dtype))
+            places.append(nest.element(access, held, dtype, counted))
             continue
         found = blas_operand(nest.graph, product, side)
         assert found is not None, "a product's operands are made readable before scheduling"
         transposed, leading = found
         known = str(max(1, leading)) if isinstance(leading, int) else f"max(1, {nest.size(leading)})"
         flags.append((int(transposed), known))
-        places.append(nest.element(access, held, dtype))
+        places.append(nest.element(access, held, dtype, counted))
     result = nest.plan.buffers[node.id] if fold is None else nest.home(fold)
     assert result is not None
     at = tuple(Index(a, 0, 1) if fold is None and a < held else Index(None) for a in range(node.type.ndim))
-    places.append(nest.element_of(result, at, dtype))
-    if shard:
-        places = [re.sub(r"\bi0\b", "lo", place) for place in places]
+    places.append(nest.element_of(result, at, dtype, counted))
     (ta, lda), (tb, ldb) = flags
     left, right, target = places
     n = nest.size(product.columns)

@@ -105,7 +105,7 @@ class Watch:
             return
         if not is_float(node.type.dtype) or hands_on(node):
             return
-        y = f"v{node.id}"
+        y = nest.named("v", node.id)
         zero = nest.literal(0, node.type.dtype)
         yield f"({y} != {y})"
         if may_be_infinite(node):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ from graphc.ir.dims import Size
 from graphc.ir.graph import Graph, copy_node, rebuild
 from graphc.ir.node import Node
 from graphc.ir.op import Kind, Op, lookup
+from graphc.ir.template import template
 from graphc.ir.tensor import Tensor
 from graphc.ir.types import is_float
 from graphc.ops.shape import expand_dims, permute_dims, reshape
@@ -136,7 +136,7 @@ def _finished(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | 
 @cache
 def _halves(op: Op) -> tuple[Op, Op]:
     """A reduction without its finish, and that as an elementwise op."""
-    finish = re.sub(r"\bacc\b", "a", op.finish)
+    finish = template(op.finish).filled({"acc": "a"}, "{{{}}}".format)
     last = Op(f"{op.name}_finish", Kind.ELEMENTWISE, 1, op.infer, op.reference, code=finish, attrs=op.attrs)
     return replace(op, finish="acc", gradient=()), last
 
