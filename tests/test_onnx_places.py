@@ -13,7 +13,7 @@ import graphc as gx
 onnx = pytest.importorskip("onnx", reason='needs the extra "onnx"')
 reference = pytest.importorskip("onnx.reference", reason='needs the extra "onnx"')
 runtime = pytest.importorskip("onnxruntime", reason='needs the extra "onnxruntime"')
-from test_onnx_operators import node, saved  # noqa: E402
+from test_onnx_operators import agree, node, saved  # noqa: E402
 
 from graphc.onnx.elements import ELEMENTS  # noqa: E402
 
@@ -59,6 +59,16 @@ CASES: list[tuple[str, list[Any], list[Any], dict[str, Any], int]] = [
     ("LRN", [IMAGE], [], {"size": 3}, 18), ("LpPool", [IMAGE], [], {"kernel_shape": [2, 2], "p": 3}, 18),
     ("Det", [floats(4, 3, 3)], [], {}, 18), ("CumProd", [floats(4, 3)], [np.array(1)], {"exclusive": 1, "reverse": 1}, 26),
     ("DFT", [floats(2, 6, 1)], [], {"onesided": 1, "axis": 1}, 17), ("DFT", [floats(2, 6, 2)], [np.array(8)], {"inverse": 1}, 17),
+    ("Resize", [IMAGE], [np.zeros(0, np.float32), np.array([1, 1, 0.6, 0.5], np.float32)], {"mode": "linear", "antialias": 1}, 18),
+    ("Resize", [IMAGE], [np.zeros(0, np.float32), np.array([1, 1, 0.6, 0.5], np.float32)], {"mode": "cubic", "antialias": 1}, 18),
+    ("Resize", [IMAGE], [np.array([0, 0, 0.4, 0.3, 1, 1, 1.2, 0.8], np.float32), np.zeros(0, np.float32), np.array([2, 3, 3, 3])],
+     {"mode": "linear", "coordinate_transformation_mode": "tf_crop_and_resize", "extrapolation_value": 9.0}, 18),
+    ("Resize", [IMAGE], [np.zeros(0, np.float32), np.zeros(0, np.float32), np.array([7, 8])],
+     {"mode": "nearest", "axes": [2, 3], "keep_aspect_ratio_policy": "not_larger"}, 18),
+    ("Compress", [floats(4, 3)], [np.array([True, False, True])], {"axis": 1}, 18),
+    ("TfIdfVectorizer", [whole("int8", 3, 9).astype(np.int64) % 3], [],
+     {"mode": "TF", "min_gram_length": 1, "max_gram_length": 2, "max_skip_count": 1, "ngram_counts": [0, 2], "ngram_indexes": [0, 1, 2, 3],
+      "pool_int64s": [0, 2, 0, 1, 2, 2]}, 18),
     ("STFT", [floats(2, 16, 1)], [np.array(4), floats(8)], {}, 17),
 ]  # fmt: skip
 
@@ -78,7 +88,7 @@ def test_operators(case: Any, tmp_path: Path) -> None:
     path = saved(tmp_path / "m.onnx", [made], {}, more, opset=opset, outputs=list(made.output))
     model = onnx.load(path)
     for k, (name, a) in enumerate(zip(names, operands, strict=True)):
-        batch = [f"n{k}" if op != "GridSample" else "n", *a.shape[1:]]
+        batch = ["n" if op == "GridSample" else 2 if op == "Resize" else f"n{k}", *a.shape[1:]]
         model.graph.input.append(h.make_tensor_value_info(name, kind(a), batch if a.ndim else []))
     onnx.save(model, path)
     arrays = dict(zip(names, operands, strict=True))
@@ -93,6 +103,64 @@ def test_operators(case: Any, tmp_path: Path) -> None:
         held = ELEMENTS[onnx.TensorProto.DataType.Name(kind(b)).lower()].dtype
         assert (np.asarray(a).dtype, np.shape(a)) == (held, b.shape)
         np.testing.assert_allclose(a, b.astype(held), rtol=1e-4, atol=2e-6)
+
+
+SEQUENCES = [
+    ("a, b = Split x; s = SequenceConstruct a b; y = ConcatFromSequence s", {"axis": 1}),
+    ("s = SplitToSequence x; y = SequenceAt s one", {}),
+    (
+        "s = SequenceEmpty; t = SequenceInsert s x; u = SequenceInsert t x zero; v = SequenceErase u; y = SequenceAt v zero",
+        {},
+    ),
+    ("s = SplitToSequence x; y = SequenceLength s", {}),
+    (
+        "s = SplitToSequence x; t = SequenceErase s last; z = Neg x; u = SequenceInsert t z last; y = SequenceAt u last",
+        {},
+    ),
+]
+
+
+@pytest.mark.parametrize("case", SEQUENCES, ids=lambda c: c[0][:30])
+def test_sequences_inside(case: Any, tmp_path: Path) -> None:
+    text, options = case
+    nodes = []
+    for line in text.split("; "):
+        results, rest = line.split(" = ")
+        op, *operands = rest.split()
+        more = options if op == "ConcatFromSequence" else {"num_outputs": 2} if op == "Split" else {}
+        nodes.append(h.make_node(op, operands, results.split(", "), **more))
+    constants = {"zero": np.array(0), "one": np.array(1), "last": np.array(-1)}
+    path = saved(tmp_path / "m.onnx", nodes, {"x": ("float32", (4, 3))}, constants)
+    agree(path, {"x": floats(4, 3)}, exact=True)
+
+
+@pytest.mark.parametrize("op", ["Momentum", "Adagrad", "Adam"])
+def test_steps_of_optimisers(op: str, tmp_path: Path) -> None:
+    """Of two parameters, as the package's reference has them."""
+    groups = 4 if op == "Adam" else 3
+    names = [f"{what}{k}" for what in "xgvh"[:groups] for k in (0, 1)]
+    made = h.make_node(
+        op, ["r", "t", *names], [f"n{k}" for k in range(2 * (groups - 1))], domain="ai.onnx.preview.training"
+    )
+    options = {
+        "Momentum": {"alpha": 0.9, "beta": 0.5, "mode": "nesterov"},
+        "Adagrad": {"decay_factor": 0.1},
+        "Adam": {},
+    }[op]
+    made.attribute.extend(h.make_attribute(k, v) for k, v in {**options, "norm_coefficient": 0.01}.items())
+    infos = [
+        h.make_tensor_value_info("r", 1, []),
+        h.make_tensor_value_info("t", 7, []),
+        *(h.make_tensor_value_info(n, 1, [3]) for n in names),
+    ]
+    graph = h.make_graph([made], "g", infos, [h.make_tensor_value_info(o, 1, [3]) for o in made.output])
+    model = h.make_model(graph, opset_imports=[h.make_opsetid("", 18), h.make_opsetid(made.domain, 1)], ir_version=8)
+    onnx.save(model, tmp_path / "m.onnx")
+    arrays = {"r": np.float32(0.1), "t": np.array(3), **{n: np.abs(floats(3)) for n in names}}
+    g = gx.from_onnx(tmp_path / "m.onnx")
+    found = gx.compile(list(g.inputs.values()), list(g.outputs), backend="numpy")(*arrays.values())
+    for a, b in zip(found, reference.ReferenceEvaluator(model).run(None, arrays), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
 
 
 def test_the_mel_scale(tmp_path: Path) -> None:

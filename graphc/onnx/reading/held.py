@@ -30,7 +30,7 @@ Sizes = tuple[Size, ...]
 
 
 class Held:
-    """An array of the file, sizes that are known in symbols, or a tensor of the graph; made a tensor when needed."""
+    """An array of the file, known sizes, a tensor of the graph, or a sequence of these; made a tensor when needed."""
 
     def __init__(
         self,
@@ -43,9 +43,10 @@ class Held:
         dtype: DType = INT64,
         role: str = "constant",
         kind: Element | None = None,
+        items: list[Held] | None = None,
     ) -> None:
         self.graph, self.name, self.array, self.role = graph, name, array, role
-        self._tensor = tensor
+        self._tensor, self.items = tensor, items  # of a sequence
         self.sizes = sizes  # integers that are known, a tuple or one: numbers, or polynomials in the symbols
         self.dtype = dtype if tensor is None else tensor.dtype
         if array is not None:
@@ -59,6 +60,8 @@ class Held:
         """Integers that are numbers, as an array."""
         if self.array is not None:
             return self.array if self.array.dtype.kind in "biu" else None
+        if self.items is not None:
+            return None
         many = self.sizes if isinstance(self.sizes, tuple) else (self.sizes,)
         return np.array(self.sizes, self.dtype) if all(isinstance(s, int) for s in many) else None
 
@@ -68,6 +71,8 @@ class Held:
         return self._tensor
 
     def tensor(self) -> Tensor:
+        if self.items is not None:
+            raise UnsupportedOpError("a sequence is not read where a tensor is expected, or as a result of the model")
         if self._tensor is None:
             if self.graph.open is self.graph:
                 self._tensor = self._of_array() if self.array is not None else self._of_sizes()

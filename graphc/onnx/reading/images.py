@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -13,8 +13,9 @@ from graphc.ir.dims import Size
 from graphc.ir.tensor import Tensor
 from graphc.ir.types import is_float
 from graphc.onnx.reading.elementwise import Reader
-from graphc.onnx.reading.held import Reading
+from graphc.onnx.reading.held import FIXED, Reading
 from graphc.ops import convolution, pooling, reduce, shape
+from graphc.ops import elementwise as e
 from graphc.ops import functions as f
 from graphc.ops.apply import apply, cast
 from graphc.ops.resize import resize as resized
@@ -22,6 +23,7 @@ from graphc.ops.windows import fold
 
 Pairs = tuple[tuple[Size, Size], ...]
 RANKS = (1, 2, 3)
+MOST_TAPS = 64  # elements that one of a smaller image is made of, along an axis
 
 
 def _axes(at: Reading, x: Tensor) -> int:
@@ -99,8 +101,8 @@ def conv_transpose(at: Reading) -> Tensor:
         at.fail(f"auto_pad {kind[:40]!r} with output_padding {extra}")
     pairs: list[tuple[Size, Size]] = list(_pairs(at, rank)) if kind == "NOTSET" else [(0, 0)] * rank
     sizes: list[Size] = []
-    for k, (n, size, s, d, e) in enumerate(zip(x.shape[2:], kernel, stride, dilation, extra, strict=True)):
-        full = dims.multiply(n - 1, s) + (d * (size - 1) + 1 + e)
+    for k, (n, size, s, d, more) in enumerate(zip(x.shape[2:], kernel, stride, dilation, extra, strict=True)):
+        full = dims.multiply(n - 1, s) + (d * (size - 1) + 1 + more)
         if wanted is not None or kind.startswith("SAME"):
             target = wanted[k - rank] if wanted is not None else dims.multiply(n, s)
             total = full - target
@@ -188,11 +190,14 @@ def resize(at: Reading) -> Tensor:
     scales = _scales(at, 1 if old else 2, len(axes))
     mode = at.attribute("mode", "nearest")
     place = "asymmetric" if old else at.attribute("coordinate_transformation_mode", "half_pixel")
-    if mode not in ("nearest", "linear", "cubic") or place not in PLACES:
-        at.refuse(f"mode {mode[:40]!r} with {place[:40]!r} is not read")
-    at.only("antialias", 0)
-    at.only("keep_aspect_ratio_policy", "stretch")
-    wanted = None if scales is not None else at.vector(3)
+    crops = _crops(at, len(axes)) if place == "tf_crop_and_resize" else None
+    if mode not in ("nearest", "linear", "cubic") or (place not in PLACES and crops is None):
+        at.fail(f"mode {mode[:40]!r} with {place[:40]!r} is none of ONNX's")
+    wanted: Any = None if scales is not None else at.vector(3)
+    if wanted is not None and at.attribute("keep_aspect_ratio_policy", "stretch") != "stretch":
+        wanted, ratio = _one_ratio(at, [x.shape[a] for a in axes], wanted)
+    else:
+        ratio = None
     for k, axis in enumerate(axes):
         n = x.shape[axis]
         if not isinstance(n, int):
@@ -203,10 +208,39 @@ def resize(at: Reading) -> Tensor:
             at.refuse(f"the size {size} of axis {axis} must be a number")
         if size < 1:
             at.fail(f"a size of {size} for axis {axis} of {x.type}")
-        scale = size / n if scales is None else scales[k]
-        if size != n or scale != 1:
-            x = _along(at, x, axis, n, size, scale, mode, place, old)
+        scale = scales[k] if scales is not None else size / n if ratio is None else ratio
+        if crops is not None:
+            start, end = crops[0][k], crops[1][k]
+            step, first = (end - start) * (n - 1), start * (n - 1)
+            where = first + (np.arange(size) * (step / (size - 1)) if size > 1 else np.array([step / 2]))
+            x = _along(at, x, axis, n, where, scale, mode, old)
+            apart = ((where < 0) | (where > n - 1)).reshape(-1, *(1,) * (x.ndim - 1 - axis))
+            x = e.where(at.graph.constant(apart), at.attribute("extrapolation_value", 0.0), x) if apart.any() else x
+        elif size != n or scale != 1:
+            x = _along(at, x, axis, n, PLACES[place](np.arange(size), n, size, scale), scale, mode, old)
     return x
+
+
+def _crops(at: Reading, rank: int) -> tuple[Any, Any]:
+    """Where each axis begins and ends, in parts of its length."""
+    array = at.held(1).array
+    if array is None:
+        at.refuse(f"the region must be known; {FIXED}")
+    if array.size != 2 * rank:
+        at.fail(f"expected a region of {2 * rank} numbers, found {array.size}")
+    return array.ravel()[:rank].astype(np.float64), array.ravel()[rank:].astype(np.float64)
+
+
+def _one_ratio(at: Reading, sizes: Sequence[Size], wanted: Sequence[Size]) -> tuple[list[int], float]:
+    """Sizes that are all as many times the old ones, not larger than was asked for, or not smaller."""
+    policy = at.attribute("keep_aspect_ratio_policy", "stretch")
+    if policy not in ("not_larger", "not_smaller"):
+        at.fail(f"keep_aspect_ratio_policy {policy[:40]!r} is none of ONNX's")
+    numbers = [(n, w) for n, w in zip(sizes, wanted, strict=True) if isinstance(n, int) and isinstance(w, int)]
+    if len(numbers) < len(sizes):
+        at.refuse(f"the aspect ratio of sizes that are not known is not read: {at.tensor().type}")
+    ratio = (min if policy == "not_larger" else max)(w / n for n, w in numbers)
+    return [math.floor(ratio * n + 0.5) for n, _ in numbers], ratio
 
 
 def _scales(at: Reading, slot: int, rank: int) -> tuple[float, ...] | None:
@@ -219,7 +253,7 @@ def _scales(at: Reading, slot: int, rank: int) -> tuple[float, ...] | None:
         held = at.held(slot)
         array = held.known if held.array is None else held.array
         if array is None:
-            at.refuse("scales must be known when the model is read")
+            at.refuse(f"scales must be known when the model is read; {FIXED}")
         found = tuple(map(float, array.ravel()))
     if len(found) != rank or min(found) <= 0:
         at.fail(f"expected {rank} scales above 0, found {found}")
@@ -256,32 +290,32 @@ ROUNDED: dict[str, Callable[..., Any]] = {
 }
 
 
-def _along(
-    at: Reading, x: Tensor, axis: int, n: int, size: int, scale: float, mode: str, place: str, old: bool
-) -> Tensor:
-    where = PLACES[place](np.arange(size), n, size, scale)
+def _along(at: Reading, x: Tensor, axis: int, n: int, where: Any, scale: float, mode: str, old: bool) -> Tensor:
+    """An axis at places between its elements."""
     if mode == "nearest":
         rounding = "floor" if old else at.attribute("nearest_mode", "round_prefer_floor")
         if rounding not in ROUNDED:
             at.fail(f"nearest_mode {rounding[:40]!r} is none of ONNX's")
         return _taken(x, np.clip(ROUNDED[rounding](where), 0, n - 1), axis)
     x = x if is_float(x.dtype) else cast(x, x.graph.float_dtype)
-    below = np.floor(where)
-    t = where - below
-    if mode == "linear":
-        taps = [(below, 1 - t), (below + 1, t)]
-    else:
-        a = at.attribute("cubic_coeff_a", -0.75)
-        far = [((a * (u + 1) - 5 * a) * (u + 1) + 8 * a) * (u + 1) - 4 * a for u in (t, 1 - t)]
-        near = [((a + 2) * u - (a + 3)) * u * u + 1 for u in (t, 1 - t)]
-        taps = [(below - 1, far[0]), (below, near[0]), (below + 1, near[1]), (below + 2, far[1])]
-        if at.attribute("exclude_outside", 0):
-            taps = [(index, weight * ((index >= 0) & (index < n))) for index, weight in taps]
-            total = sum(weight for _, weight in taps)
-            taps = [(index, weight / total) for index, weight in taps]
+    below, a = np.floor(where), at.attribute("cubic_coeff_a", -0.75)
+    shrunk = min(scale, 1.0) if at.attribute("antialias", 0) else 1.0  # then each covers as many as come to one
+    reach = math.ceil((1 if mode == "linear" else 2) / shrunk)
+    if 2 * reach > MOST_TAPS:
+        at.refuse(f"{2 * reach} elements for each one are not read, at most {MOST_TAPS}")
+    taps = []
+    for k in range(1 - reach, reach + 1):
+        t = np.abs(below + k - where) * shrunk
+        near, far = ((a + 2) * t - (a + 3)) * t * t + 1, ((t - 5) * t + 8) * t * a - 4 * a
+        taps.append(
+            (below + k, np.clip(1 - t, 0, 1) if mode == "linear" else np.where(t < 1, near, np.where(t < 2, far, 0)))
+        )
+    if at.attribute("exclude_outside", 0):
+        taps = [(index, weight * ((index >= 0) & (index < n))) for index, weight in taps]
+    total = sum(weight for _, weight in taps)
     parts = []
     for index, weight in taps:
-        shaped = np.reshape(weight, (size, *(1,) * (x.ndim - 1 - axis))).astype(x.dtype)
+        shaped = np.reshape(weight / total, (len(where), *(1,) * (x.ndim - 1 - axis))).astype(x.dtype)
         parts.append(_taken(x, np.clip(index, 0, n - 1), axis) * x.graph.constant(shaped))
     return sum(parts[1:], start=parts[0])
 

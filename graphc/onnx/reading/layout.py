@@ -186,6 +186,12 @@ def pad(at: Reading) -> Tensor:
     cuts = [tuple(-w if isinstance(w, int) and w < 0 else 0 for w in pair) for pair in pairs]
     x = index.getitem(x, tuple(slice(low, s - high) for (low, high), s in zip(cuts, x.shape, strict=True)))
     pairs = [tuple(0 if isinstance(w, int) and w < 0 else w for w in pair) for pair in pairs]  # type: ignore[misc]
+    if mode == "wrap":
+        for a, (before, after) in enumerate(pairs):
+            if (before, after) != (0, 0):
+                step = shape.iota(x.graph, x.shape[a] + before + after) - before
+                x = index.take(x, e.remainder(step, x.shape[a]), a)
+        return e.identity(x)
     if mode != "constant":
         return assembly.pad(x, pairs, mode)
     if all(pair == (0, 0) for pair in pairs):

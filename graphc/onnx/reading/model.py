@@ -37,8 +37,10 @@ from graphc.onnx.reading.order import ORDER
 from graphc.onnx.reading.quantised import QUANTISED
 from graphc.onnx.reading.recurrent import RECURRENT
 from graphc.onnx.reading.sampling import SAMPLING
+from graphc.onnx.reading.sequences import SEQUENCES
 from graphc.onnx.reading.signal import SIGNAL
 from graphc.onnx.reading.sizes import SIZES, Known
+from graphc.onnx.reading.training import TRAINING
 from graphc.ops.elementwise import identity
 from graphc.reference import evaluate
 
@@ -57,10 +59,20 @@ READERS: Mapping[str, Mapping[str, Reader]] = {
         **QUANTISED,
         **SIGNAL,
         **SAMPLING,
+        **SEQUENCES,
     },
     "ai.onnx.ml": LEARNED,
+    "ai.onnx.preview.training": TRAINING,
 }
-HINTS = {"ZipMap": 'export with options={"zipmap": False}'}
+CUT = "cut the model before it, and compute it beside"
+HINTS = {
+    "ZipMap": 'export with options={"zipmap": False}',
+    "NonMaxSuppression": f"the size of its result depends on data; {CUT}",
+    "Unique": f"the size of its result depends on data; {CUT}",
+    "StringNormalizer": "text is not read; pass numbers",
+    **dict.fromkeys(["RandomNormal", "RandomUniform"], "add gx.random.normal or gx.random.uniform to the graph"),
+    **dict.fromkeys(["RandomNormalLike", "RandomUniformLike", "Bernoulli"], "draw with gx.random after reading"),
+}
 MOST_IN_SIZE = 256  # terms
 MOST_FOLDED = 4096  # elements
 LARGEST_SIZE = 1 << 63
@@ -134,8 +146,12 @@ def _fixed(graph: Graph, info: Any, value: Any) -> Held:
 
 def _input(graph: Graph, info: Any, symbols: dict[str, Size]) -> Held:
     place = f"input {show(info.name)}"
-    if info.type.WhichOneof("value") != "tensor_type" or not info.type.tensor_type.HasField("shape"):
-        raise UnsupportedOpError(f"{place}: read are only tensors of known rank", node=info.name)
+    if info.type.WhichOneof("value") != "tensor_type":
+        text = f"{place}: a sequence or an optional value as an input is not read; pass its tensors one by one"
+        raise UnsupportedOpError(text, node=info.name)
+    if not info.type.tensor_type.HasField("shape"):
+        text = f"{place}: read are only tensors of known rank; declare its shape, or tell its value with fixed="
+        raise UnsupportedOpError(text, node=info.name)
     kind = info.type.tensor_type
     held_as = wire.element(kind.elem_type, place)
     if len(kind.shape.dim) > schema.MOST_AXES:
@@ -273,8 +289,7 @@ class _Model:
         """The results of an operator that is defined by others."""
         definition = define(at, self.functions)
         if definition is None:
-            hint = HINTS.get(at.node.op_type)
-            at.refuse(f"this operator is not read{f'; {hint}' if hint else ''}")
+            at.refuse(f"this operator is not read; {HINTS.get(at.node.op_type, CUT)}")
         if self.depth == DEEPEST:
             at.refuse(f"definitions more than {DEEPEST} deep are not read")
         values: Values = dict.fromkeys(definition.inputs)
