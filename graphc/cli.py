@@ -98,6 +98,7 @@ def _add_bench(commands: Any) -> None:
   xor                    2-3-1 network, value and gradients
   small-mlp              16-32-32-1 network, value and gradients
   training-step          784-256-10 classifier, one step of SGD
+  lenet-64, lenet-256    LeNet on 64 or 256 images, one step of SGD
   elementwise            sum(tanh(x w) exp(-x^2) + log1p(w^2)), gradients
   logistic-regression    100,000 rows of 50 features, gradients
   softmax-cross-entropy  4096 rows of 1000 classes, gradient

@@ -157,6 +157,37 @@ def test_what_cannot_be_computed_is_nan_and_the_rest_of_the_stack_is_right() -> 
     assert np.isnan(triangle).all()
 
 
+@pytest.mark.parametrize("size", [16, 17, 131, 260])
+def test_factors_and_triangular_systems_in_panels(size: int) -> None:
+    """Beyond 16 rows, panels of 128 columns, four rows at a time; what is left over of both is right too."""
+    rng = np.random.default_rng(size)
+    a = rng.normal(size=(size, size))
+    definite = a @ a.T / size + np.eye(size)
+    low, both = np.linalg.cholesky(definite), rng.normal(size=(size, 133))
+    np.testing.assert_allclose(run(gx.cholesky, definite), low, atol=1e-13)
+    definite[-1, -1] = -1
+    assert np.isnan(run(gx.cholesky, definite)).all()
+    for lower in (True, False):
+        triangle = low if lower else low.T
+        found = run(
+            lambda t, b, lower=lower: tuple(
+                gx.solve_triangular(t, b, lower=lower, transposed=turned, unit_diagonal=unit)
+                for turned in (False, True)
+                for unit in (False, True)
+            ),
+            np.where(np.eye(size, dtype=bool), triangle, triangle / 4),
+            both,
+        )
+        part = np.where(np.eye(size, dtype=bool), triangle, triangle / 4)
+        wanted = [
+            scipy.linalg.solve_triangular(part, both, lower=lower, trans=int(turned), unit_diagonal=unit)
+            for turned in (False, True)
+            for unit in (False, True)
+        ]
+        for one, other in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-11 * np.abs(other).max())
+
+
 def test_matrices_of_lower_rank_have_orthonormal_factors() -> None:
     b = np.outer([1.0, 2, 3, 0], [1.0, -1, 2])
     u, d, vh = run(gx.svd, b)

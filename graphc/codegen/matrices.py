@@ -15,6 +15,8 @@ from graphc.codegen.buffer import buffer, f64, i64, nan
 from graphc.codegen.routines import routine
 from graphc.codegen.vecmath import fabs, log, sqrt
 
+PANEL_COLUMNS = 128  # columns of a matrix, a thousand rows of which stay in the second-level cache
+FEW_ROWS = 16  # rows up to which panels do not pay
 EPSILON, COARSE = 2.0**-52, 2.0**-23  # of float64 and of float32
 SWEEPS, USUAL = 60, 15  # of rotations, at most, and where nearly all have come to an end
 
@@ -27,38 +29,69 @@ def fill(real, y, count):
 
 
 @routine
-def cholesky_matrix(real, a_at, y_at, n, columns):
-    """The lower triangle L of A = L L', four rows of L' at a time (Golub and Van Loan, 4.2); A's lower part is read."""
+def four_rows_less(real, a_at, y_at, n, m, left, right, start, down, transposed):
+    """Takes from four rows of Y those before them, each times an element of A, between two columns.
+
+    The rows are those from ``start`` on, counted from below if not ``down``; there are a multiple of four before them.
+    A may be Y itself, whose rows before are only read.
+    """
+    a, x = buffer(a_at, real, 5, 6), buffer(y_at, real, 4, 6)
+    y0, y1, y2, y3 = (
+        buffer(y_at, real, 0, 6),
+        buffer(y_at, real, 1, 6),
+        buffer(y_at, real, 2, 6),
+        buffer(y_at, real, 3, 6),
+    )
+    way = 1 if down else -1
+    first = start if down else n - 1 - start
+    i0, i1, i2, i3 = first, first + way, first + 2 * way, first + 3 * way
+    row, column = 1 if transposed else n, n if transposed else 1
+    for step in range(0, start, 4):
+        k = step if down else n - 1 - step
+        k0, k1, k2, k3 = k * column, (k + way) * column, (k + 2 * way) * column, (k + 3 * way) * column
+        r0, r1, r2, r3 = i0 * row, i1 * row, i2 * row, i3 * row
+        f00, f01, f02, f03 = a[r0 + k0], a[r0 + k1], a[r0 + k2], a[r0 + k3]
+        f10, f11, f12, f13 = a[r1 + k0], a[r1 + k1], a[r1 + k2], a[r1 + k3]
+        f20, f21, f22, f23 = a[r2 + k0], a[r2 + k1], a[r2 + k2], a[r2 + k3]
+        f30, f31, f32, f33 = a[r3 + k0], a[r3 + k1], a[r3 + k2], a[r3 + k3]
+        for j in range(left, right):
+            v0, v1, v2, v3 = x[k * m + j], x[(k + way) * m + j], x[(k + 2 * way) * m + j], x[(k + 3 * way) * m + j]
+            y0[i0 * m + j] = y0[i0 * m + j] - ((f00 * v0 + f01 * v1) + (f02 * v2 + f03 * v3))
+            y1[i1 * m + j] = y1[i1 * m + j] - ((f10 * v0 + f11 * v1) + (f12 * v2 + f13 * v3))
+            y2[i2 * m + j] = y2[i2 * m + j] - ((f20 * v0 + f21 * v1) + (f22 * v2 + f23 * v3))
+            y3[i3 * m + j] = y3[i3 * m + j] - ((f30 * v0 + f31 * v1) + (f32 * v2 + f33 * v3))
+
+
+@routine
+def cholesky_in_panels(real, a_at, y_at, n):
+    """`cholesky_matrix`, a panel of columns at a time, four rows of it after the other."""
     a, y = buffer(a_at, real, 0, 1), buffer(y_at, real, 0, 1)
     for i in range(n):
-        for j in range(i, n):
-            y[i * n + j] = a[j * n + i]
+        for j in range(n):
+            y[i * n + j] = a[j * n + i] if j >= i else real(0)
     whole = True
-    for start in range(0, n, 4):
-        stop = min(start + 4, n)
-        for k in range(start, stop):
-            row = k * n
-            pivot = y[row + k]
-            if not pivot > 0:
-                whole = False
-            root = sqrt(pivot)
-            for j in range(k, n):
-                y[row + j] = y[row + j] / root
-            for i in range(k + 1, stop):
-                factor = y[row + i]
-                below = i * n
-                for j in range(i, n):
-                    y[below + j] = y[below + j] - factor * y[row + j]
-        if stop - start == 4:
-            first = start * n
-            for i in range(stop, n):
-                row = i * n
-                f0, f1, f2, f3 = y[first + i], y[first + n + i], y[first + 2 * n + i], y[first + 3 * n + i]
-                for j in range(i, n):
-                    taken = (f0 * y[first + j] + f1 * y[first + n + j]) + (
-                        f2 * y[first + 2 * n + j] + f3 * y[first + 3 * n + j]
-                    )
-                    y[row + j] = y[row + j] - taken
+    for left in range(0, n, PANEL_COLUMNS):
+        right = min(left + PANEL_COLUMNS, n)
+        for start in range(0, right, 4):
+            stop = min(start + 4, n)
+            begin = max(left, start)
+            done = 0
+            if stop - start == 4 and start > 0:
+                four_rows_less(real, y_at, y_at, n, n, begin, right, start, True, True)
+                done = start
+            for i in range(start, stop):
+                for k in range(done, i):
+                    factor = y[k * n + i]
+                    for j in range(max(i, left), right):
+                        y[i * n + j] = y[i * n + j] - factor * y[k * n + j]
+                if i >= left and i < right:
+                    pivot = y[i * n + i]
+                    if not pivot > 0:
+                        whole = False
+                    y[i * n + i] = sqrt(pivot)
+                root = y[i * n + i]
+                for j in range(max(i + 1, left), right):
+                    y[i * n + j] = y[i * n + j] / root
     for i in range(n):
         for j in range(i + 1, n):
             y[j * n + i] = y[i * n + j]
@@ -68,28 +101,95 @@ def cholesky_matrix(real, a_at, y_at, n, columns):
 
 
 @routine
-def triangular_system(real, a_at, b_at, y_at, n, columns, rows, m, lower, transposed, unit):
-    """X of A X = B, or of A' X = B, by substitution; of A one triangle is read, or its diagonal taken as 1."""
-    a, b, y = buffer(a_at, real, 0, 1), buffer(b_at, real, 0, 1), buffer(y_at, real, 0, 1)
-    down = lower != transposed
-    whole = True
-    for step in range(n):
-        i = step if down else n - 1 - step
-        for j in range(m):
-            y[i * m + j] = b[i * m + j]
-        first, last = (0 if down else i + 1), (i if down else n)
-        for k in range(first, last):
-            factor = a[k * n + i] if transposed else a[i * n + k]
-            for j in range(m):
-                y[i * m + j] = y[i * m + j] - factor * y[k * m + j]
-        if not unit:
-            pivot = a[i * n + i]
-            if pivot == 0:
+def cholesky_matrix(real, a_at, y_at, n, columns):
+    """The lower triangle L of A = L L' by rows of L' (Golub and Van Loan, 4.2); A's lower part is read."""
+    if n > FEW_ROWS:
+        cholesky_in_panels(real, a_at, y_at, n)
+    else:
+        a, y = buffer(a_at, real, 0, 1), buffer(y_at, real, 0, 1)
+        whole = True
+        for i in range(n):
+            for j in range(i, n):
+                y[i * n + j] = a[j * n + i]
+        for k in range(n):
+            row = k * n
+            pivot = y[row + k]
+            if not pivot > 0:
                 whole = False
-            for j in range(m):
-                y[i * m + j] = y[i * m + j] / pivot
+            root = sqrt(pivot)
+            for j in range(k, n):
+                y[row + j] = y[row + j] / root
+            for i in range(k + 1, n):
+                factor = y[row + i]
+                below = i * n
+                for j in range(i, n):
+                    y[below + j] = y[below + j] - factor * y[row + j]
+        for i in range(n):
+            for j in range(i + 1, n):
+                y[j * n + i] = y[i * n + j]
+                y[i * n + j] = real(0)
+        if not whole:
+            fill(real, y, n * n)
+
+
+@routine
+def substituted_in_panels(real, a_at, b_at, y_at, n, m, down, transposed, unit):
+    """`triangular_system`, a panel of columns at a time, four rows of it after the other."""
+    a, b, y = buffer(a_at, real, 0, 1), buffer(b_at, real, 0, 1), buffer(y_at, real, 0, 1)
+    for k in range(n * m):
+        y[k] = b[k]
+    whole = True
+    for left in range(0, m, PANEL_COLUMNS):
+        right = min(left + PANEL_COLUMNS, m)
+        for start in range(0, n, 4):
+            stop = min(start + 4, n)
+            done = 0
+            if stop - start == 4 and start > 0:
+                four_rows_less(real, a_at, y_at, n, m, left, right, start, down, transposed)
+                done = start
+            for step in range(start, stop):
+                i = step if down else n - 1 - step
+                for before in range(done, step):
+                    k = before if down else n - 1 - before
+                    factor = a[k * n + i] if transposed else a[i * n + k]
+                    for j in range(left, right):
+                        y[i * m + j] = y[i * m + j] - factor * y[k * m + j]
+                if not unit:
+                    pivot = a[i * n + i]
+                    if pivot == 0:
+                        whole = False
+                    for j in range(left, right):
+                        y[i * m + j] = y[i * m + j] / pivot
     if not whole:
         fill(real, y, n * m)
+
+
+@routine
+def triangular_system(real, a_at, b_at, y_at, n, columns, rows, m, lower, transposed, unit):
+    """X of A X = B, or of A' X = B, by substitution; of A one triangle is read, or its diagonal taken as 1."""
+    down = lower != transposed
+    if n > FEW_ROWS:
+        substituted_in_panels(real, a_at, b_at, y_at, n, m, down, transposed, unit)
+    else:
+        a, b, y = buffer(a_at, real, 0, 1), buffer(b_at, real, 0, 1), buffer(y_at, real, 0, 1)
+        whole = True
+        for step in range(n):
+            i = step if down else n - 1 - step
+            for j in range(m):
+                y[i * m + j] = b[i * m + j]
+            first, last = (0 if down else i + 1), (i if down else n)
+            for k in range(first, last):
+                factor = a[k * n + i] if transposed else a[i * n + k]
+                for j in range(m):
+                    y[i * m + j] = y[i * m + j] - factor * y[k * m + j]
+            if not unit:
+                pivot = a[i * n + i]
+                if pivot == 0:
+                    whole = False
+                for j in range(m):
+                    y[i * m + j] = y[i * m + j] / pivot
+        if not whole:
+            fill(real, y, n * m)
 
 
 @register_jitable(error_model="numpy", fastmath=False)
