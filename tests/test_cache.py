@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -220,6 +221,27 @@ def test_a_read_only_cache_still_serves(cache: Path) -> None:
     assert jit.compile_source(kernel(4), "kernel", WORDS).cache_hit
     with pytest.warns(UserWarning, match="cannot be kept"):
         assert jit.compile_source(kernel(5), "kernel", WORDS).function(1, 0, 0, 0, 0) == 6
+
+
+def test_a_cache_that_is_deleted_while_in_use(cache: Path) -> None:
+    stop = threading.Event()
+
+    def delete() -> None:
+        while not stop.wait(0.002):
+            shutil.rmtree(cache, ignore_errors=True)
+
+    deleting = threading.Thread(target=delete)
+    deleting.start()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "kernels cannot be kept")
+            for number in range(8):
+                made = jit.compile_source(kernel(number), "kernel", WORDS)
+                assert made.function(1, 0, 0, 0, 0) == 1 + number
+                jit.remember(str(number), {})
+    finally:
+        stop.set()
+        deleting.join()
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="needs POSIX permissions")
