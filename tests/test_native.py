@@ -223,7 +223,7 @@ def python(directory: Path, program: str, *args: str, given: str = "") -> subpro
 @pytest.mark.parametrize(
     "runs",
     [
-        ["2 1", "2 5 state"],
+        ["3 6", "2 5 state"],
         pytest.param(["2 1", "2 1", "2 3", "3 1", "2 5 state", "2 6 state", "2 1"], marks=pytest.mark.slow),
     ],
     ids=len,
