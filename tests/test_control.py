@@ -446,15 +446,25 @@ x, n, p = g.input("x"), g.input("n", ("n",)), g.parameter("p", np.zeros(100))
 loop = gx.compile([x], gx.while_loop(lambda c: c[0] < 1e300, lambda c: (c[0] * 1.0, gx.sin(c[1])), (x, x))[1])
 last, _ = gx.scan(lambda c, _: (gx.sin(c) * 1.1 + p, None), p + 1.0, n)
 scan = gx.compile([n], last, {p: p + last})
-loop(1e301), scan(np.zeros(3))
+b = g.input("b", ("b",))
+batches = gx.compile([b], gx.while_loop(lambda c: c < 1e300, lambda c: c * 1.0, gx.sum(b)), {p: p + 1.0}, threads=2)
+rows = np.full(8, 1e301)
+loop(1e301), scan(np.zeros(3)), batches.run_batches([rows], batch_size=2)
 held = g.state["p"]
-for call in (lambda: loop(1.0), lambda: scan(np.zeros(100_000_000)), lambda: loop(1.0)):
+rows[-2:] = 1.0
+for call in (
+    lambda: loop(1.0),
+    lambda: scan(np.zeros(100_000_000)),
+    lambda: batches.run_batches([rows], batch_size=2),
+    lambda: loop(1.0),
+):
     threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
     try:
         call()
     except KeyboardInterrupt:
         print("stopped")
-assert (g.state["p"] == held).all() and loop(1e301) and len(scan(np.zeros(3))) == 100
+moved = g.state["p"] - held  # by whole batches
+assert (moved == moved[0]).all() and moved[0] in (0.0, 3.0) and loop(1e301) and len(scan(np.zeros(3))) == 100
 print("goes on")
 """
 
@@ -462,7 +472,46 @@ print("goes on")
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_ctrl_c_ends_a_loop() -> None:
     done = subprocess.run([sys.executable, "-c", ENDLESS], capture_output=True, text=True, timeout=120)
-    assert done.stdout.split("\n") == ["stopped"] * 3 + ["goes on", ""], done.stderr
+    assert done.stdout.split("\n") == ["stopped"] * 4 + ["goes on", ""], done.stderr
+
+
+MODULE = """
+import os, signal, sys, threading
+import numpy as np
+import endless
+assert "graphc" not in sys.modules
+endless.endless(1e301)
+held = endless.state["p"]
+for _ in range(2):
+    threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    try:
+        endless.endless(1.0)
+    except KeyboardInterrupt:
+        print("stopped")
+heard = []
+signal.signal(signal.SIGINT, lambda *_: heard.append(1))
+os.kill(os.getpid(), signal.SIGINT)
+assert (endless.state["p"] == held).all() and endless.endless(1e301) and heard
+thread = threading.Thread(target=endless.endless, args=(1e301,))
+thread.start()
+thread.join()
+assert endless.state["p"] == held + 2
+print("goes on")
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_ctrl_c_ends_a_loop_of_an_exported_module(tmp_path: Any) -> None:
+    g = gx.Graph("endless", float_dtype="float64")
+    x, p = g.input("x"), g.parameter("p", 0.0)
+    step = lambda c: (gx.scan(lambda c, _: (c * 1.0, None), c[0], length=3)[0], gx.sin(c[1]))  # noqa: E731
+    exe = gx.compile([x], gx.while_loop(lambda c: c[0] < 1e300, step, (x, x)), {p: p + 1.0})
+    exe.export_python(tmp_path / "endless.py")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", MODULE], capture_output=True, text=True, timeout=120, cwd=tmp_path, env=environment
+    )
+    assert done.stdout.split("\n") == ["stopped"] * 2 + ["goes on", ""], done.stderr
 
 
 @pytest.mark.oracle

@@ -89,13 +89,17 @@ class Text:
         return tuple(map(_joined, self.nests))
 
 
-def emit(plan: Schedule, symbols: Sequence[str], serial: bool = False, timed: bool = False) -> Text:
+def emit(
+    plan: Schedule, symbols: Sequence[str], serial: bool = False, timed: bool = False, stops: bool | None = None
+) -> Text:
     """The source of the kernel of ``plan``; ``symbols`` are the sizes in its dims table.
 
     A serial kernel runs the same shards in order, on the thread that calls it and no other. A ``timed`` one is serial,
-    and adds up how long its parts take in a table whose address stands behind those of the outputs.
+    and adds up how long its parts take in a table whose address stands behind those of the outputs. Whether loops look
+    for Ctrl-C, ``stops`` says; where it does not, those of all but serial kernels do, and of timed ones.
     """
-    writer = _Writer(plan, {name: f"n{k}" for k, name in enumerate(symbols)}, serial or timed, timed)
+    stops = (not serial or timed) if stops is None else stops
+    writer = _Writer(plan, {name: f"n{k}" for k, name in enumerate(symbols)}, serial or timed, timed, stops)
     kernel = writer.kernel()
     nests = [_module(function) for _, function in writer.functions.values()]
     outside = [Line(f'nest{k} = part("{part_symbol(_joined(lines))}")') for k, lines in enumerate(nests)]
@@ -135,8 +139,10 @@ def _imports(lines: Iterable[Line]) -> list[str]:
 
 
 class _Writer:
-    def __init__(self, plan: Schedule, symbols: dict[str, str], serial: bool, timed: bool = False) -> None:
-        self.plan, self.symbols, self.serial = plan, symbols, serial
+    def __init__(
+        self, plan: Schedule, symbols: dict[str, str], serial: bool, timed: bool = False, stops: bool = False
+    ) -> None:
+        self.plan, self.symbols, self.serial, self.stops = plan, symbols, serial, stops
         numbers = {id(item): k for k, item in enumerate(i for _, items in plan.sections() for i in items)}
         self.clock = numbers if timed else {}
         self.timed: list[list[int]] = [] if plan.split else [[k] for k in self.clock.values()]
@@ -163,7 +169,7 @@ class _Writer:
 
     def kernel(self) -> list[Line]:
         """Stage by stage: one thread runs the lone items, then shards go to whoever claims them."""
-        plan, nest = self.plan, Nest(self.plan, self.symbols, self.failures, stops=not self.serial or bool(self.clock))
+        plan, nest = self.plan, Nest(self.plan, self.symbols, self.failures, stops=self.stops)
         stages = [*plan.stages, Stage()]
         sharing = [k for k, stage in enumerate(stages) if stage.groups]
         if plan.split:
@@ -270,8 +276,7 @@ class _Writer:
 
     def function(self, items: list[Item], group: Group | None) -> tuple[str, list[Line], list[int]]:
         """The function of some items: its canonical text, its lines without the name, and the places it works on."""
-        stops = not self.serial or bool(self.clock)
-        nest = Nest(self.plan, self.symbols, self.failures, stops=stops, apart=True)
+        nest = Nest(self.plan, self.symbols, self.failures, stops=self.stops, apart=True)
         nest.write(items, group, 0)
         nest.line(1, "return 0")
         slots = {place: k for k, place in enumerate(nest.places)}

@@ -93,13 +93,14 @@ def build(
     limit: Limit | None = None,
     debug: str | None = None,
     timed: bool = False,
+    stops: bool | None = None,
 ) -> Kernel:
     """The kernel of ``graph``: its outputs are ``n_outputs`` results, then a next value for each state of ``updates``.
 
     ``inputs`` are the names of the argument leaves in order, ``symbols`` the sizes that they bind. A ``serial`` kernel
     is for one thread, and its source is plain loops. To keep within a ``limit`` values are computed more than once.
     With ``debug`` "nan" or "inputs" it returns NOT_FINITE where a value, or one that is passed, may be at fault. Of a
-    ``timed`` one see `emit`.
+    ``timed`` one see `emit`, also of ``stops``.
     """
     tested = {"nan": [], "inputs": inputs}.get(debug or "")
 
@@ -111,7 +112,7 @@ def build(
     with recording(SCHEDULING) as record:
         ready = expand(outputs_apart(lower(graph), elementwise=tested is not None))
         plan = plan_of(ready) if limit is None else fit(ready, plan_of, limit.bytes_of, limit.most, limit.sizes)
-    text = emit(plan, symbols, serial, timed)
+    text = emit(plan, symbols, serial, timed, stops)
     constants = plan.arrays
     if text.rows is not None:
         constants += (text.rows,)

@@ -3,10 +3,16 @@
 Python hears of signals between two of its own steps only, so a loop asks it now and then. It asks only where a call
 from Python runs in the main thread, the one that answers: such a call notes its workspace (`graphc.run.note`). Other
 callers of the same machine code (`exe.njit`, C) have no note, and are left alone.
+
+A call that machine code makes for the interpreter leaves the exception with it (`graphc.codegen.entry`). One that
+Python makes, of an exported module or of many batches, is told what was raised (`answering`).
 """
 
 from __future__ import annotations
 
+import ctypes
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from llvmlite import ir
@@ -40,3 +46,38 @@ def stopped(typingctx: Any, work: Any) -> Any:
         return answer
 
     return types.boolean(types.int64), codegen
+
+
+def looks(raised: list[BaseException]) -> Iterator[int]:
+    """Whether a signal has raised something, asked by ``next`` while a kernel runs.
+
+    Python answers signals as a generator goes on, so what they raise is met where it is asked for.
+    """
+    while True:
+        try:
+            yield len(raised)
+        except GeneratorExit:
+            return
+        except BaseException as error:
+            raised.append(error)
+
+
+def answering(note: Any, work: int, call: Callable[[], int]) -> int:
+    """The status that a call with this workspace returns; raises what a signal does meanwhile.
+
+    Only the main thread answers signals, so calls in others are left alone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return int(call())
+    raised: list[BaseException] = []
+    asked = looks(raised)
+    next(asked)
+    look, before = ctypes.CFUNCTYPE(ctypes.c_int64)(asked.__next__), (note[CALL], note[LOOK])
+    try:
+        note[LOOK], note[CALL] = ctypes.cast(look, ctypes.c_void_p).value, work
+        status = int(call())
+    finally:
+        note[CALL], note[LOOK] = before
+    if raised:
+        raise raised[0]
+    return status

@@ -65,7 +65,7 @@ def module_source(exe: Runnable, name: str | None = None, cache: bool = False) -
     if own := users_own(exe.program.source.nodes):
         text = f"export_python: a module cannot hold ops of your own: {', '.join(own)}"
         raise ExportError(text, origin=caller())
-    writer = _Writer(exe, exe.program.kernel(serial=True))
+    writer = _Writer(exe, exe.program.kernel(serial=True, stops=True))
     if writer.library and cache:
         text = "export_python: cache=True is not for products by a library, which may change under the cache"
         raise ExportError(text, origin=caller())
@@ -248,6 +248,7 @@ class _Writer:
                 "    tests=TESTS,",
                 "    state=state,",
                 "    constants=constants,",
+                *(["    stops=True,"] if kernel.stops else []),
                 *(["    before=[library],"] if self.library else []),
                 ")",
             ]

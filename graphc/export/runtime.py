@@ -8,6 +8,7 @@ a module that importlib loads from a path need not be.
 from __future__ import annotations
 
 import base64
+import ctypes
 import operator
 import os
 import threading
@@ -23,6 +24,7 @@ import numpy as np
 
 from graphc.codegen.pipeline import Short
 from graphc.codegen.private import ENGINE, missing
+from graphc.codegen.stop import NOTE, answering
 from graphc.ir.arrays import fits
 from graphc.ir.state import Array, aligned_empty
 
@@ -146,11 +148,23 @@ class Function(NamedTuple):
         return make()(self.body)
 
 
+def note_of_stop() -> Array:
+    """The words by which the loops of this process's kernels know a call that may be stopped."""
+    at = ll.address_of_symbol(NOTE)
+    if at is None:
+        words = (ctypes.c_int64 * 8)()
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(words))  # machine code outlives the module
+        at = ctypes.addressof(words)
+        ll.add_symbol(NOTE, at)
+    return np.ctypeslib.as_array((ctypes.c_int64 * 8).from_address(at))
+
+
 class Program:
     """A kernel and what its callers must know. It is compiled at the first call.
 
     ``functions`` are compiled in order; the last is the kernel, which takes the addresses of five tables. ``symbols``
     are the symbolic sizes, each with the input and the axis where it is read. ``before`` runs ahead of the compiler.
+    ``stops`` where loops look for Ctrl-C: a call in the main thread ends then, and leaves state as it was.
     """
 
     def __init__(
@@ -166,8 +180,9 @@ class Program:
         state: State,
         constants: Sequence[Array],
         before: Sequence[Callable[[], Any]] = (),
+        stops: bool = False,
     ) -> None:
-        self.functions, self.before = functions, before
+        self.functions, self.before, self.stops = functions, before, stops
         self.sizes, self.symbols, self.checks, self.tests = sizes, symbols, checks, tests
         self.inputs, self.outputs = inputs, outputs
         self.state, self.constants = state, constants
@@ -191,13 +206,18 @@ class Program:
         tables.insert(2, np.array(numbers, np.int64))
         work = self.workspace(sizes.work_bytes)
         addresses = [*(t.ctypes.data for t in tables), work.ctypes.data]
-        status = holding(self.state.lock, kernel, *addresses) if self.state else kernel(*addresses)
+        status = self.run(kernel, addresses)
         where, value = work[:16].view(np.int64)
         if len(self.spare) < MOST_SPARE:
             self.spare.append(work)
         if status:
             raise self.failure(sizes, status - 1, int(where), int(value))
         return [r if r.ndim else r[()] for r in results]
+
+    def run(self, kernel: Any, addresses: Sequence[int]) -> int:
+        """The status of the kernel; raises what a signal does meanwhile, where loops look for it."""
+        call = partial(holding, self.state.lock, kernel, *addresses) if self.state else partial(kernel, *addresses)
+        return answering(self.note, addresses[-1], call) if self.stops else int(call())
 
     def kernel(self, cache: bool) -> Any:
         """The kernel as a C function."""
@@ -216,6 +236,8 @@ class Program:
             if not self.compiled:
                 for prepare in self.before:
                     prepare()
+                if self.stops:
+                    self.note = note_of_stop()
                 self.compiled = [function.compile(cache) for function in self.functions]
 
     def workspace(self, size: int) -> Array:

@@ -6,7 +6,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,6 +25,7 @@ from graphc.run.binding import arrange, checked
 from graphc.run.crew import LEAD, conductor, crew, gather
 from graphc.run.entry import Plan
 from graphc.run.interface import Runnable
+from graphc.run.note import stoppable
 from graphc.run.program import Program, Structure
 from graphc.run.progress import Bar, bar
 
@@ -283,11 +284,13 @@ class _Data:
         for k in self.converted:
             held.append(np.ascontiguousarray(self.arrays[k][self._where(first, last)], exe._arguments[k].dtype))
             self.sources[k, 0] = held[-1].ctypes.data - first * layout.batch * layout.row_bytes[k]
-        status = exe.holding(
-            _driver(), plan.kernel, self.collector, self.head, self.task, self.room.ctypes.data, first, last,
-            layout.batch, layout.rows, self.order, self.sources, self.targets, self.dims, LEAD, layout.symbol,
-            plan.state, self.work.ctypes.data, self.tables, self.trail,
+        work = self.work.ctypes.data
+        call = partial(
+            exe.holding, _driver(), plan.kernel, self.collector, self.head, self.task, self.room.ctypes.data, first,
+            last, layout.batch, layout.rows, self.order, self.sources, self.targets, self.dims, LEAD, layout.symbol,
+            plan.state, work, self.tables, self.trail,
         )  # fmt: skip
+        status = stoppable(work, call) if plan.stops else call()
         if status:
             step = int(self.trail[0])
             if status == NOT_FINITE:

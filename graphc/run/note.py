@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import llvmlite.binding as ll
 import numpy as np
 from numba import types
 
-from graphc.codegen.stop import LOOK, NOTE, THREAD
+from graphc.codegen.stop import LOOK, NOTE, THREAD, answering
 from graphc.codegen.words import address_of, c_function
 
 _note = np.zeros(8, np.int64)
@@ -36,3 +37,9 @@ def note() -> int:
         _note[LOOK] = address_of(look)
     _note[THREAD] = threading.main_thread().ident or 0  # in a child of another thread that is another one
     return int(_note.ctypes.data)
+
+
+def stoppable(work: int, call: Callable[[], int]) -> int:
+    """The status of a call that Python makes with this workspace; raises what a signal does meanwhile."""
+    note()
+    return answering(_note, work, call)

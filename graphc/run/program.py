@@ -163,11 +163,16 @@ class Program:
         return self.stages[-1][1]
 
     def kernel(
-        self, serial: bool = False, limit: Limit | None = None, debug: str | None = None, timed: bool = False
+        self,
+        serial: bool = False,
+        limit: Limit | None = None,
+        debug: str | None = None,
+        timed: bool = False,
+        stops: bool | None = None,
     ) -> Kernel:
         """The kernel, by all passes: for one thread where it is serial, with values computed twice to keep a limit."""
         graph, inputs, symbols = self.optimised, self.inputs, self.symbols
-        return build(graph, inputs, self.n_outputs, self.updates, symbols, serial, limit, debug, timed)
+        return build(graph, inputs, self.n_outputs, self.updates, symbols, serial, limit, debug, timed, stops)
 
     @cached
     def checks(self) -> list[tuple[Node, SizeCheck]]:
