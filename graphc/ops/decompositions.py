@@ -7,7 +7,6 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 
 from graphc.errors import DTypeError, ShapeError
 from graphc.ir import dims
@@ -204,6 +203,8 @@ def _triangular(a: Tensor, b: Tensor, lower: bool, transposed: bool = False, uni
 
 
 def _triangular_reference(a: Any, b: Any, lower: bool, transposed: bool, unit: bool) -> Any:
+    import scipy.linalg  # takes longer than the rest of graphc
+
     part = np.tril(a) if lower else np.triu(a)
     if unit:
         part = part - np.diag(np.diag(part)) + np.eye(len(a), dtype=a.dtype)
