@@ -76,6 +76,13 @@ def test_a_violation_is_seen() -> None:
     assert not upward("codegen.emit", "from graphc.ir.graph import Graph")
 
 
+def test_no_regular_expression_reads_generated_code() -> None:
+    for folder in ("schedule", "codegen"):
+        for file in (PACKAGE / folder).rglob("*.py"):
+            imported = [n.names for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Import)]
+            assert "re" not in {a.name for names in imported for a in names}, file
+
+
 def test_no_imports_go_in_a_circle() -> None:
     """Deferred imports, and those of type checkers, count; only a graph and its tensors hold each other."""
     modules = {}

@@ -53,7 +53,7 @@ PRELUDE = """\
 #define PREFETCH(at) ((void)(at))
 #define VECTOR(type, ...) ((type){{__VA_ARGS__}})
 #define LANE(x, k) ((x).lane[k])
-#define BOTH(type, count, whole, lane) { type r; for (int k = 0; k < count; k++) LANE(r, k) = lane; return r; }
+#define BOTH(type, count, whole, lane) { type r = {0}; for (int k = 0; k < count; k++) LANE(r, k) = lane; return r; }
 #define INDEPENDENT
 #endif
 
@@ -210,7 +210,7 @@ class Vector:
             call = half.call("fmuladd", "x[j]", "y[j]", "z[j]")
             lines += [
                 f"    {half.name} x[2], y[2], z[2];",
-                f"    {t} r;",
+                f"    {t} r = {{0}};",
                 "    memcpy(x, &a, sizeof a);",
                 "    memcpy(y, &b, sizeof b);",
                 "    memcpy(z, &c, sizeof c);",
@@ -220,7 +220,7 @@ class Vector:
             ]
         else:
             each = f"fmuladd_{self.element}(LANE(a, k), LANE(b, k), LANE(c, k))"
-            lines += [f"    {t} r;", f"    for (int k = 0; k < {n}; k++) LANE(r, k) = {each};", "    return r;"]
+            lines += [f"    {t} r = {{0}};", f"    for (int k = 0; k < {n}; k++) LANE(r, k) = {each};", "    return r;"]
         return "\n".join([*lines, *(["#endif"] if t in X86 else []), "}"])
 
     def masked(self, name: str, loads: bool) -> str:
@@ -247,7 +247,7 @@ class Vector:
             lines += [f"#if defined VECTORS && defined {has}", f"    {'return ' if loads else ''}{here};", "#else"]
         if loads:
             lines += [
-                f"    {t} r;",
+                f"    {t} r = {{0}};",
                 f"    for (int k = 0; k < {n}; k++) LANE(r, k) = LANE(m, k) ? ((const {self.number} *)at)[k] : 0;",
                 "    return r;",
             ]
@@ -271,7 +271,7 @@ class Vector:
                     "#if defined VECTORS && (defined __clang__ || __GNUC__ >= 12)",
                     f"    return __builtin_shufflevector(a, b, {', '.join(map(str, lanes))});",
                     "#else",
-                    f"    {self.name} r;",
+                    f"    {self.name} r = {{0}};",
                     *([] if both else ["    (void)b;"]),
                     f"    {each}",
                     "    return r;",

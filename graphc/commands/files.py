@@ -112,7 +112,7 @@ def export(options: Any) -> int:
     if options.to == "c":
         names = list(loaded) if options.name is None else [chosen(loaded, options.name)]
         library = options.library or re.sub(r"\W", "_", options.file.stem, flags=re.ASCII)
-        how = {"name": library, "cpu": options.cpu, "blas": options.blas}
+        how = {"name": library, "cpu": options.cpu, "blas": options.blas, "source": options.source}
         if wrong := [n for n in names if n in how]:
             raise InputError(f"an executable called {wrong[0]!r} cannot be a C function; save it under another name")
         gx.export_c(options.output, **how, **{n: loaded[n] for n in names})

@@ -67,6 +67,7 @@ examples:
     export.add_argument("--name", metavar="NAME", help="which executable")
     export.add_argument("--library", metavar="NAME", help="c: what its functions begin with (the name of FILE)")
     export.add_argument("--cpu", default="native", metavar="CPU", help="c: native, or a level such as x86-64-v3")
+    export.add_argument("--source", action="store_true", help="c: as C source that any compiler builds")
     export.add_argument("--blas", default="tiles", metavar="BLAS", help="c: tiles, which are inside, or linked")
     export.set_defaults(run=_later("files", "export"))
 

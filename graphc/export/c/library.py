@@ -83,6 +83,9 @@ def export_c(
     ...     print(str(error).partition(" of ")[0])
     export_c: cpu must be one
     """
+    if not isinstance(source, bool):
+        text = f"source must be True or False, found {type(source).__name__}; no executable can be called source"
+        raise ExportError(f"export_c: {text}", origin=caller())
     graph_of("export_c", executables)
     for key in executables:
         if not NAME.fullmatch(key):
