@@ -1,6 +1,6 @@
 """Draws the pictures of the documentation with the examples: python docs/make_images.py [NAME ...]
 
-fashion-mnist and houses need GRAPHC_FASHION_MNIST and GRAPHC_AMES, and are left as they are without.
+fashion-mnist, lenet and houses need GRAPHC_FASHION_MNIST and GRAPHC_AMES, and are left as they are without.
 """
 
 import os
@@ -24,9 +24,10 @@ COMMANDS = {
     "savings.png": ["savings"],
     "overfitting.png": ["overfitting"],
     "fashion-mnist.png": ["fashion_mnist"],
+    "lenet.png": ["lenet", "--epochs", "5"],
     "houses.png": ["house_prices"],
 }
-NEEDS = {"fashion-mnist.png": "GRAPHC_FASHION_MNIST", "houses.png": "GRAPHC_AMES"}
+NEEDS = {"fashion-mnist.png": "GRAPHC_FASHION_MNIST", "lenet.png": "GRAPHC_FASHION_MNIST", "houses.png": "GRAPHC_AMES"}
 
 
 def main(names: Sequence[str]) -> None:
