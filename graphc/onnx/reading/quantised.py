@@ -18,7 +18,8 @@ from graphc.ops.linalg import matmul
 def _over(at: Reading, x: Tensor, slot: int, dtype: object = None) -> Tensor:
     """A scale or a zero point as it meets ``x``: one number, one along an axis, or one for each block along it."""
     given = at.tensor(slot)
-    if given.ndim == 0 or given.size == 1:
+    around = -x.ndim <= at.attribute("axis", 1) < x.ndim
+    if given.ndim == 0 or given.size == 1 or (given.ndim == 1 and not around):
         return shape.reshape(given, ())
     axis, block = at.axis(1, x.ndim), at.attribute("block_size", 0)
     if given.ndim == 1 and not block:

@@ -73,7 +73,8 @@ def grid_sample(at: Reading) -> Tensor:
     corners = bool(at.attribute("align_corners", 0))
     if mode not in ("nearest", "linear", "cubic") or padding not in ("zeros", "border", "reflection"):
         at.fail(f"mode {mode[:40]!r} with padding_mode {padding[:40]!r} is none of ONNX's")
-    if x.ndim < 3 or grid.ndim != x.ndim or grid.shape[-1] != x.ndim - 2:
+    told = grid.shape[-1] if grid.ndim else 0
+    if x.ndim < 3 or grid.ndim != x.ndim or (isinstance(told, int) and told != x.ndim - 2):
         at.fail(f"a grid {grid.type} does not fit the image {x.type}")
     if not is_float(x.dtype):
         at.refuse(f"read are images of floats, not {x.type}")

@@ -30,6 +30,8 @@ def dft(at: Reading) -> Tensor:
     inverse, half = bool(at.attribute("inverse", 0)), bool(at.attribute("onesided", 0))
     axis = at.attribute("axis", 1) if at.opset < 20 else at.integers(2)[0] if at.has(2) else -2
     axis = normalize_axis(axis, x.ndim, "DFT")
+    if not isinstance(x.shape[-1], int):
+        at.refuse(f"the last axis of {x.type} must be a number, 1 or 2; declare it")
     if axis == x.ndim - 1 or x.shape[-1] not in (1, 2):
         at.fail(f"expected real and imaginary parts along the last axis of {x.type}, and another one to go along")
     n = at.vector(1)[0] if at.has(1) else 2 * (x.shape[axis] - 1) if inverse and half else x.shape[axis]
@@ -58,6 +60,8 @@ def stft(at: Reading) -> Tensor:
         at.fail(f"a step of {step} along {x.type}")
     count = dims.floor_divide(x.shape[1] - length, step) + 1
     starts = shape.expand_dims(shape.iota(x.graph, count) * step, 1)
+    if not isinstance(x.shape[-1], int):
+        at.refuse(f"the last axis of {x.type} must be a number, 1 or 2; declare it")
     frames = apply("take", x, starts + shape.iota(x.graph, length), axis=1)  # in range as they are counted
     re, im = _parts(frames)
     if at.has(2):
