@@ -291,14 +291,18 @@ def test_every_network_of_the_examples(name: str, tmp_path: Path, monkeypatch: p
     """Results and next states, at several batch sizes; or the operators that ONNX Runtime lacks, named beforehand."""
     for executables in executables_of(name, tmp_path, monkeypatch).values():
         for exe in executables.values():
-            built = build_of(exe)
+            try:
+                built = build_of(exe)
+            except gx.ExportError as error:
+                assert "linear algebra" in str(error) and name in ("least_squares", "hidden_markov", "gaussian_process")
+                continue
             if built.missing:
                 assert name == "activations" and set().union(*built.missing.values()) == {"Erf"}
                 with pytest.raises(gx.ExportError, match="Erf"):
                     exe.export_onnx(tmp_path / "e.onnx")
                 continue
             model = session_of(built)
-            for size in (4, 1, 7):
+            for size in (4, 2 if name == "kalman" else 1, 7):  # ONNX Runtime has no Scan of no steps
                 before = {s: exe.graph.state[s] for s in exe.program.updates}
                 arrays = feeds(exe, size)
                 found = run(built, model, [*arrays, *before.values()])
