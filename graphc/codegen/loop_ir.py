@@ -12,17 +12,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar, dataclass_transform
 
 from numba import types
 
 from graphc.codegen.buffer import BufferType
 
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True)
+def record(eq: bool = True) -> Callable[[type[T]], type[T]]:
+    """A frozen dataclass. `dataclass` itself looks for the types of fields in ``sys.modules``; a module that a user
+    exported and loads by its path is not there.
+    """
+
+    def make(cls: type[T]) -> type[T]:
+        cls.__annotations__ = dict.fromkeys(cls.__annotations__, object)
+        return dataclass(frozen=True, slots=True, eq=eq)(cls)
+
+    return make
+
+
 COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
 TRUTH = ("and", "or")  # what follows a side that decides is not evaluated
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Const:
     """A number; one that an intrinsic must know has a literal type."""
 
@@ -30,7 +46,7 @@ class Const:
     value: bool | int | float
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Var:
     """What a parameter, a counter, a ``Let`` or a ``Set`` of that name holds."""
 
@@ -38,7 +54,7 @@ class Var:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Unary:
     """-, ~ or not."""
 
@@ -47,7 +63,7 @@ class Unary:
     x: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Binary:
     """Arithmetic on operands of this type, min and max of words, comparisons, and, or."""
 
@@ -57,7 +73,7 @@ class Binary:
     right: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Select:
     """``then`` where the test holds, else ``other``; only that one is evaluated."""
 
@@ -67,7 +83,7 @@ class Select:
     other: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Cast:
     """As C converts numbers; true where one is not 0; a word as a buffer that begins there."""
 
@@ -75,7 +91,7 @@ class Cast:
     x: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Load:
     """An element of a buffer."""
 
@@ -84,7 +100,7 @@ class Load:
     index: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Call:
     """A call of a function in IR, or of an intrinsic of that name; also a statement."""
 
@@ -95,21 +111,21 @@ class Call:
     line: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Let:
     name: str
     value: Expr
     line: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Set:
     name: str
     value: Expr
     line: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Store:
     buffer: Expr
     index: Expr
@@ -117,7 +133,7 @@ class Store:
     line: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class For:
     """``counter`` from ``first`` to below ``last``, by a positive constant."""
 
@@ -129,14 +145,14 @@ class For:
     line: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class While:
     test: Expr
     body: tuple[Stmt, ...]
     line: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class If:
     test: Expr
     then: tuple[Stmt, ...]
@@ -144,13 +160,13 @@ class If:
     line: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Return:
     value: Expr | None
     line: int = 0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Function:
     """A function; ``outlined`` where compilers shall not inline it."""
 

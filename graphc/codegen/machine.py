@@ -50,15 +50,20 @@ def parsed(module: Any) -> Any:
 
 def optimised(module: Any) -> Any:
     """The same after all passes."""
-    config: Any = numba.config
     made = parsed(module)
+    builder = pass_builder(_target())
+    builder.getModulePassManager().run(made, builder)
+    return made
+
+
+def pass_builder(target: Any) -> Any:
+    """LLVM's passes for kernels, as its target machine has vectors."""
+    config: Any = numba.config
     tuning = ll.create_pipeline_tuning_options()
     tuning.speed_level = int(config.OPT)
     tuning.loop_vectorization, tuning.slp_vectorization = bool(config.LOOP_VECTORIZE), bool(config.SLP_VECTORIZE)
     tuning.loop_unrolling = False  # vector loops are as fast without, and several times shorter to compile
-    builder = ll.create_pass_builder(_target(), tuning)
-    builder.getModulePassManager().run(made, builder)
-    return made
+    return ll.create_pass_builder(target, tuning)
 
 
 def object_code(module: Any) -> bytes:

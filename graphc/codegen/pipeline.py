@@ -15,6 +15,7 @@ from llvmlite import ir
 from numba import types
 
 from graphc.codegen.frontend import Reader, tree_of
+from graphc.codegen.machine import pass_builder
 from graphc.codegen.private import (
     ENGINE,
     Absent,
@@ -62,7 +63,7 @@ class _Once:
         ll_module.data_layout = self._codegen._data_layout
 
     def _optimize_final_module(self: Any) -> None:
-        builder = self._codegen._pass_builder()
+        builder = pass_builder(getattr(self._codegen, "tuned_for", self._codegen._tm))
         builder.getModulePassManager().run(self._final_module, builder)
 
     def serialize_using_object_code(self: Any) -> Any:

@@ -53,7 +53,6 @@ PythonFunctionDescriptor = _take("numba.core.funcdesc", "PythonFunctionDescripto
 NoPythonBackend = _take("numba.core.typed_passes", "NoPythonBackend", ENGINE)
 ExtractByteCode = _take("numba.core.untyped_passes", "ExtractByteCode", ENGINE)
 _take("numba.core.codegen", "JITCPUCodegen._library_class", ENGINE)
-_take("numba.core.codegen", "JITCPUCodegen._pass_builder", ENGINE)
 _take("numba.core.codegen", "JITCodeLibrary.get_pointer_to_function", ENGINE)
 _take("numba.core.codegen", "JITCodeLibrary._get_compiled_object", ENGINE)
 

@@ -59,6 +59,7 @@ class _Codegen(AOTCPUCodegen):  # type: ignore[misc]
         self._cpu = cpu
         super().__init__("graphc", "host" if cpu == "native" else cpu)
         self._here = None if cpu == "native" else _Codegen("native")
+        self.tuned_for = (self._here or self)._tm  # whose vectors passes know
 
     def _customize_tm_features(self) -> str:
         return str(self._get_host_cpu_features()) if self._cpu == "native" else LEVELS[self._cpu]
