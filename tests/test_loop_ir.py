@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from graphc.codegen import to_python
 from graphc.codegen.functions import SEMANTICS, kernel_ir
 from graphc.codegen.jit import define
 from graphc.codegen.kernel import SIGNATURE
+from graphc.codegen.to_llvm import unrolls
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -142,3 +144,22 @@ def test_rebuild_keeps_what_does_not_change() -> None:
     assert {n.name for n in ir.walk(renamed) if isinstance(n, ir.Var)} != {
         n.name for n in ir.walk(function) if isinstance(n, ir.Var)
     }
+
+
+def test_short_nests_are_unrolled_so_that_the_loop_around_them_goes_in_vectors() -> None:
+    """Windows are such nests: without, a convolution with filters for each channel takes four times as long."""
+
+    def nest(*steps: int) -> ir.For:
+        body: tuple[Any, ...] = (ir.Return(None),)
+        for n in reversed(steps):
+            body = (ir.For("i", ir.Const(types.int64, 0), ir.Const(types.int64, n), 1, body),)
+        return body[0]
+
+    assert all(unrolls(nest(*steps)) for steps in ((3, 3), (7, 7), (3, 3, 3), (8,)))
+    assert not any(unrolls(nest(*steps)) for steps in ((9,), (3, 9), (5, 5, 5), (0,)))
+    assert not unrolls(ir.For("i", ir.Const(types.int64, 0), ir.Var(types.int64, "n"), 1, ()))
+    assert not unrolls(replace(nest(3), body=(ir.While(ir.Const(types.boolean, True), ()),)))
+    g = gx.Graph("windows")
+    x, w = g.input("x", (1, 2, 56, 56)), g.input("w", (2, 1, 3, 3))
+    exe = gx.compile([x, w], [gx.conv2d(x, w, groups=2)])
+    assert exe.stages["llvm"].count("fmul <") + exe.stages["llvm"].count("fma.v") >= 9

@@ -19,12 +19,24 @@ from graphc.schedule.sums import SHORT_ROW
 EXTREME = {"min": "<", "max": ">"}
 
 
+SHORT = max(SHORT_ROW.values())  # steps of a loop that is unrolled
+UNROLLED = 64  # steps of such loops in one another, as a window's of 7 x 7
+
+
 def unrolls(loop: ir.For) -> bool:
-    """Whether an innermost loop is so short that the one around it is to go in vectors: LLVM unrolls it whole."""
+    """Whether a loop, with all loops in it, is so short that the one around it is to go in vectors."""
+    return 0 < _steps(loop) <= UNROLLED
+
+
+def _steps(loop: ir.For) -> int:
+    """How often the innermost statements of a short nest run; 0 where a loop of it is long or of unknown length."""
     if not (isinstance(loop.first, ir.Const) and isinstance(loop.last, ir.Const)):
-        return False
-    inner = any(isinstance(x, (ir.For, ir.While)) for s in loop.body for x in ir.walk(s))
-    return not inner and loop.last.value - loop.first.value <= max(SHORT_ROW.values()) * loop.step
+        return 0
+    steps = -(-int(loop.last.value - loop.first.value) // loop.step)
+    inner = [x for s in loop.body for x in ir.walk(s) if isinstance(x, (ir.For, ir.While))]
+    if steps > SHORT or any(isinstance(x, ir.While) or not _steps(x) for x in inner):
+        return 0
+    return steps * max([1, *map(_steps, inner)])  # type: ignore[arg-type]
 
 
 def _unrolled(module: Any) -> Any:
