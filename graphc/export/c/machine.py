@@ -10,6 +10,7 @@ all but the kernels' entries is made internal.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,8 +20,10 @@ import numba
 
 from graphc.codegen import private, tiles
 from graphc.codegen.abi import PART_SIGNATURE, part_symbol
+from graphc.codegen.functions import kernel_module
 from graphc.codegen.jit import alone, define, numba_options
 from graphc.codegen.kernel import SIGNATURE, Kernel
+from graphc.codegen.machine import optimised
 from graphc.codegen.pipeline import Compiler
 from graphc.codegen.private import (
     AOTCPUCodegen,
@@ -30,6 +33,7 @@ from graphc.codegen.private import (
     global_compiler_lock,
     sigutils,
 )
+from graphc.codegen.semantics import Unlowered
 from graphc.errors import ExportError
 
 LEVELS = {  # x86-64 psABI, micro-architecture levels; of their features, those that decide how code is generated
@@ -121,7 +125,13 @@ class _Linker:
         if symbol in self.known:
             return
         self.known.add(symbol)
-        function = define(f"graphc_export_{len(self.known)}", source)[entry]
+        scope = define(f"graphc_export_{len(self.known)}", source)
+        function = scope[entry]
+        if not fastmath:  # which is Numba's
+            with suppress(Unlowered):
+                module = optimised(kernel_module(function.tree, scope, signature, symbol))
+                self.modules.append(module)
+                return
         flags = Flags()
         cpu_target.options.parse_as_flags(flags, {"nopython": True} | numba_options(fastmath))
         flags.no_cpython_wrapper = flags.no_compile = True
