@@ -311,10 +311,17 @@ def student_t(
     return _moved(length * cos(v * (2 * math.pi)), loc, scale, key, kind, shape)
 
 
-def _log_gamma(key: Tensor, shape: Sequence[Any], alpha: Tensor) -> Tensor:
-    """Logarithms of gamma numbers: of one of shape ``alpha + 1``, and ``log(u) / alpha`` (Marsaglia and Tsang 2000)."""
+def _gamma(key: Tensor, shape: Sequence[Any], alpha: Tensor) -> tuple[Tensor, Tensor]:
+    """Gamma numbers in two parts: one of shape ``alpha + 1``, and what is added to its logarithm, ``log(u) / alpha``
+    (Marsaglia and Tsang 2000)."""
     larger = apply("gamma_quantile", alpha + 1, _draw("signed_uniform", key, shape, alpha.dtype))
-    return log(larger) + log(abs(_draw("signed_uniform", key, shape, alpha.dtype))) / alpha
+    return larger, log(abs(_draw("signed_uniform", key, shape, alpha.dtype))) / alpha
+
+
+def _log_gamma(key: Tensor, shape: Sequence[Any], alpha: Tensor) -> Tensor:
+    """Logarithms of gamma numbers."""
+    larger, added = _gamma(key, shape, alpha)
+    return log(larger) + added
 
 
 def _shape_parameter(name: str, value: Operand, key: Tensor, kind: DType) -> Tensor:
@@ -336,12 +343,11 @@ def gamma(key: Tensor, shape: Sequence[Any], alpha: Operand, scale: Operand = 1.
     >>> import graphc as gx
     >>> g = gx.Graph()
     >>> gx.random.gamma(g.random_key(), ("n", 3), 2.0)
-    <Tensor exp_20: float32[n, 3]>
+    <Tensor multiply_19: float32[n, 3]>
     """
     kind = _dtype(key, dtype, alpha, scale)
-    return _moved(
-        exp(_log_gamma(key, shape, _shape_parameter("alpha", alpha, key, kind))), 0.0, scale, key, kind, shape
-    )
+    larger, added = _gamma(key, shape, _shape_parameter("alpha", alpha, key, kind))
+    return _moved(larger * exp(added), 0.0, scale, key, kind, shape)  # a large one's logarithm would be too coarse
 
 
 @public_in("random")
