@@ -10,7 +10,6 @@ all but the kernels' entries is made internal.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,10 +19,8 @@ import numba
 
 from graphc.codegen import private, tiles
 from graphc.codegen.abi import PART_SIGNATURE, part_symbol
-from graphc.codegen.functions import kernel_module
-from graphc.codegen.jit import alone, define, numba_options
+from graphc.codegen.jit import Function, alone, numba_options
 from graphc.codegen.kernel import SIGNATURE, Kernel
-from graphc.codegen.machine import optimised
 from graphc.codegen.pipeline import Compiler
 from graphc.codegen.private import (
     AOTCPUCodegen,
@@ -125,23 +122,26 @@ class _Linker:
         if symbol in self.known:
             return
         self.known.add(symbol)
-        scope = define(f"graphc_export_{len(self.known)}", source)
-        function = scope[entry]
-        if not fastmath:  # which is Numba's
-            with suppress(Unlowered):
-                module = optimised(kernel_module(function.tree, scope, signature, symbol))
-                self.modules.append(module)
-                return
-        flags = Flags()
-        cpu_target.options.parse_as_flags(flags, {"nopython": True} | numba_options(fastmath))
-        flags.no_cpython_wrapper = flags.no_compile = True
-        args, result = sigutils.normalize_signature(signature)
-        made = compile_extra(
-            cpu_target.typing_context, self.context, function, args, result, flags, {}, pipeline_class=Compiler
-        )
-        module = ll.parse_bitcode(made.library.emit_bitcode())
-        module.get_function(made.fndesc.llvm_cfunc_wrapper_name).name = symbol
+        options = {"nopython": True, "no_cpython_wrapper": True} | numba_options(fastmath)
+        made = Function(source, entry, signature, options, f"export_{len(self.known)}", entry == "product")
+        try:
+            module, found = made.module(), made.symbol
+        except Unlowered:
+            module, found = self.by_numba(made)
+        module.get_function(found).name = symbol
         self.modules.append(module)
+
+    def by_numba(self, made: Function) -> tuple[Any, str]:
+        """The module of a function that Numba has to compile, and the name of its C form there."""
+        flags = Flags()
+        cpu_target.options.parse_as_flags(flags, made.options)
+        flags.no_compile = True
+        args, result = sigutils.normalize_signature(made.signature)
+        compiled = compile_extra(
+            cpu_target.typing_context, self.context, made.function(made.source), args, result, flags, {},
+            pipeline_class=Compiler,
+        )  # fmt: skip
+        return ll.parse_bitcode(compiled.library.emit_bitcode()), compiled.fndesc.llvm_cfunc_wrapper_name
 
     def emit(self, entries: frozenset[str]) -> bytes:
         whole = ll.parse_assembly(str(self.codegen._create_empty_module(self.name)))
