@@ -17,26 +17,23 @@ from graphc.codegen.semantics import OPERATORS
 from graphc.schedule.sums import SHORT_ROW
 
 EXTREME = {"min": "<", "max": ">"}
-
-
 SHORT = max(SHORT_ROW.values())  # steps of a loop that is unrolled
 UNROLLED = 64  # steps of such loops in one another, as a window's of 7 x 7
 
 
 def unrolls(loop: ir.For) -> bool:
     """Whether a loop, with all loops in it, is so short that the one around it is to go in vectors."""
-    return 0 < _steps(loop) <= UNROLLED
+    return _steps(loop) <= UNROLLED
 
 
-def _steps(loop: ir.For) -> int:
-    """How often the innermost statements of a short nest run; 0 where a loop of it is long or of unknown length."""
-    if not (isinstance(loop.first, ir.Const) and isinstance(loop.last, ir.Const)):
-        return 0
-    steps = -(-int(loop.last.value - loop.first.value) // loop.step)
-    inner = [x for s in loop.body for x in ir.walk(s) if isinstance(x, (ir.For, ir.While))]
-    if steps > SHORT or any(isinstance(x, ir.While) or not _steps(x) for x in inner):
-        return 0
-    return steps * max([1, *map(_steps, inner)])  # type: ignore[arg-type]
+def _steps(node: ir.Node) -> int:
+    """How often the innermost statements below a node run; more than `UNROLLED` where a loop is long or unknown."""
+    steps = 1
+    if isinstance(node, ir.For) and isinstance(node.first, ir.Const) and isinstance(node.last, ir.Const):
+        steps = -(-int(node.last.value - node.first.value) // node.step)
+    elif isinstance(node, (ir.For, ir.While)):
+        steps = 0
+    return steps * max([1, *map(_steps, ir.children(node))]) if 1 <= steps <= SHORT else UNROLLED + 1
 
 
 def _unrolled(module: Any) -> Any:

@@ -138,8 +138,7 @@ class Means:
         self._ends: dict[np.dtype[Any], int] = {}
         for t, shape in zip(tensors, shapes, strict=True):
             places.append((self._ends.get(t.dtype, 0), int(np.prod(shape, dtype=np.int64))))
-            step = ALIGNMENT // t.dtype.itemsize
-            self._ends[t.dtype] = sum(places[-1]) + -sum(places[-1]) % step
+            self._ends[t.dtype] = _aligned(sum(places[-1]), t.dtype)
         # one number more says whether a rank has failed
         pieces = {dtype: _aligned(-(-(end + 1) // comm.Get_size()), dtype) for dtype, end in self._ends.items()}
         node = _on_one_machine(comm)
