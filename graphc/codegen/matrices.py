@@ -63,12 +63,12 @@ def four_rows_less(real, a_at, y_at, n, m, left, right, start, down, transposed)
 
 
 @routine
-def cholesky_in_panels(real, a_at, y_at, n):
-    """`cholesky_matrix`, a panel of columns at a time, four rows of it after the other."""
-    a, y = buffer(a_at, real, 0, 1), buffer(y_at, real, 0, 1)
-    for i in range(n):
-        for j in range(n):
-            y[i * n + j] = a[j * n + i] if j >= i else real(0)
+def cholesky_in_panels(real, y_at, n):
+    """The factor over the upper half of a matrix, a panel of columns at a time, four rows of it after the other.
+
+    Returns whether all pivots are above 0.
+    """
+    y = buffer(y_at, real, 0, 1)
     whole = True
     for left in range(0, n, PANEL_COLUMNS):
         right = min(left + PANEL_COLUMNS, n)
@@ -92,25 +92,20 @@ def cholesky_in_panels(real, a_at, y_at, n):
                 root = y[i * n + i]
                 for j in range(max(i + 1, left), right):
                     y[i * n + j] = y[i * n + j] / root
-    for i in range(n):
-        for j in range(i + 1, n):
-            y[j * n + i] = y[i * n + j]
-            y[i * n + j] = real(0)
-    if not whole:
-        fill(real, y, n * n)
+    return whole
 
 
 @routine
 def cholesky_matrix(real, a_at, y_at, n, columns):
     """The lower triangle L of A = L L' by rows of L' (Golub and Van Loan, 4.2); A's lower part is read."""
+    a, y = buffer(a_at, real, 0, 1), buffer(y_at, real, 0, 1)
+    whole = True
+    for i in range(n):
+        for j in range(i, n):
+            y[i * n + j] = a[j * n + i]
     if n > FEW_ROWS:
-        cholesky_in_panels(real, a_at, y_at, n)
+        whole = cholesky_in_panels(real, y_at, n)
     else:
-        a, y = buffer(a_at, real, 0, 1), buffer(y_at, real, 0, 1)
-        whole = True
-        for i in range(n):
-            for j in range(i, n):
-                y[i * n + j] = a[j * n + i]
         for k in range(n):
             row = k * n
             pivot = y[row + k]
@@ -124,12 +119,12 @@ def cholesky_matrix(real, a_at, y_at, n, columns):
                 below = i * n
                 for j in range(i, n):
                     y[below + j] = y[below + j] - factor * y[row + j]
-        for i in range(n):
-            for j in range(i + 1, n):
-                y[j * n + i] = y[i * n + j]
-                y[i * n + j] = real(0)
-        if not whole:
-            fill(real, y, n * n)
+    for i in range(n):
+        for j in range(i + 1, n):
+            y[j * n + i] = y[i * n + j]
+            y[i * n + j] = real(0)
+    if not whole:
+        fill(real, y, n * n)
 
 
 @routine
