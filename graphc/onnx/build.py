@@ -6,7 +6,7 @@ the model too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from graphc.config import __version__
 from graphc.errors import ExportError
 from graphc.ir import dims
 from graphc.ir.body import bodies
+from graphc.ir.graph import Graph
 from graphc.ir.node import Node
 from graphc.ir.op import Kind
 from graphc.ir.state import Array
@@ -44,11 +45,33 @@ def build(program: Program, state: Mapping[str, Array], opset: int = OPSET) -> B
     """The model of ``program`` with these values of state. ExportError, naming every node that ONNX cannot hold."""
     if type(opset) is not int or opset not in OPSETS:
         raise ExportError(f"opset must be an int from {OPSETS[0]} to {OPSETS[-1]}, found {opset!r}"[:200])
-    graph = program.optimised
-    refuse(graph.nodes)
+    refuse(program.optimised.nodes)
     model = Model(opset)
+    names = _names(model, program)
+    walk = _Walk(model, program.optimised, names)
+    for name, array in names.stored.items():
+        walk.leaves[array] = state[name]
+        model.initializer(array, state[name])
+    walk.all()
+    if model.bytes > MOST_BYTES:
+        raise ExportError(f"an ONNX file holds less than 2 GiB; the weights have {model.bytes} bytes")
+    entering = (*names.inputs.values(), *(names.stored[name] for name in program.updates))
+    proto = _assembled(program, walk, entering)
+    return Built(proto, entering, names.outputs, walk.leaves, walk.missing)
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """What the model calls arguments, state and what leaves it."""
+
+    inputs: Mapping[str, str]  # an argument's name -> the model's
+    stored: Mapping[str, str]  # a state array's name -> the model's
+    outputs: tuple[str, ...]  # of the graph's outputs, in their order
+
+
+def _names(model: Model, program: Program) -> _Names:
     inputs = {t.name: model.fresh(plain(t.name)) for t in program.arguments}
-    held = {n.name: n for n in graph.nodes if n.op.name in ("parameter", "variable")}
+    held = [n.name for n in program.optimised.nodes if n.op.name in ("parameter", "variable")]
     stored = {name: model.fresh(plain(name)) for name in dict.fromkeys([*held, *program.updates])}
     model.axes = {
         symbol: (inputs[t.name], axis)
@@ -56,68 +79,85 @@ def build(program: Program, state: Mapping[str, Array], opset: int = OPSET) -> B
         for axis, size in reversed(list(enumerate(t.shape)))
         if (symbol := dims.symbol_name(size)) is not None
     }
-    keys = program.structure.keys or tuple(t.name for t in program.results)
-    wanted = [*keys, *(f"{name}/next" for name in program.updates)]
-    outputs = tuple(model.fresh(plain(name)) for name in wanted)
-    roots = [t.id for t in graph.outputs]
-    leaves = {stored[name]: state[name] for name in stored}
-    for name, array in leaves.items():
-        model.initializer(name, array)
-    values: dict[int, Value] = {}
-    results: dict[int, dict[int, Value]] = {}  # of loops and branches
-    writer = Writer(model, lambda node, values, nodes: _apply(model, node, values, nodes, {}))
-    whole = compositions.find(graph, opset)
-    left_out = compositions.unneeded(whole, graph)
-    missing: dict[str, tuple[str, ...]] = {}
-    for node in graph.nodes:
-        if node.id in left_out:
-            continue
-        if node.op.kind is Kind.CONTROL:
-            since = len(model.nodes)
-            with _naming(node):
-                results[node.id] = writer.results(graph, node, [values[i] for i in node.inputs])
-            if lacking := sorted(set(operators(model.nodes[since:])) & MISSING):
-                missing[node.name] = tuple(lacking)
-        elif node.op.kind is Kind.RESULT:
-            name = outputs[roots.index(node.id)] if node.id in roots else model.fresh(plain(node.name))
-            found = results[node.inputs[0]][node.attrs["index"]]
-            values[node.id] = model.named(found, name, len(model.nodes))
-        elif node.op.kind is not Kind.LEAF:
-            name = outputs[roots.index(node.id)] if node.id in roots else model.fresh(plain(node.name))
-            since = len(model.nodes)
-            values[node.id] = model.named(_apply(model, node, values, graph.nodes, whole), name, since)
-            lacking = sorted({n.op_type for n in model.nodes[since:]} & MISSING)
-            if lacking and node.type.dtype == FLOAT64:
-                missing[node.name] = tuple(lacking)
-        elif node.value is not None and node.op.name == "constant":
-            name = model.fresh(plain(node.name))
-            values[node.id], leaves[name] = model.initializer(name, node.value), node.value
-        else:
-            values[node.id] = Value(model, {**inputs, **stored}[node.name], node.type.dtype)
-    for k, id in enumerate(roots):
-        if values[id].name != outputs[k]:
-            model.named(values[id], outputs[k], len(model.nodes))
-    if model.bytes > MOST_BYTES:
-        raise ExportError(f"an ONNX file holds less than 2 GiB; the weights have {model.bytes} bytes")
-    types = [t.type for t in program.arguments]
-    types += [program.graph[name].type for name in program.updates]
-    entering = (*inputs.values(), *(stored[name] for name in program.updates))
-    infos = [_info(model, name, t) for name, t in zip(entering, types, strict=True)]
-    leaving = [_info(model, name, t.type) for name, t in zip(outputs, graph.outputs, strict=True)]
-    h = model.onnx.helper
-    between = [n for n in graph.nodes if n.op.kind is not Kind.LEAF and n.id in values and n.id not in roots]
-    told = [_info(model, values[n.id].name, n.type) for n in between]
+    results = program.structure.keys or tuple(t.name for t in program.results)
+    wanted = [*results, *(f"{name}/next" for name in program.updates)]
+    return _Names(inputs, stored, tuple(model.fresh(plain(name)) for name in wanted))
+
+
+class _Walk:
+    """Writes one operation after the other, and holds what they are known by."""
+
+    def __init__(self, model: Model, graph: Graph, names: _Names) -> None:
+        self.model, self.graph, self.names = model, graph, names
+        self.roots = [t.id for t in graph.outputs]
+        self.values: dict[int, Value] = {}
+        self.results: dict[int, dict[int, Value]] = {}  # of loops and branches
+        self.leaves: dict[str, Array] = {}
+        self.missing: dict[str, tuple[str, ...]] = {}
+        self.whole = compositions.find(graph, model.opset)
+        self.writer = Writer(model, lambda node, values, nodes: _apply(model, node, values, nodes, {}))
+
+    def all(self) -> None:
+        left_out = compositions.unneeded(self.whole, self.graph)
+        for node in self.graph.nodes:
+            if node.id not in left_out:
+                self.one(node)
+        for id, name in zip(self.roots, self.names.outputs, strict=True):
+            if self.values[id].name != name:  # a leaf, or a value that leaves twice
+                self.model.named(self.values[id], name, len(self.model.nodes))
+
+    def one(self, node: Node) -> None:
+        since = len(self.model.nodes)
+        match node.op.kind:
+            case Kind.CONTROL:
+                with _naming(node):
+                    self.results[node.id] = self.writer.results(self.graph, node, [self.values[i] for i in node.inputs])
+                self.note(node, operators(self.model.nodes[since:]))
+            case Kind.RESULT:
+                self.name(node, self.results[node.inputs[0]][node.attrs["index"]], since)
+            case Kind.LEAF:
+                self.values[node.id] = self.leaf(node)
+            case _:
+                self.name(node, _apply(self.model, node, self.values, self.graph.nodes, self.whole), since)
+                if node.type.dtype == FLOAT64:
+                    self.note(node, [n.op_type for n in self.model.nodes[since:]])
+
+    def name(self, node: Node, value: Value, since: int) -> None:
+        """Calls what a node makes as the output that it is, or by the node's name."""
+        leaves = node.id in self.roots
+        name = self.names.outputs[self.roots.index(node.id)] if leaves else self.model.fresh(plain(node.name))
+        self.values[node.id] = self.model.named(value, name, since)
+
+    def leaf(self, node: Node) -> Value:
+        if node.value is not None and node.op.name == "constant":
+            name = self.model.fresh(plain(node.name))
+            self.leaves[name] = node.value
+            return self.model.initializer(name, node.value)
+        return Value(self.model, {**self.names.inputs, **self.names.stored}[node.name], node.type.dtype)
+
+    def note(self, node: Node, used: Iterable[str]) -> None:
+        if lacking := sorted(set(used) & MISSING):
+            self.missing[node.name] = tuple(lacking)
+
+
+def _assembled(program: Program, walk: _Walk, entering: Sequence[str]) -> Any:
+    """The ModelProto; it tells the type of every value, for those who look at it."""
+    model, graph, helper = walk.model, walk.graph, walk.model.onnx.helper
+    types = [*(t.type for t in program.arguments), *(program.graph[name].type for name in program.updates)]
+    inputs = [_info(model, name, t) for name, t in zip(entering, types, strict=True)]
+    outputs = [_info(model, name, t.type) for name, t in zip(walk.names.outputs, graph.outputs, strict=True)]
+    between = [n for n in graph.nodes if n.op.kind is not Kind.LEAF and n.id in walk.values and n.id not in walk.roots]
+    told = [_info(model, walk.values[n.id].name, n.type) for n in between]
     name = plain(program.graph.name) or "graph"
-    proto = h.make_graph(model.nodes, name, infos, leaving, model.initializers, value_info=told)
-    opsets = [h.make_opsetid("", opset)]
-    made = h.make_model(
+    proto = helper.make_graph(model.nodes, name, inputs, outputs, model.initializers, value_info=told)
+    opsets = [helper.make_opsetid("", model.opset)]
+    return helper.make_model(
         proto,
         opset_imports=opsets,
-        ir_version=h.find_min_ir_version_for(opsets, ignore_unknown=True),
+        ir_version=helper.find_min_ir_version_for(opsets, ignore_unknown=True),
         producer_name="graphc",
         producer_version=__version__,
     )
-    return Built(made, entering, outputs, leaves, missing)
 
 
 def refuse(nodes: list[Node]) -> None:

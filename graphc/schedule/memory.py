@@ -8,7 +8,7 @@ one group that are never alive together, since a shard keeps to its own rows.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 
 from graphc.ir import dims
@@ -196,63 +196,24 @@ def _leaves(plan: Schedule) -> None:
 
 def _keep(plan: Schedule) -> None:
     """Gives a buffer to every computed value that a scalar cannot carry to all its readers."""
-    nodes = plan.graph.nodes
-    part = plan.scopes
-    shallow: dict[int, int] = {}  # node -> how many loops its most distant reader shares with it
-    whole = {plan.aliases[i] for i in plan.aliases} | set(plan.outputs) | set(plan.updates.values())
-    for statement in _all_statements(plan):
-        if statement.form is Form.CALL:
-            whole |= {access.root for access in statement.operands}
-        for access in statement.operands:
-            producer = _producer(plan, access.root)
-            if producer is not None:
-                together = part[id(producer.item)] == part[id(statement.item)]
-                shared = _common(producer.complete_in, statement.path) if together else -1
-                shallow[access.root] = min(shallow.get(access.root, len(producer.path)), shared)
-    products = set()
-    for _, items in plan.sections():
-        for item in items:
-            if isinstance(item, Product):
-                products.add(item.node.id)
-                whole |= {item.node.id, item.left.root, item.right.root}
-            elif isinstance(item, Control):
-                products |= set(item.results.values())
-                whole |= {access.root for access in item.operands}
-            elif isinstance(item, Combine):
-                shallow[item.fold.node.id] = -1
     in_place = _written_in_place(plan) if plan.watched is None else {}
-    commits: list[Item] = [Commit(i, name) for name, i in plan.updates.items() if in_place.get(i) != name]
-    if commits:
-        if plan.stages[-1].groups:
-            plan.stages.append(Stage())
-        plan.stages[-1].alone += commits
+    _commit(plan, in_place)
     sharded = {id(item) for group, items in plan.sections() if group is not None for item in items}
     for statement in _all_statements(plan):
         if statement.form is Form.CALL and (bytes := _scratch_bytes(plan.graph, statement.node)) is not None:
             plan.rooms[statement.node.id] = Room(bytes, id(statement.item) in sharded)
-    for node in nodes:
-        if node.id in plan.buffers or node.id in plan.aliases or node.op.kind is Kind.LEAF:
-            continue
-        parts = plan.statements.get(node.id, [])
-        if not parts and node.id not in products:
-            continue  # movements, constants, products whose sum is a product
-        if is_check(node):
-            continue
-        axes: tuple[int, ...] | None
-        if node.id in whole or not parts or parts[0].form in (Form.PLACE, Form.SCATTER, Form.CALL):
-            axes = tuple(range(node.type.ndim))
-        else:
-            axes = _axes(parts[0], shallow.get(node.id))
+    made = {*plan.statements, *(id for _, items in plan.sections() for item in items for id in made_by(item))}
+    whole, shared = _whole(plan), _shared_loops(plan)
+    for node in plan.graph.nodes:
+        if node.id not in made or node.id in plan.buffers or node.id in plan.aliases or is_check(node):
+            continue  # movements and constants are read where they come from
+        axes = _axes(plan, node, whole, shared)
         if axes is None:
             continue
-        if node.id in plan.outputs:
-            place = ("output", plan.outputs.index(node.id))
-        elif node.id in in_place:
-            place = ("state", plan.state.index(in_place[node.id]))
-        else:
-            place = ("work", -1)
         shape = tuple(node.type.shape[a] for a in axes)
+        place = _place(plan, node, in_place)
         step: Size = 0
+        parts = plan.statements.get(node.id, [])
         if place[0] == "work" and parts and id(parts[0].item) in sharded and _scratch(parts[0], axes):
             step = padded(dims.product(shape), node.type.dtype.itemsize)
         plan.buffers[node.id] = Buffer(place, axes, shape, step)
@@ -263,6 +224,66 @@ def _keep(plan: Schedule) -> None:
                 held = plan.buffers[node.id]
                 step = padded(dims.product(held.shape), node.type.dtype.itemsize)
                 plan.partials[node.id] = Buffer(("work", -1), held.axes, held.shape, step)
+
+
+def _commit(plan: Schedule, in_place: Mapping[int, str]) -> None:
+    """Next values of state that are not made where the state is are copied at the end."""
+    commits = [Commit(i, name) for name, i in plan.updates.items() if in_place.get(i) != name]
+    if commits and plan.stages[-1].groups:
+        plan.stages.append(Stage())
+    plan.stages[-1].alone += commits
+
+
+def _whole(plan: Schedule) -> set[int]:
+    """Values that are stored with all their axes: what leaves, and what is handed on by its address."""
+    whole = {*plan.aliases.values(), *plan.outputs, *plan.updates.values()}
+    for statement in _all_statements(plan):
+        if statement.form is Form.CALL:
+            whole |= {access.root for access in statement.operands}
+    for _, items in plan.sections():
+        for item in items:
+            if isinstance(item, Product):
+                whole |= {item.node.id, item.left.root, item.right.root}
+            elif isinstance(item, Control):
+                whole |= {*item.results.values(), *(access.root for access in item.operands)}
+    return whole
+
+
+def _shared_loops(plan: Schedule) -> dict[int, int]:
+    """Value -> how many of its loops its most distant reader is in too; -1 where that is in another function."""
+    shared: dict[int, int] = {}
+    for statement in _all_statements(plan):
+        for access in statement.operands:
+            producer = next(iter(plan.statements.get(access.root, [])), None)
+            if producer is not None:
+                together = plan.scopes[id(producer.item)] == plan.scopes[id(statement.item)]
+                loops = _common(producer.complete_in, statement.path) if together else -1
+                shared[access.root] = min(shared.get(access.root, len(producer.path)), loops)
+    for stage in plan.stages:
+        shared |= {item.fold.node.id: -1 for item in stage.alone if isinstance(item, Combine)}
+    return shared
+
+
+def _axes(plan: Schedule, node: Node, whole: Set[int], shared: Mapping[int, int]) -> tuple[int, ...] | None:
+    """Axes of a value that must be stored; None where a scalar will do."""
+    first = next(iter(plan.statements.get(node.id, [])), None)
+    if first is None or node.id in whole or first.form in (Form.PLACE, Form.SCATTER, Form.CALL):
+        return tuple(range(node.type.ndim))
+    made = len(first.complete_in)
+    least = min(shared.get(node.id, made), made)
+    levels = {ix.level: axis for axis, ix in enumerate(first.target) if ix.level is not None}
+    inner = [axis for level, axis in levels.items() if level >= made]  # an accumulator over inner loops
+    if least == made and not inner:
+        return None
+    return tuple(sorted(axis for level, axis in levels.items() if level >= max(least, 0)))
+
+
+def _place(plan: Schedule, node: Node, in_place: Mapping[int, str]) -> tuple[str, int]:
+    if node.id in plan.outputs:
+        return "output", plan.outputs.index(node.id)
+    if node.id in in_place:
+        return "state", plan.state.index(in_place[node.id])
+    return "work", -1
 
 
 def _scratch_bytes(graph: Graph, node: Node) -> Size | None:
@@ -287,28 +308,11 @@ def _all_statements(plan: Schedule) -> list[Statement]:
     return [s for parts in plan.statements.values() for s in parts]
 
 
-def _producer(plan: Schedule, root: int) -> Statement | None:
-    parts = plan.statements.get(root)
-    return parts[0] if parts else None
-
-
 def _common(left: Sequence[Loop], right: Sequence[Loop]) -> int:
     depth = 0
     while depth < min(len(left), len(right)) and left[depth] is right[depth]:
         depth += 1
     return depth
-
-
-def _axes(statement: Statement, shared: int | None) -> tuple[int, ...] | None:
-    """Axes that must be stored; None where a scalar will do."""
-    made = len(statement.complete_in)
-    least = made if shared is None else min(shared, made)
-    levels = {ix.level: axis for axis, ix in enumerate(statement.target) if ix.level is not None}
-    inner = [axis for level, axis in levels.items() if level >= made]  # an accumulator over inner loops
-    if least == made and not inner:
-        return None
-    least = max(least, 0)
-    return tuple(sorted(axis for level, axis in levels.items() if level >= least))
 
 
 def _written_in_place(plan: Schedule) -> dict[int, str]:
