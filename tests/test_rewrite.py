@@ -12,7 +12,10 @@ import pytest
 
 import graphc as gx
 from graphc.compile import extract
+from graphc.ir.body import within
 from graphc.ir.graph import rebuild, topological
+from graphc.ir.op import Kind
+from graphc.ir.verify import verify
 from graphc.reference import evaluate
 from graphc.rewrite.passes import rewriting, run
 from graphc.rewrite.pattern import Pattern
@@ -257,6 +260,43 @@ def test_no_outer_product_is_made(name: str, dtype: str) -> None:
         assert found.shape == expected.shape and found.dtype == expected.dtype
         scale = np.abs(expected).max(initial=0.0)
         np.testing.assert_allclose(found, expected, rtol=0, atol=(1e-13 if dtype == "float64" else 1e-5) * scale)
+
+
+def steps_with_products() -> dict[str, tuple[Any, int]]:
+    """A step from h (3, 5) with a row x, and how many products and functions of matrices it and its gradient have."""
+    return {
+        "a network": (lambda h, x, w, u: gx.tanh(h @ w + x @ u + 1.0), 6),
+        "read twice": (lambda h, x, w, u: gx.sin(h @ w) * (h @ w) + x @ u, 8),
+        "of gates": (lambda h, x, w, u: gx.tanh(x @ u + gx.sigmoid(h @ w) * (h @ w)), 8),
+        "of row and carry": (lambda h, x, w, u: h + gx.sin((h @ x.T) @ u[:3]), 6),
+        "one after the other": (lambda h, x, w, u: gx.tanh(gx.tanh(h @ w) @ u + x), 6),
+        "a factor": (lambda h, x, w, u: h * gx.sum(gx.linalg.cholesky(h @ h.T + 9 * gx.eye(3, graph=h.graph))) + x, 7),
+    }
+
+
+@pytest.mark.parametrize("name", steps_with_products())
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_gradient_reads_the_products_of_its_loop(name: str, reverse: bool) -> None:
+    f, count = steps_with_products()[name]
+    g = gx.Graph("loop", float_dtype="float64")
+    inputs = [g.input("xs", ("n", 3, 5)), g.input("h", (3, 5)), g.input("w", (5, 5)), g.input("u", (5, 5))]
+    last, rows = gx.scan(lambda h, x: (f(h, x, *inputs[2:]),) * 2, inputs[1], inputs[0], reverse=reverse)
+    outputs = [last, *gx.grad(gx.sum(last * last) + gx.sum(gx.cos(rows)), inputs, on_disconnected="zeros")]
+    after = run(extract(g, inputs, outputs, "ignore"))
+    verify(after)
+    made = [n for n in within(after) if n.op.kind in (Kind.CONTRACTION, Kind.ROUTINE)]
+    assert len(made) == count, [str(n.name) for n in made]
+    rng = np.random.default_rng(0)
+    for n in (4, 1, 0):
+        feeds = dict(
+            zip(
+                ("xs", "h", "w", "u"),
+                (rng.normal(size=s) * 0.4 for s in ((n, 3, 5), (3, 5), (5, 5), (5, 5))),
+                strict=True,
+            )
+        )
+        for found, expected in zip(evaluate(after, feeds, None, {"n": n}), evaluate(outputs, feeds), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-12)
 
 
 def test_squares_of_outer_products_keep_their_range() -> None:

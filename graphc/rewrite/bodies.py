@@ -121,8 +121,7 @@ def _merged(body: Body, same: dict[int, int]) -> Body:
 
 def _trimmed_scan(attrs: dict[str, Any], operands: list[Tensor], read: set[int]) -> _Part:
     body, n, m = attrs["body"], attrs["carries"], attrs["xs"]
-    rest = range(n + m, len(operands))
-    same = _once(operands, rest)
+    same = _once(operands, range(n, n + m)) | _once(operands, range(n + m, len(operands)))
     body = _merged(body, {a + 1: b + 1 for a, b in same.items()})
     many = len(body.outputs)
     carries = {k for k in range(n) if k in read or many + k in read}

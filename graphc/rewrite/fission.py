@@ -183,6 +183,7 @@ class After:
         self.boundary: set[int] = set()  # what the loop computes of them
         self.sums = {k: id for k, id in added.items() if self._pays(id, True)}
         self.results = {k: outputs[k] for k in range(n, len(outputs)) if self._pays(outputs[k], False)}
+        self.sums |= {k: id for k, id in added.items() if self._costs_nothing(id)}
 
     def __bool__(self) -> bool:
         return bool(self.sums or self.results)
@@ -221,6 +222,18 @@ class After:
             return False
         self.boundary |= boundary
         return True
+
+    def _costs_nothing(self, root: int) -> bool:
+        """Whether a sum reads only what is kept already, as that of a bias does."""
+        stack, moved = [root], False
+        while stack:
+            node = self.scan.nodes[stack.pop()]
+            if node.id not in self.boundary:
+                if node.op.kind not in (Kind.REDUCTION, Kind.MOVEMENT) or node.id in self.scan.slot:
+                    return False
+                moved = True
+                stack += node.inputs
+        return moved
 
     def loop(self) -> tuple[dict[str, Any], list[Tensor], dict[int, int], dict[int, int]]:
         """The scan that is left: attributes, operands, old results -> new ones, boundary -> the result that it is."""
@@ -261,4 +274,4 @@ def with_outputs(graph: Graph, outputs: Sequence[int]) -> Graph:
     return rebuild(copy)
 
 
-__all__ = ["After", "before", "with_inputs"]
+__all__ = ["LARGER", "After", "before", "usual", "with_inputs", "with_outputs"]

@@ -21,6 +21,7 @@ from graphc.ops.apply import cast
 from graphc.ops.assembly import concat
 from graphc.ops.shape import filled, matrix_transpose, reshape
 from graphc.rewrite.bodies import entering
+from graphc.rewrite.kept import keep
 from graphc.rewrite.rules import ALGEBRA, COST, RULES, STABILITY, Rule, tests_indices
 
 Pass = Callable[[Graph], Graph]
@@ -214,6 +215,7 @@ def pipeline(without: Set[str] = frozenset()) -> tuple[tuple[str, Pass], ...]:
         return rewriting([r for r in rules if r.name not in without])
 
     return (
+        ("keep", keep),
         ("bodies", entering(lambda graph: run(graph, without=without), without)),
         ("canonicalise", canonicalise),
         ("fold", fold),
