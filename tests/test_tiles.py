@@ -209,3 +209,33 @@ def test_the_setting_decides_and_a_library_is_not_loaded_in_vain(blas: str, call
     for _ in range(2):
         done = subprocess.run([sys.executable, "-c", SETTINGS], capture_output=True, text=True, timeout=300, env=env)
         assert done.stdout.strip() == calls, done.stderr
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_all_steps_of_a_loop_multiply_with_is_packed_once(dtype: str) -> None:
+    """Weights as they lie, transposed, or a part of more; of several blocks of rows and of columns; and rows that few
+    or many examples have."""
+    g = gx.Graph("packed", float_dtype=dtype)
+    rng = np.random.default_rng(0)
+    inputs, arrays, last = [], [], []
+    for k, (rows, inner, columns) in enumerate(((32, 128, 512), (7, 300, 33), (4, 600, 1100), (2, 40, 530), (6, 8, 1))):
+        for turned, cut in ((False, k % 2 == 0), (True, k % 2 == 1)):
+            shape = (inner + 4 * cut, columns + 8 * cut)
+            h = g.input(f"h{len(inputs)}", (f"m{k}", inner))
+            w = g.input(f"w{len(inputs)}", shape[::-1] if turned else shape)
+            weights = w.T if turned else w
+            weights = weights[2 : inner + 2, 5 : columns + 5] if cut else weights
+
+            def step(h: Any, _: None, weights: Any = weights) -> tuple[Any, None]:
+                made = h @ weights
+                return 0.5 * h + gx.sin(gx.mean(made * made, 1, keepdims=True)), None
+
+            last.append(gx.scan(step, h, length=3)[0])
+            inputs += [h, w]
+            arrays += [rng.normal(size=(rows, inner)).astype(dtype), rng.normal(size=w.shape).astype(dtype) * 0.1]
+    exe, peer = (gx.compile(inputs, last, backend=backend) for backend in ("numba", "numpy"))
+    bodies, loops = exe.source.count("(0, 2, "), exe.source.count("(2, 0, 0, ")
+    assert (bodies, loops) == (4, 8)  # products with what is packed, of four bodies; what loops pack
+    for some in (arrays, [a[:1] if k % 2 == 0 else a for k, a in enumerate(arrays)]):
+        for found, expected in zip(exe(*some), peer(*some), strict=True):
+            np.testing.assert_allclose(found, expected, *((1e-4, 1e-4) if dtype == "float32" else (1e-11, 1e-12)))

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 
 from graphc.codegen.line import Line
 from graphc.codegen.stop import EVERY, STOPPED
+from graphc.codegen.tiles import PACKED
 from graphc.codegen.whole import Function, Whole
 from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.types import TensorType
 from graphc.ops.control import UNBOUNDED
-from graphc.schedule.control import CELL, carries, in_cell
-from graphc.schedule.plan import Control, Loop, Product, Schedule
+from graphc.schedule.control import CELL, carries, in_cell, operand_type
+from graphc.schedule.plan import Buffer, Control, Loop, Product, Schedule
 from graphc.schedule.stages import cost, usual
 
 ARGUMENTS = ("dims", "work", "own", "scratch")  # of a body's function, before the places that it works on
@@ -82,6 +83,7 @@ class _Writer:
         function = function_of(self.nest, plan)
         first = len(self.nest.plan.state) + len(self.nest.plan.constants) + self.item.held[body]
         given = {("input", k): at for k, at in enumerate(inputs)} | {("output", k): at for k, at in enumerate(outputs)}
+        given |= {("packed", k): self.own("packed", k) for k in range(len(self.item.packed))}
         places = [
             self.nest.address(("state", first + place[1])) if place[0] == "state" else given[place]
             for place in function.places
@@ -90,6 +92,18 @@ class _Writer:
         self.put(depth, f"status = {function.name}({', '.join(arguments)})")
         self.put(depth, "if status != 0:")
         self.put(depth + 1, "return status")
+
+    def pack(self, depth: int) -> None:
+        """Packs what all steps multiply with."""
+        for k, operand in enumerate(self.item.packed):
+            kind = operand_type(self.item, operand)
+            whole = Buffer(("work", 0), tuple(range(kind.ndim)), kind.shape)
+            first = self.nest.place(whole, tuple(ix.without(lambda level: True) for ix in operand.access.index))
+            place = self.operand(operand.slot) + (f" + {kind.dtype.itemsize}*({first})" if first != "0" else "")
+            n, inner = operand.columns, operand.inner
+            how = f"{PACKED}, {int(operand.transposed)}, 0, {n}, {inner}, 0, 0"
+            given = f"{how}, {place}, {self.nest.size(operand.leading)}, 0, {self.own('packed', k)}, {n}, scratch"
+            self.put(depth, f"{self.nest.primitive('tile', kind.dtype)}({given})")
 
     def stop(self, depth: int, step: str, *names: str) -> None:
         """Ends the kernel where Ctrl-C was pressed; looked at every so many steps, a power of two."""
@@ -172,6 +186,7 @@ def _scan(w: _Writer, depth: int) -> None:
     attrs, n = w.node.attrs, w.node.attrs["carries"]
     outputs, length = len(attrs["body"].types), w.nest.size(attrs["length"])
     step = w.cell(depth) if w.reads("body", 0) else "0"
+    w.pack(depth)
     moving = _Carries(w, depth, outputs)
     types = [w.nest.graph.nodes[i].type for i in w.node.inputs]
 
@@ -217,6 +232,7 @@ def _row(w: _Writer, base: str, kind: TensorType, t: str) -> str:
 def _while(w: _Writer, depth: int) -> None:
     n, limit = carries(w.item), w.node.attrs["max_steps"]
     step = w.cell(depth) if w.reads("test", 0) or w.reads("body", 0) else "0"
+    w.pack(depth)
     moving = _Carries(w, depth, n + 1)
     rest = [w.operand(slot) for slot in range(n, len(w.node.inputs))]
     holds, t = w.cell(depth), w.nest.named("t", w.id)

@@ -55,6 +55,10 @@ def write(nest: Whole, product: Product, depth: int) -> None:
     flags, places = [], []
     counted = {0: "lo"} if shard else {}  # the call begins at the shard's first row
     for side, access in enumerate((product.left, product.right)):
+        if side == 1 and product.packed is not None:
+            flags.append((tiles.PACKED, "0"))
+            places.append(nest.address(("packed", product.packed)))
+            continue
         if side == 1 and product.nest is not None:
             flags.append((0, f"scratch + {tiles.DESCRIPTOR}"))
             places.append(nest.element(access, held, dtype, counted))

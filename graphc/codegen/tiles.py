@@ -24,12 +24,11 @@ from graphc.codegen.abi import PREFIX
 from graphc.codegen.llvm import declared, intrinsic, loop
 from graphc.codegen.sums import Sums
 from graphc.codegen.vectors import ONE, WORD, ZERO, Vectors, element_bytes, folded, least, pieces, vector_bytes
-from graphc.schedule.sums import DEPTH, PIECE
+from graphc.schedule.sums import DEPTH, PIECE, SPILL
 
 SYMBOL = f"{PREFIX}_product_"
 STEPS = 64  # of them whose products are added up one after the other
 BLOCK = 1 << 19  # bytes of a block
-SPILL = 1 << 13  # bytes that may be written behind a block or a panel
 PANEL = DEPTH * 8 * 8  # bytes of a panel of the left operand
 TABLE = BLOCK + PANEL + 2 * SPILL  # where the places of a block's rows lie in a nested operand
 DESCRIPTOR = TABLE + DEPTH * (8 + 4)  # where it is said how that lies; before it, which rows follow one another
@@ -38,6 +37,7 @@ NESTED = "nested_"  # products whose right operand has up to three axes for its 
 # Words of its descriptor: the sizes of the last two inner axes and the steps of all three in elements, the same of the
 # columns, then the inner step and the column that the product begins with.
 AXES, FIRST_INNER, FIRST_COLUMN = 5, 10, 11
+PACKED = 2  # a flag: of the right operand, that it is packed; of the left, that the right one is only packed, into C
 WIDTH = 2  # vectors of a tile's row at most; with three it is no faster and compiles longer
 TURN = 16  # bytes of a row of a square that is transposed in registers
 STRIP = 8  # vectors of a result of a single row that are summed side by side
@@ -367,6 +367,8 @@ class _Product(Vectors):
         lanes, columns = WORD(self.lanes), WORD(BLOCK // (DEPTH * self.bytes))
         tall = WORD(self.rows)
         flags = ta, tb
+        no = ir.IntType(1)(0)
+        only, ready = (no if nested else builder.icmp_signed("==", x, WORD(PACKED)) for x in flags)
         words = builder.inttoptr(ldb, WORD(0).type.as_pointer())
         first_inner, first_column = (builder.gep(words, [WORD(k)]) for k in (FIRST_INNER, FIRST_COLUMN))
         ta, tb, beta = (builder.icmp_signed("!=", x, ZERO) for x in (ta, tb, beta))
@@ -382,19 +384,20 @@ class _Product(Vectors):
                 builder.store(column, first_column)
             builder.call(function, [*flags, *sizes, left, lda, right, ldb, ZERO, target, ld, scratch])
 
-        with builder.if_then(builder.icmp_signed(">", k, WORD(PIECE))):
+        whole = builder.or_(only, ready)
+        with builder.if_then(builder.and_(builder.icmp_signed(">", k, WORD(PIECE)), builder.not_(whole))):
             Sums(self.module, self.letter, self.lanes).in_pieces(
                 builder, (m, n, k), beta, c, ldc, add(scratch, WORD(SCRATCH)), piece
             )
             builder.ret_void()
-        a, b, c, block = (builder.inttoptr(x, pointer) for x in (a, b, c, scratch))
+        a, b, c, scratched = (builder.inttoptr(x, pointer) for x in (a, b, c, scratch))
         small = builder.inttoptr(add(scratch, WORD(BLOCK + SPILL)), pointer)
         table = builder.inttoptr(add(scratch, WORD(TABLE)), WORD(0).type.as_pointer())
         pack = self.gathered() if nested else builder.select(tb, self.turned(), self.copied())
         narrow, wide = self.tile(self.rows, 1), self.tile(self.rows, WIDTH)
         short = builder.and_(tb, builder.icmp_signed("<", k, WORD(self.side)))
         single = builder.icmp_signed("==", m, ONE)  # it reads the right operand once: that is not packed
-        single = ir.IntType(1)(0) if nested else builder.and_(single, builder.not_(short))
+        single = no if nested else builder.and_(single, builder.not_(builder.or_(short, ready)))
         alone = narrow if nested else builder.select(tb, self.turned_row(), self.tile(1, STRIP, packed=False))
         few = builder.select(tb, WORD(SQUARES * self.lanes), WORD(STRIP * self.lanes))
         panel = builder.select(single, few, WORD(WIDTH * self.lanes))
@@ -409,15 +412,19 @@ class _Product(Vectors):
             begin = mul(block_at, columns)
             across = least(builder, columns, sub(n, begin))
             packs = builder.and_(ta, builder.icmp_signed(">", across, panel))  # for one panel it does not pay
-            packs = packs if self.lanes >= self.rows else ir.IntType(1)(0)
+            packs = packs if self.lanes >= self.rows else no
             some = builder.select(builder.icmp_signed(">", k, ZERO), k, ONE)  # a block of no rows stores zeros
             with pieces(builder, some, WORD(DEPTH)) as layer_at:
                 inner = mul(layer_at, WORD(DEPTH))
                 depth = least(builder, WORD(DEPTH), sub(k, inner))
                 adds = builder.or_(beta, builder.icmp_signed(">", inner, ZERO))
+                filled = mul(builder.udiv(add(across, sub(lanes, ONE)), lanes), lanes)
+                ahead = add(mul(begin, k), mul(inner, filled))  # of this block, where all of them are kept
+                block = builder.select(only, at(c, [ahead]), builder.select(ready, at(b, [ahead]), scratched))
                 if nested:
                     builder.call(self.places(), [depth, table, words, add(builder.load(first_inner), inner)])
-                with builder.if_then(builder.not_(single)), pieces(builder, across, panel) as panel_at:
+                lies = builder.or_(single, ready)
+                with builder.if_then(builder.not_(lies)), pieces(builder, across, panel) as panel_at:
                     first, valid, width = cut(panel_at)
                     target = at(block, [mul(sub(first, begin), depth)])
                     with pieces(builder, valid, lanes) as unit_at:
@@ -502,7 +509,8 @@ def _product(letter: str, body: bool, nested: bool = False) -> Any:
     ``op(X)`` is X, or its transpose where the flag is not 0; ``ld*`` count elements between rows. Where B is nested its
     flag does not matter, and ``ldb`` is the address of its descriptor. With k = 0 the result is ``beta C``; with beta
     = 0 what C held before does not matter. ``scratch`` is the address of SCRATCH bytes, 64-byte aligned, and
-    `schedule.sums.room` more where k is above PIECE.
+    `schedule.sums.room` more where k is above PIECE. With the flag PACKED for A, and m = 0, B is only packed, into C;
+    with that for B it lies so.
     """
     return intrinsic(typer)
 

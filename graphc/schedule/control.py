@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from graphc.config import settings
 from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.types import TensorType
 from graphc.schedule.access import padded
-from graphc.schedule.plan import Control
+from graphc.schedule.expand import blas_operand, merges_rows
+from graphc.schedule.plan import Control, Packed, Product, Schedule
+from graphc.schedule.sums import PIECE, SPILL
 
+MOST_PACKED = 1 << 24  # bytes of an operand that is packed before a loop
 CELL = 64  # bytes of a carry that is kept in registers, or in one line of the stack
 
 Layout = dict[tuple[str, int], Size]
@@ -24,12 +28,56 @@ def in_cell(kind: TensorType) -> bool:
     return isinstance(kind.size, int) and kind.size * kind.dtype.itemsize <= CELL
 
 
+def fixed(item: Control) -> int:
+    """The first operand of a loop that is the same in all its steps."""
+    return carries(item) + (int(item.node.attrs["xs"]) if item.node.op.name == "scan" else 0)
+
+
+def pack(item: Control) -> None:
+    """Has the right operands of products that are the same in all steps of a loop packed beforehand."""
+    if settings().blas != "tiles" or item.node.op.name == "cond" or item.node.attrs.get("length") == 1:
+        return
+    for plan in item.bodies.values():
+        slots = {id: k - 1 for k, id in enumerate(plan.inputs) if k > fixed(item)}
+        for _, items in plan.sections():
+            for product in items:
+                if isinstance(product, Product) and product.right.root in slots:
+                    product.packed = None
+                    operand = _operand(plan, product, slots[product.right.root])
+                    if operand is not None:
+                        item.packed += [] if operand in item.packed else [operand]
+                        product.packed = item.packed.index(operand)
+
+
+def _operand(plan: Schedule, product: Product, slot: int) -> Packed | None:
+    """The right operand of a product that is called once, on several rows; None where it does not pay to pack it."""
+    several = len(product.batch) - merges_rows(plan.graph, product)
+    known = isinstance(product.columns, int) and isinstance(product.inner, int) and product.inner <= PIECE
+    if not known or several or product.fold is not None or product.nest is not None or product.rows == 1:
+        return None
+    found = blas_operand(plan.graph, product, 1)
+    assert found is not None, "a product's operands are made readable before scheduling"
+    operand = Packed(slot, product.right, *found, product.inner, product.columns)  # type: ignore[arg-type]
+    bytes = _packed_bytes(operand, product.node.type.dtype.itemsize)
+    return operand if isinstance(bytes, int) and bytes <= MOST_PACKED else None
+
+
+def operand_type(item: Control, operand: Packed) -> TensorType:
+    """The type of the operand of a loop that is packed, or that what is packed lies in."""
+    kind: TensorType = item.node.attrs["body"].inputs[operand.slot + 1][1]
+    return kind
+
+
+def _packed_bytes(operand: Packed, itemsize: int) -> Size:
+    return dims.multiply(dims.multiply(operand.inner, padded(operand.columns, itemsize)), itemsize) + SPILL
+
+
 def layout(item: Control) -> tuple[Layout, Size]:
     """Where a loop or branch has what in its own memory, and how much that is.
 
     ``("turn", k)`` is where every other carry k lies, ``("last", k)`` the last one where nothing reads it, ``("row",
-    k)`` what a step or a side makes as output k, where nothing reads it. ``("inner", 0)`` begins the workspace of the
-    bodies, of which one runs at a time.
+    k)`` what a step or a side makes as output k, where nothing reads it, ``("packed", k)`` what is packed. ``("inner",
+    0)`` begins the workspace of the bodies, of which one runs at a time.
     """
     found: Layout = {}
     end: Size = 0
@@ -49,6 +97,9 @@ def layout(item: Control) -> tuple[Layout, Size]:
                     place("last", k, kind)
         elif k not in item.results:
             place("row", k, kind)
+    for k, operand in enumerate(item.packed):
+        found["packed", k] = end
+        end = end + _packed_bytes(operand, operand_type(item, operand).dtype.itemsize)
     found["inner", 0] = end
     inner = [dims.total(slot.bytes for slot in body.slots) for body in item.bodies.values()]
     return found, end + _most(inner)
@@ -61,4 +112,4 @@ def _most(sizes: list[Size]) -> Size:
     return dims.total(sizes) if len(set(sizes)) > 1 else sizes[0]
 
 
-__all__ = ["CELL", "carries", "in_cell", "layout"]
+__all__ = ["CELL", "carries", "fixed", "in_cell", "layout", "operand_type", "pack"]

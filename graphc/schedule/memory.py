@@ -107,15 +107,17 @@ def body_schedule(body: Body, watched: bool) -> Schedule:
 
 def _bodies(plan: Schedule) -> None:
     """Schedules the bodies of loops and branches; equal ones once."""
-    made: dict[Body, tuple[Schedule, int]] = {}
+    made: dict[tuple[Body, int], tuple[Schedule, int]] = {}
     for _, items in plan.sections():
         for item in items:
             if isinstance(item, Control):
                 for name, body in bodies(item.node):
-                    if body not in made:
-                        made[body] = body_schedule(body, plan.watched is not None), len(plan.held)
-                        plan.held += made[body][0].arrays
-                    item.bodies[name], item.held[name] = made[body]
+                    key = body, -1 if item.node.op.name == "cond" else control.fixed(item)
+                    if key not in made:
+                        made[key] = body_schedule(body, plan.watched is not None), len(plan.held)
+                        plan.held += made[key][0].arrays
+                    item.bodies[name], item.held[name] = made[key]
+                control.pack(item)
                 item.layout, bytes = control.layout(item)
                 if bytes != 0:
                     plan.rooms[item.room] = Room(bytes)

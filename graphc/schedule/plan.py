@@ -105,7 +105,8 @@ class Product:
 
     With a ``fold`` its result is the sum over the batch, which that statement stands for. Where the inner size and the
     columns of the right operand are each several axes of a tensor, as those of windows are, ``nest`` has the sizes of
-    both, and its levels from `nested.NEST` on are theirs.
+    both, and its levels from `nested.NEST` on are theirs. ``packed`` is the number of what the loop around has packed,
+    where that is the right operand.
     """
 
     node: Node
@@ -117,6 +118,23 @@ class Product:
     inner: Size
     fold: Statement | None = None
     nest: Nest | None = None
+    packed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """The right operand of products, the same in all steps of a loop, which is packed before the loop.
+
+    slot    operand of the loop that it is, or lies in
+    access  where, in the body
+    """
+
+    slot: int
+    access: Access
+    transposed: bool
+    leading: Size
+    inner: int
+    columns: int
 
 
 @dataclass(eq=False, slots=True)
@@ -142,6 +160,7 @@ class Control:
     results  number of a result -> node that it is; those that nothing reads are left out
     bodies   the programs of its bodies, by the names of its attributes
     held     where their constants begin, among those of all bodies
+    packed   what its steps multiply with, packed beforehand
     layout   where its own memory has what: carries that take turns, rows that nobody reads, the bodies' workspace
     """
 
@@ -150,6 +169,7 @@ class Control:
     results: dict[int, int]
     bodies: dict[str, Schedule] = field(default_factory=dict)
     held: dict[str, int] = field(default_factory=dict)
+    packed: list[Packed] = field(default_factory=list)
     layout: dict[tuple[str, int], Size] = field(default_factory=dict)
 
     @property

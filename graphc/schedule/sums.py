@@ -20,6 +20,7 @@ from graphc.schedule.stages import is_function, statements_in
 
 STEPS = 64  # additions one after the other in a block
 DEPTH = 256  # steps of a product's inner size that are added up before they go to the result
+SPILL = 1 << 13  # bytes that a product may write behind a block of a packed operand, or a panel of it
 PIECE = 16 * DEPTH  # steps of the inner size; products with more are taken in pieces
 TALL, LONG = 128, 2048  # rows, and bytes of a row, of a product that goes in pieces: others are cut
 LINE = 64  # bytes that a loop adds up at once, in one vector or in several
@@ -183,6 +184,7 @@ __all__ = [
     "NARROW",
     "PIECE",
     "SHORT_ROW",
+    "SPILL",
     "STEPS",
     "TALL",
     "WIDE",
