@@ -31,6 +31,7 @@ test_file: golden training the_graph_goes_on
 test_onnx: every_op_agrees_or_is_refused_with_its_reason[float32-s integers
 test_scipy: quad_over filters value_and_gradient
 test_shards: one_thread
+test_sums: known_sizes[shape0
 test_tiles: every_depth nan kernels
 """
 _CHOSEN = {

@@ -24,7 +24,7 @@ SPILL = 1 << 13  # bytes that a product may write behind a block of a packed ope
 PIECE = 16 * DEPTH  # steps of the inner size; products with more are taken in pieces
 TALL, LONG = 128, 2048  # rows, and bytes of a row, of a product that goes in pieces: others are cut
 LINE = 64  # bytes that a loop adds up at once, in one vector or in several
-FEW = 16  # the same where its terms are functions, which leave few registers
+FEW = 16  # the same where its terms are functions, which leave few registers, or short rows are added up too
 SHORT_ROW = {4: 8, 8: 7}  # bytes of an element -> steps of an inner loop that LLVM takes for several rows at once
 NARROW, WIDE = 96, 3072  # bytes of rows that are better added up by a function than by a loop
 
@@ -89,11 +89,17 @@ def _place(graph: Graph, s: Statement) -> tuple[Loop, int] | None:
         if innermost:
             together = s.node.type.dtype.itemsize / _width(graph, loop, level)
         elif level == len(s.sizes) - 2 and level + 1 in kept and _short(graph, s, level + 1):
-            together = s.node.type.dtype.itemsize / _width(graph, s.path[level + 1], level + 1)
+            row = s.path[level + 1]
+            alike = all(other.form is not Form.REDUCE or _keeps(other, level + 1) for other in statements_in(row))
+            together = s.node.type.dtype.itemsize / min(LINE if alike else FEW, _width(graph, row, level + 1))
         if not isinstance(size, int) or size * together > STEPS:
             return loop, max(1, int(STEPS / together))
         additions, together = _of_row(graph, s, level, size) if innermost else (size * additions, size * additions)
     return None
+
+
+def _keeps(s: Statement, level: int) -> bool:
+    return any(ix.plain and ix.level == level for ix in s.target)
 
 
 def _width(graph: Graph, loop: Loop, level: int) -> int:
