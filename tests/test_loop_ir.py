@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -163,3 +164,13 @@ def test_short_nests_are_unrolled_so_that_the_loop_around_them_goes_in_vectors()
     x, w = g.input("x", (1, 2, 56, 56)), g.input("w", (2, 1, 3, 3))
     exe = gx.compile([x, w], [gx.conv2d(x, w, groups=2)])
     assert exe.stages["llvm"].count("fmul <") + exe.stages["llvm"].count("fma.v") >= 9
+
+
+def test_what_short_loops_read_alike_in_each_step_of_the_loop_around_does_not_keep_it_from_vectors() -> None:
+    """Rows of a 2-3-1 network: its weights are read in short loops, which are written out in that over the rows."""
+    g = gx.Graph("xor", float_dtype="float64")
+    x, w1, w2 = g.input("x", (4, 2)), g.input("w1", (2, 3)), g.input("w2", (3, 1))
+    loss = gx.mean(gx.tanh(x @ w1) @ w2)
+    exe = gx.compile([x, w1, w2], [loss, *gx.grad(loss, [w1, w2])])
+    text = exe.stages["llvm"]
+    assert len(re.findall(r"fdiv <\d+ x double>", text)) >= 3 and "fdiv double" not in text

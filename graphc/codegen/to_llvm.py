@@ -17,7 +17,7 @@ from graphc.codegen.semantics import OPERATORS
 from graphc.schedule.sums import SHORT_ROW
 
 EXTREME = {"min": "<", "max": ">"}
-SHORT = max(SHORT_ROW.values())  # steps of a loop that is unrolled
+SHORT = max(SHORT_ROW.values())  # steps of a loop that is written out
 UNROLLED = 64  # steps of such loops in one another, as a window's of 7 x 7
 
 
@@ -28,19 +28,14 @@ def unrolls(loop: ir.For) -> bool:
 
 def _steps(node: ir.Node) -> int:
     """How often the innermost statements below a node run; more than `UNROLLED` where a loop is long or unknown."""
-    steps = 1
-    if isinstance(node, ir.For) and isinstance(node.first, ir.Const) and isinstance(node.last, ir.Const):
-        steps = -(-int(node.last.value - node.first.value) // node.step)
-    elif isinstance(node, (ir.For, ir.While)):
-        steps = 0
+    steps = len(_counted(node)) if isinstance(node, ir.For) else 0 if isinstance(node, ir.While) else 1
     return steps * max([1, *map(_steps, ir.children(node))]) if 1 <= steps <= SHORT else UNROLLED + 1
 
 
-def _unrolled(module: Any) -> Any:
-    """The metadata by which a loop asks for that; it must name itself first."""
-    made = module.add_metadata([None, module.add_metadata(["llvm.loop.unroll.full"])])
-    made.operands = made, *made.operands[1:]
-    return made
+def _counted(loop: ir.For) -> range:
+    """What a loop's counter is in turn; nothing where that is not known."""
+    known = isinstance(loop.first, ir.Const) and isinstance(loop.last, ir.Const)
+    return range(int(loop.first.value), int(loop.last.value), loop.step) if known else range(0)  # type: ignore[union-attr]
 
 
 class Printer:
@@ -61,6 +56,7 @@ class Printer:
         self.meaning, self.target, self.builder, self.finish, self.called = meaning, target, builder, finish, called
         self.names: dict[str, Any] = {}
         self.places: dict[str, Any] = {}
+        self.loops = 0  # that stand around what is written
         self.writers: dict[type, Callable[[Any], Any]] = {
             ir.Const: self.const, ir.Var: self.var, ir.Unary: self.unary, ir.Binary: self.binary,
             ir.Select: self.select, ir.Cast: self.cast, ir.Load: self.load, ir.Call: self.call, ir.Let: self.let,
@@ -105,7 +101,9 @@ class Printer:
         self.finish(self.target.get_dummy_value() if s.value is None else self.value(s.value))
         return False
 
-    def loop(self, s: ir.For) -> None:
+    def loop(self, s: ir.For) -> bool:
+        if self.loops and unrolls(s):
+            return self.steps(s)
         start, stop = self.value(s.first), self.value(s.last)
         before = self.builder.block
         head, run, after = (self.builder.append_basic_block(label) for label in ("for", "run", "after"))
@@ -116,14 +114,29 @@ class Printer:
         self.builder.cbranch(self.builder.icmp_signed("<", counter, stop), run, after)
         self.builder.position_at_end(run)
         outside, self.names = self.names, self.names | {s.counter: counter}
+        self.loops += 1
         if self.block(s.body):
             following = self.builder.add(counter, start.type(s.step), flags=("nsw",))
             counter.add_incoming(following, self.builder.block)
-            back = self.builder.branch(head)
-            if unrolls(s):
-                back.set_metadata("llvm.loop", _unrolled(self.builder.module))
+            self.builder.branch(head)
+        self.loops -= 1
         self.names = outside
         self.builder.position_at_end(after)
+        return True
+
+    def steps(self, s: ir.For) -> bool:
+        """A short loop, written out. Were LLVM to unroll it, that would come after loads have left the loop around it.
+
+        What steps read there, the same each time, would stay, and keep the loop around from vectors.
+        """
+        kind = self.target.get_value_type(s.first.type)
+        outside = self.names
+        for k in _counted(s):
+            self.names = outside | {s.counter: kind(k)}
+            if not self.block(s.body):
+                return False
+        self.names = outside
+        return True
 
     def repeat(self, s: ir.While) -> None:
         head, run, after = (self.builder.append_basic_block(label) for label in ("while", "run", "after"))
