@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from graphc.codegen import tiles
 from graphc.codegen.whole import Whole
 from graphc.config import settings
@@ -29,65 +31,82 @@ def descriptor(nest: Whole, product: Product) -> list[str]:
 
 def write(nest: Whole, product: Product, depth: int) -> None:
     """Appends the product, or a shard of it: some of its rows, or some of its batch."""
-    node, fold, dtype = product.node, product.fold, product.node.type.dtype
-    merged = "inner" if fold is not None and merges_inner(nest.graph, product) else ""
-    merged = "rows" if fold is None and merges_rows(nest.graph, product) else merged
+    node, fold, outside = product.node, product.fold, depth
+    merged = _merged(nest, product)
     loops = len(product.batch) - bool(merged)
     adds = fold is not None and loops > 0
     if fold is not None and adds:
         nest.start(fold, depth)
-    outside = depth
     for k, word in enumerate(descriptor(nest, product) if product.nest is not None else []):
         nest.put(depth, f"set_word(scratch + {tiles.DESCRIPTOR}, {k}, {word})", node.id)
     for level in range(loops):
         whole = level > 0 or nest.group is None
         nest.put(depth, f"for i{level} in range({nest.size(product.batch[level]) if whole else 'lo, hi'}):", node.id)
         depth += 1
+
     shard = nest.group is not None and loops == 0  # the call is for a part of the outermost level
     held = loops + shard  # levels that an address depends on
-    rows, inner = nest.size(product.rows), nest.size(product.inner)
-    if merged:
-        count = "hi - lo" if shard else nest.size(product.batch[-1])
-        rows, inner = (f"({count})*({s})" if merged == of else s for of, s in (("rows", rows), ("inner", inner)))
-    elif shard:
-        rows = "hi - lo"
-
-    flags, places = [], []
-    counted = {0: "lo"} if shard else {}  # the call begins at the shard's first row
-    for side, access in enumerate((product.left, product.right)):
-        if side == 1 and product.packed is not None:
-            flags.append((tiles.PACKED, "0"))
-            places.append(nest.address(("packed", product.packed)))
-            continue
-        if side == 1 and product.nest is not None:
-            flags.append((0, f"scratch + {tiles.DESCRIPTOR}"))
-            places.append(nest.element(access, held, dtype, counted))
-            continue
-        found = blas_operand(nest.graph, product, side)
-        assert found is not None, "a product's operands are made readable before scheduling"
-        transposed, leading = found
-        known = str(max(1, leading)) if isinstance(leading, int) else f"max(1, {nest.size(leading)})"
-        flags.append((int(transposed), known))
-        places.append(nest.element(access, held, dtype, counted))
+    first = {0: "lo"} if shard else {}  # the call begins at the shard's first row
+    rows, inner = _extent(nest, product, merged, shard)
+    left, right = (_operand(nest, product, side, held, first) for side in (0, 1))
     result = nest.plan.buffers[node.id] if fold is None else nest.home(fold)
     assert result is not None
     at = tuple(Index(a, 0, 1) if fold is None and a < held else Index(None) for a in range(node.type.ndim))
-    places.append(nest.element_of(result, at, dtype, counted))
-    (ta, lda), (tb, ldb) = flags
-    left, right, target = places
-    n = nest.size(product.columns)
-    operands = f"{left}, {lda}, {right}, {ldb}"
-    if settings().blas == "tiles":
-        name = nest.primitive("tile" if product.nest is None else "nested", dtype)
-        call = f"{name}({ta}, {tb}, {rows}, {n}, {inner}, {operands}, {int(adds)}, {target}, {n}, scratch)"
-    else:
-        name = nest.primitive("gemm", dtype)
-        one, beta = nest.literal(1.0, dtype), nest.literal(float(adds), dtype)
-        scratch = "scratch" if is_long(product) else "0"
-        call = f"{name}({ta}, {tb}, {rows}, {n}, {inner}, {one}, {operands}, {beta}, {target}, max(1, {n}), {scratch})"
+    target = nest.element_of(result, at, node.type.dtype, first)
     carried = fold if node.id in nest.plan.rooms else None
     if carried is not None:
         nest.count(carried, f"({inner} + {DEPTH - 1})//{DEPTH}", STEPS, depth)
-    nest.put(depth, call, node.id)
+    nest.put(depth, _call(nest, product, (rows, nest.size(product.columns), inner), left, right, target, adds), node.id)
     if carried is not None:
         nest.finish(carried, outside)
+
+
+class _Operand(NamedTuple):
+    form: int  # 0, 1 where it is transposed, or tiles.PACKED
+    leading: str  # elements from one row to the next, or where its descriptor is
+    place: str
+
+
+def _merged(nest: Whole, product: Product) -> str:
+    """Which size of one call the last level of the batch adds to: "inner" where all are summed, "rows", or neither."""
+    if product.fold is not None:
+        return "inner" if merges_inner(nest.graph, product) else ""
+    return "rows" if merges_rows(nest.graph, product) else ""
+
+
+def _extent(nest: Whole, product: Product, merged: str, shard: bool) -> tuple[str, str]:
+    """Rows and inner size of a call."""
+    rows, inner = nest.size(product.rows), nest.size(product.inner)
+    if not merged:
+        return "hi - lo" if shard else rows, inner
+    count = "hi - lo" if shard else nest.size(product.batch[-1])
+    return (f"({count})*({rows})", inner) if merged == "rows" else (rows, f"({count})*({inner})")
+
+
+def _operand(nest: Whole, product: Product, side: int, held: int, first: dict[int, str]) -> _Operand:
+    if side == 1 and product.packed is not None:
+        return _Operand(tiles.PACKED, "0", nest.address(("packed", product.packed)))
+    access = (product.left, product.right)[side]
+    place = nest.element(access, held, product.node.type.dtype, first)
+    if side == 1 and product.nest is not None:
+        return _Operand(0, f"scratch + {tiles.DESCRIPTOR}", place)
+    found = blas_operand(nest.graph, product, side)
+    assert found is not None, "a product's operands are made readable before scheduling"
+    transposed, leading = found
+    known = str(max(1, leading)) if isinstance(leading, int) else f"max(1, {nest.size(leading)})"
+    return _Operand(int(transposed), known, place)
+
+
+def _call(
+    nest: Whole, product: Product, sizes: tuple[str, str, str], left: _Operand, right: _Operand, target: str, adds: bool
+) -> str:
+    """The call of a tile or of BLAS."""
+    dtype, columns = product.node.type.dtype, sizes[1]
+    extent = f"{left.form}, {right.form}, {', '.join(sizes)}"
+    operands = f"{left.place}, {left.leading}, {right.place}, {right.leading}"
+    if settings().blas == "tiles":
+        name = nest.primitive("tile" if product.nest is None else "nested", dtype)
+        return f"{name}({extent}, {operands}, {int(adds)}, {target}, {columns}, scratch)"
+    name, one, beta = nest.primitive("gemm", dtype), nest.literal(1.0, dtype), nest.literal(float(adds), dtype)
+    scratch = "scratch" if is_long(product) else "0"
+    return f"{name}({extent}, {one}, {operands}, {beta}, {target}, max(1, {columns}), {scratch})"
