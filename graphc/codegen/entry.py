@@ -89,15 +89,10 @@ def _packed(table: int, made: int, outputs: int) -> Any:
     return packed
 
 
-def enter(given: int, args: int, count: int) -> Any:
-    """Checks the arrays at ``args``, runs the kernel, returns its results.
-
-    ``given`` is an array of two words: the address of a table, and whether ``args`` hold arrays for the results too.
-    """
-    table, into = word(word(given, AT_DATA), 0), word(word(given, AT_DATA), 1)
-    inputs, outputs, desk = word(table, INPUTS), word(table, OUTPUTS), word(table, DESK)
-    places, made, work = word(table, PLACES), word(table, MADE), word(table, WORK)
-    fits = count == inputs + outputs * into
+def _accepted(table: int, args: int, count: int, into: int) -> Any:
+    """Whether the arrays are what the kernel is for, and there are threads enough for it."""
+    inputs = word(table, INPUTS)
+    fits = count == inputs + word(table, OUTPUTS) * into
     facts = word(table, ARRAYS)
     for k in range(count if fits else 0):
         array = word(args, k)
@@ -112,20 +107,20 @@ def enter(given: int, args: int, count: int) -> Any:
     fits = fits and (word(table, THREADS) == 1 or word(word(table, CREW), 0) >= word(table, THREADS) - 1)
     if fits and into != 0:
         fits = not _overlap(args, count, inputs, word(table, ARRAYS), word(table, STATES))
-    lock = word(table, LOCK) if fits else 0
-    if lock != 0 and call_address(word(table, TAKE), lock, word(table, WRITES)) == 0:
-        return 0
-    if not fits or atomic_swap(desk, 0, 1) != 0:
-        if lock != 0:
-            call_address(word(table, GIVE), lock, word(table, WRITES))
-        Py_IncRef(word(table, NOT_IMPLEMENTED))
-        return word(table, NOT_IMPLEMENTED)
+    return fits
 
-    for k in range(count):
-        set_word(places, k, word(word(args, k), AT_DATA))
-    status = 0
-    for k in range(outputs if into == 0 else 0):
-        set_word(places, inputs + k, word(table, SCALARS) + 8 * k)
+
+def _give(table: int, lock: int) -> None:
+    """Gives the lock of the state back, where there is one."""
+    if lock != 0:
+        call_address(word(table, GIVE), lock, word(table, WRITES))
+
+
+def _allocate(table: int, facts: int) -> int:
+    """New arrays for the results, numbers of rank 0 beside the table; SHORT where memory is short, else 0."""
+    first, made, status = word(table, PLACES) + 8 * word(table, INPUTS), word(table, MADE), 0
+    for k in range(word(table, OUTPUTS)):
+        set_word(first, k, word(table, SCALARS) + 8 * k)
         set_word(made, k, 0)
         if status == 0 and word(facts, RANK) > 0:
             Py_IncRef(word(facts, DTYPE))
@@ -134,42 +129,75 @@ def enter(given: int, args: int, count: int) -> Any:
                 status = SHORT
             else:
                 set_word(made, k, array)
-                set_word(places, inputs + k, word(array, AT_DATA))
+                set_word(first, k, word(array, AT_DATA))
         facts += 8 * FACTS
-    if status == 0:
-        note, noted = word(table, NOTE), 0
-        if note != 0 and PyThread_get_thread_ident() != word(note, THREAD):
-            note = 0
-        if note != 0:
-            noted = word(note, CALL)
-            set_word(note, CALL, work)
-        thread = PyEval_SaveThread()
-        dims, state = word(table, DIMS), word(table, STATE)
-        status = call_kernel(word(table, KERNEL), places, places + 8 * inputs, dims, state, work)
-        if lock != 0:
-            call_address(word(table, GIVE), lock, word(table, WRITES))
-        PyEval_RestoreThread(thread)
-        if note != 0:
-            set_word(note, CALL, noted)
-    elif lock != 0:
-        call_address(word(table, GIVE), lock, word(table, WRITES))
+    return status
 
-    facts = word(table, ARRAYS) + 8 * FACTS * inputs
-    for k in range(outputs if into == 0 else 0):
+
+def _run(table: int, lock: int) -> Any:
+    """The status of the kernel, which runs without the interpreter's lock; then the state is free again."""
+    places, work, note, noted = word(table, PLACES), word(table, WORK), word(table, NOTE), 0
+    if note != 0 and PyThread_get_thread_ident() != word(note, THREAD):
+        note = 0  # Ctrl-C is for the main thread
+    if note != 0:
+        noted = word(note, CALL)
+        set_word(note, CALL, work)
+    thread = PyEval_SaveThread()
+    outputs, dims, state = places + 8 * word(table, INPUTS), word(table, DIMS), word(table, STATE)
+    status = call_kernel(word(table, KERNEL), places, outputs, dims, state, work)
+    _give(table, lock)
+    PyEval_RestoreThread(thread)
+    if note != 0:
+        set_word(note, CALL, noted)
+    return status
+
+
+def _finish(table: int, facts: int, status: int) -> None:
+    """Objects for numbers; or, where the kernel failed, nothing is kept."""
+    made = word(table, MADE)
+    for k in range(word(table, OUTPUTS)):
         if status == 0 and word(facts, RANK) == 0:
             scalar = call_address(word(table, NEW_SCALAR), word(table, SCALARS) + 8 * k, word(facts, DTYPE), 0)
             set_word(made, k, scalar)
         if status != 0 and word(made, k) != 0:
             Py_DecRef(word(made, k))
         facts += 8 * FACTS
-    result = 0
+
+
+def enter(given: int, args: int, count: int) -> Any:
+    """Checks the arrays at ``args``, runs the kernel, returns its results.
+
+    ``given`` is an array of two words: the address of a table, and whether ``args`` hold arrays for the results too.
+    """
+    table, into = word(word(given, AT_DATA), 0), word(word(given, AT_DATA), 1)
+    desk, outputs, status, result = word(table, DESK), word(table, OUTPUTS), 0, 0
+    fits = _accepted(table, args, count, into)
+    lock = word(table, LOCK) if fits else 0
+    if lock != 0 and call_address(word(table, TAKE), lock, word(table, WRITES)) == 0:
+        return 0
+    if not fits or atomic_swap(desk, 0, 1) != 0:
+        _give(table, lock)
+        Py_IncRef(word(table, NOT_IMPLEMENTED))
+        return word(table, NOT_IMPLEMENTED)
+
+    for k in range(count):
+        set_word(word(table, PLACES), k, word(word(args, k), AT_DATA))
+    facts = word(table, ARRAYS) + 8 * FACTS * word(table, INPUTS)  # of the results
+    if into == 0:
+        status = _allocate(table, facts)
+    if status == 0:
+        status = _run(table, lock)
+    else:
+        _give(table, lock)
+    if into == 0:
+        _finish(table, facts, status)
     if status == 0 and into == 0 and outputs > 0:
-        result = _packed(table, made, outputs)
+        result = _packed(table, word(table, MADE), outputs)
     elif status != SHORT and status != STOPPED:
         result = word(table, NONE) if status == 0 else word(table, NOT_IMPLEMENTED)
         Py_IncRef(result)
         set_word(table, STATUS, status)
-        set_word(table, WHERE, word(work, 0))
-        set_word(table, VALUE, word(work, 1))
+        set_word(table, WHERE, word(word(table, WORK), 0))
+        set_word(table, VALUE, word(word(table, WORK), 1))
     atomic_store(desk, 0, 0)
     return result
