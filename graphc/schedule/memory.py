@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from graphc.ir import dims
 from graphc.ir.body import Body, bodies
@@ -367,22 +367,30 @@ def _written_in_place(plan: Schedule) -> dict[int, str]:
     return {root: name for name, root in plan.updates.items() if may_write(root, name)}
 
 
-def _share(plan: Schedule) -> None:
-    """Packs the workspace: buffers that are never alive together share a slot of equal, or larger known, size."""
-    steps = _steps(plan)
+@dataclass(slots=True)
+class _Life:
+    """When a piece of the workspace is in use: steps, and items of the only group that uses it, where there is one."""
+
+    first: int
+    last: int
+    start: int
+    end: int
+    group: Group | None
+
+    def reach(self, step: int, group: Group | None, place: int) -> None:
+        self.first, self.last = min(self.first, step), max(self.last, step)
+        self.start, self.end = min(self.start, place), max(self.end, place)
+        if self.group is not group:
+            self.group = None
+
+
+def _lives(plan: Schedule, steps: Mapping[int, int]) -> dict[int, _Life]:
+    """Of buffers, by the number of their node; of partials, by it with the sign changed; of rooms, with count added."""
     count = len(plan.graph.nodes)
-    # of a node's buffer, by its number, of its partials (the number with the sign changed), of its room (with count)
-    alive: dict[int, list[int]] = {}  # first and last step
-    inside: dict[int, list[int]] = {}  # of what is used within one group: first and last item of it
-    rows: dict[int, Group | None] = {}
+    lives: dict[int, _Life] = {}
 
     def touch(key: int, step: int, group: Group | None, place: int) -> None:
-        first, last = alive.get(key, (step, step))
-        alive[key] = [min(first, step), max(last, step)]
-        start, end = inside.get(key, (place, place))
-        inside[key] = [min(start, place), max(end, place)]
-        if rows.setdefault(key, group) is not group:
-            rows[key] = None
+        lives.setdefault(key, _Life(step, step, place, place, group)).reach(step, group, place)
 
     for group, items in plan.sections():
         for place, item in enumerate(items):
@@ -400,41 +408,52 @@ def _share(plan: Schedule) -> None:
             for node in made:
                 if node in plan.rooms and not isinstance(item, (Combine, Commit)):
                     touch(count + node, steps[id(item)], group, place)
+    return lives
+
+
+def _share(plan: Schedule) -> None:
+    """Packs the workspace: pieces that are never in use together share a slot of equal, or larger known, size."""
+    steps = _steps(plan)
+    lives = _lives(plan, steps)
     starting: Mapping[int, list[int]] = defaultdict(list)
     ending: Mapping[int, list[int]] = defaultdict(list)
-    for key, (first, end) in alive.items():
-        starting[first].append(key)
-        ending[end].append(key)
+    for key, life in lives.items():
+        starting[life.first].append(key)
+        ending[life.last].append(key)
     free: list[int] = []
     slot_of: dict[int, int] = {}
     for step in range(max(steps.values(), default=0) + 1):
         within: dict[tuple[int, Size], list[tuple[int, int]]] = defaultdict(list)  # slots of rows, and when they end
-        for key in sorted(starting[step], key=lambda k: (inside[k][0], k)):
-            bytes = _bytes(plan, key)
-            group = rows[key]
-            own = key >= count or (group is not None and _leads(plan, key, group))
-            if group is not None and alive[key][1] == step and own:
-                ended = within[id(group), bytes]
-                reused = next((k for k, (end, _) in enumerate(ended) if end < inside[key][0]), None)
+        for key in sorted(starting[step], key=lambda k: (lives[k].start, k)):
+            life, bytes = lives[key], _bytes(plan, key)
+            if life.group is not None and life.last == step and _of_each_shard(plan, key, life.group):
+                ended = within[id(life.group), bytes]
+                reused = next((k for k, (end, _) in enumerate(ended) if end < life.start), None)
                 slot_of[key] = ended.pop(reused)[1] if reused is not None else _take(plan, free, bytes)
-                ended.append((inside[key][1], slot_of[key]))
+                ended.append((life.end, slot_of[key]))
             else:
                 slot_of[key] = _take(plan, free, bytes)
         free += sorted({slot_of[key] for key in ending[step]})
     for key, slot in slot_of.items():
-        if key >= count:
-            plan.rooms[key - count] = replace(plan.rooms[key - count], slot=slot)
-            continue
-        table = plan.buffers if key >= 0 else plan.partials
-        node = key if key >= 0 else ~key
-        table[node] = replace(table[node], place=("work", slot))
+        _settle(plan, key, slot)
 
 
-def _leads(plan: Schedule, node: int, group: Group) -> bool:
-    """True for a buffer whose first axis is the one that the group cuts: a shard has rows of its own in it."""
-    parts = plan.statements.get(node)
+def _settle(plan: Schedule, key: int, slot: int) -> None:
+    count = len(plan.graph.nodes)
+    if key >= count:
+        plan.rooms[key - count] = replace(plan.rooms[key - count], slot=slot)
+        return
+    table, node = (plan.buffers, key) if key >= 0 else (plan.partials, ~key)
+    table[node] = replace(table[node], place=("work", slot))
+
+
+def _of_each_shard(plan: Schedule, key: int, group: Group) -> bool:
+    """True for a room, and for a buffer whose first axis the group cuts: a shard has rows of its own in it."""
+    if key >= len(plan.graph.nodes):
+        return True
+    parts = plan.statements.get(key)
     first = parts is None or parts[0].kept.get(0) == 0
-    return first and plan.buffers[node].step == 0 and plan.buffers[node].shape[:1] == (group.size,)
+    return first and plan.buffers[key].step == 0 and plan.buffers[key].shape[:1] == (group.size,)
 
 
 def _bytes(plan: Schedule, key: int) -> Size:
