@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import graphc as gx
+from graphc.ir.state import aligned_empty
 
 ROOT = Path(__file__).parent.parent
 RNG = np.random.default_rng(0)
@@ -33,8 +34,8 @@ class Rank:
     def Get_size(self) -> int:
         return len(self.slots)
 
-    def _all(self, value: np.ndarray) -> list[np.ndarray]:
-        self.slots[self.rank] = value.copy()
+    def _all(self, value: np.ndarray, copied: bool = True) -> list[np.ndarray]:
+        self.slots[self.rank] = value.copy() if copied else value
         self.barrier.wait(60)
         out = list(self.slots)
         self.barrier.wait(60)
@@ -51,6 +52,18 @@ class Rank:
         received.reshape(size, -1)[...] = [part.reshape(size, -1)[self.rank] for part in self._all(sent)]
 
 
+def shared_memory(comm: Rank, length: int) -> list[np.ndarray]:
+    """What ranks of MPI have on one machine."""
+    return comm._all(aligned_empty((length,), np.dtype("uint8")), copied=False)
+
+
+@pytest.fixture(params=["messages", "shared"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How ranks exchange gradients."""
+    if request.param == "shared":
+        monkeypatch.setattr("graphc.run.means.shared_memory", shared_memory)
+
+
 def together(work: Callable[[Any], Any], size: int = 2) -> list[Any]:
     """What ``work`` returns or raises on each rank."""
     slots, barrier, out = [None] * size, threading.Barrier(size), [None] * size
@@ -61,7 +74,7 @@ def together(work: Callable[[Any], Any], size: int = 2) -> list[Any]:
         except Exception as error:
             out[k] = error
 
-    threads = [threading.Thread(target=run, args=(k,)) for k in range(size)]
+    threads = [threading.Thread(target=run, args=(k,), daemon=True) for k in range(size)]
     [t.start() for t in threads]
     [t.join(120) for t in threads]
     assert not any(t.is_alive() for t in threads)
@@ -92,7 +105,7 @@ OPTIMISERS = {
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 @pytest.mark.parametrize("name", OPTIMISERS)
-def test_ranks_have_the_bits_of_one_process_with_the_same_shards(name: str, size: int) -> None:
+def test_ranks_have_the_bits_of_one_process_with_the_same_shards(way: None, name: str, size: int) -> None:
     def train(comm: Any) -> dict[str, np.ndarray]:
         g, x, y, losses = network()
         updates = gx.distributed.data_parallel(OPTIMISERS[name].updates(gx.mean(losses)), comm)
@@ -122,7 +135,7 @@ def test_ranks_have_the_bits_of_one_process_with_the_same_shards(name: str, size
             assert np.array_equal(state[key], value), key
 
 
-def test_as_one_process_to_rounding_when_shards_are_equal() -> None:
+def test_as_one_process_to_rounding_when_shards_are_equal(way: None) -> None:
     def build() -> tuple[Any, ...]:
         g = gx.Graph("line", float_dtype="float64")
         x, w = g.input("x", ("n", 3)), g.parameter("w", np.ones(3))
@@ -137,17 +150,18 @@ def test_as_one_process_to_rounding_when_shards_are_equal() -> None:
         step = gx.compile([x, rate], loss, updates=gx.distributed.data_parallel(updates, comm))
         for _ in range(5):
             step(rate=0.1, x=gx.distributed.shard(rows, comm))
+        step.run_batches([gx.distributed.shard(rows, comm), 0.1], 4)
         return g.state["w"]
 
     one, other = fine(together(train))
     g, x, rate, loss, updates = build()
     step = gx.compile([x, rate], loss, updates=updates)
-    for _ in range(5):
+    for _ in range(6):
         step(rows, 0.1)
     assert np.array_equal(one, other) and np.allclose(one, g.state["w"], rtol=1e-13)
 
 
-def test_what_has_no_gradient_is_averaged_itself() -> None:
+def test_what_has_no_gradient_is_averaged_itself(way: None) -> None:
     def train(comm: Any) -> tuple[dict[str, np.ndarray], float]:
         g = gx.Graph("norm")
         x = g.input("x", ("n", 5))
@@ -171,7 +185,7 @@ def test_what_has_no_gradient_is_averaged_itself() -> None:
     assert np.allclose(mean, 0.9 * first + 0.1 * X[:20].mean(0), atol=1e-6)
 
 
-def test_two_dtypes_and_state_of_rank_0() -> None:
+def test_two_dtypes_and_state_of_rank_0(way: None) -> None:
     def train(comm: Any) -> tuple[np.ndarray, np.ndarray]:
         g = gx.Graph("mixed", float_dtype="float64")
         x = g.input("x", ("n",), "float64")
@@ -189,7 +203,7 @@ def test_two_dtypes_and_state_of_rank_0() -> None:
 
 
 @pytest.mark.parametrize("kind", ["one", "list", "dict", "nest"])
-def test_outputs_are_those_of_the_own_rows(kind: str) -> None:
+def test_outputs_are_those_of_the_own_rows(way: None, kind: str) -> None:
     def train(comm: Any) -> Any:
         _, x, y, losses = network()
         total = gx.mean(losses)
@@ -209,7 +223,7 @@ def test_outputs_are_those_of_the_own_rows(kind: str) -> None:
             assert np.allclose(one, other, rtol=1e-6) and np.shape(one) == np.shape(other)
 
 
-def test_an_error_on_one_rank_ends_the_step_on_all() -> None:
+def test_an_error_on_one_rank_ends_the_step_on_all(way: None) -> None:
     def train(comm: Any) -> None:
         g, x, y, losses = network()
         updates = gx.distributed.data_parallel(gx.optim.Adam(0.1).updates(gx.mean(losses)), comm)

@@ -7,7 +7,7 @@ those of the short way to rounding, since Numba optimises twice; nothing is kept
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from types import FunctionType
 from typing import Any
 
@@ -55,7 +55,7 @@ class Plain:
         self.py_func, self.signature = function, signature
         self.options = {k: v for k, v in options.items() if k in ("error_model", "boundscheck", "fastmath")}
         self.by_address = "no_cpython_wrapper" in options
-        made = numba.cfunc if self.by_address else numba.njit
+        made = numba.cfunc if self.by_address else partial(numba.njit, nogil=True)
         self.made = made(signature, **self.options)(function)
 
     @cached_property

@@ -8,36 +8,32 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
 
 import numpy as np
 
+from graphc.codegen.kernel import Kernel
+from graphc.codegen.ranks import step
+from graphc.codegen.words import address_of
 from graphc.errors import CompileError, GraphcError, InputError
 from graphc.ir import dims
 from graphc.ir.graph import Graph, topological
 from graphc.ir.node import Node
-from graphc.ir.state import ALIGNMENT, Array, aligned_empty
+from graphc.ir.state import Array
 from graphc.ir.tensor import Tensor
 from graphc.ir.types import is_float
 from graphc.reference import bind_sizes
 from graphc.run.batches import laid_out
 from graphc.run.binding import arrange, convert
 from graphc.run.bound import Bound
+from graphc.run.crew import LEAD, gather
+from graphc.run.entry import Plan
 from graphc.run.executable import Executable, Stages
+from graphc.run.means import Comm, Means
 from graphc.run.program import Program
 
 FAILED = "another rank failed in this step, see its error; no rank has stored anything"
-
-
-class Comm(Protocol):
-    """What is used of an ``mpi4py.MPI.Comm``. All ranks call it in the same order."""
-
-    def Get_rank(self) -> int: ...
-    def Get_size(self) -> int: ...
-    def Bcast(self, buffer: Array) -> object: ...
-    def Allgather(self, sent: Array, received: Array) -> object: ...
-    def Alltoall(self, sent: Array, received: Array) -> object: ...
 
 
 class DataParallel(Mapping[Tensor, Tensor]):
@@ -126,143 +122,6 @@ def _of_unknown_size(node: Node) -> bool:
     return any(isinstance(s, dims.Dim) for s in sizes)
 
 
-class Means:
-    """The mean of arrays over all ranks. Sums go in the order of the ranks, so every rank has the same bits each time.
-
-    Each rank adds up one piece of all arrays, and all have all pieces (Thakur, Rabenseifner and Gropp 2005, section
-    4.3): in memory that they share where all are on one machine, else by messages.
-    """
-
-    def __init__(self, tensors: Sequence[Tensor], shapes: Sequence[tuple[int, ...]], comm: Comm) -> None:
-        places: list[tuple[int, int]] = []
-        self._ends: dict[np.dtype[Any], int] = {}
-        for t, shape in zip(tensors, shapes, strict=True):
-            places.append((self._ends.get(t.dtype, 0), int(np.prod(shape, dtype=np.int64))))
-            self._ends[t.dtype] = _aligned(sum(places[-1]), t.dtype)
-        # one number more says whether a rank has failed
-        pieces = {dtype: _aligned(-(-(end + 1) // comm.Get_size()), dtype) for dtype, end in self._ends.items()}
-        node = _on_one_machine(comm)
-        self._way = Messages(pieces, comm) if node is None else SharedMemory(pieces, node)
-        self.own, self.found = (
-            [
-                held[t.dtype][start : start + count].reshape(shape)
-                for t, shape, (start, count) in zip(tensors, shapes, places, strict=True)
-            ]
-            for held in (self._way.own, self._way.found)
-        )
-
-    def exchange(self, failed: bool = False) -> bool:
-        """Makes ``found`` the means of ``own`` over all ranks; whether one of them has failed."""
-        for dtype, end in self._ends.items():
-            self._way.own[dtype][end] = failed
-        self._way.exchange()
-        return any(self._way.found[dtype][end] != 0 for dtype, end in self._ends.items())
-
-
-class Messages:
-    """Means by messages: what is sent is twice the arrays, on any number of ranks.
-
-    ``pieces`` are the lengths of what each rank adds up.
-    """
-
-    def __init__(self, pieces: Mapping[np.dtype[Any], int], comm: Comm) -> None:
-        self.comm, self.size = comm, comm.Get_size()
-        self.own = {dtype: _zeros(n * self.size, dtype) for dtype, n in pieces.items()}
-        alone = self.size == 1
-        self.found = self.own if alone else {dtype: _zeros(n * self.size, dtype) for dtype, n in pieces.items()}
-        self._piece = {dtype: _zeros(n, dtype) for dtype, n in pieces.items()}
-
-    def exchange(self) -> None:
-        if self.size == 1:
-            return
-        for dtype, own in self.own.items():
-            found, piece = self.found[dtype], self._piece[dtype]
-            self.comm.Alltoall(own, found)
-            _mean(list(found.reshape(self.size, -1)), piece)
-            self.comm.Allgather(piece, found)
-
-
-class SharedMemory:
-    """Means of ranks on one machine, whose arrays lie in one window of memory (MPI 4.1, section 12.2.3).
-
-    Nothing is copied: each rank reads its piece of everyone's arrays, and writes it where everyone finds it. The window
-    stays until the process ends, since giving it back would take all ranks at once.
-    """
-
-    def __init__(self, pieces: Mapping[np.dtype[Any], int], node: Any) -> None:
-        from mpi4py import MPI  # whose communicator this is
-
-        self.node, size, rank = node, node.Get_size(), node.Get_rank()
-        length = sum(n * size * dtype.itemsize for dtype, n in pieces.items())  # of all arrays of one rank
-        self._window = MPI.Win.Allocate_shared((length if rank else 2 * length) + ALIGNMENT, 1, comm=node)
-        self._window.Lock_all()
-        arrays = [_typed(np.frombuffer(self._window.Shared_query(r)[0], np.uint8), pieces, size) for r in range(size)]
-        first = np.frombuffer(self._window.Shared_query(0)[0], np.uint8)
-        self.own, self.found = arrays[rank], _typed(first, pieces, size, length)
-        for array in [*self.own.values(), *(self.found.values() if rank == 0 else ())]:
-            array[...] = 0
-        self._rows = [
-            ([a[dtype][rank * n : (rank + 1) * n] for a in arrays], self.found[dtype][rank * n : (rank + 1) * n])
-            for dtype, n in pieces.items()
-        ]
-
-    def exchange(self) -> None:
-        self._meet()  # everyone's arrays are there, and nobody reads the last means any more
-        for rows, out in self._rows:
-            _mean(rows, out)
-        self._meet()
-
-    def _meet(self) -> None:
-        """Waits for all; what was written before is seen after."""
-        self._window.Sync()
-        self.node.Barrier()
-        self._window.Sync()
-
-
-def _on_one_machine(comm: Comm) -> Any:
-    """The communicator of the same ranks in the same order where they can share memory, else None."""
-    if comm.Get_size() == 1 or not hasattr(comm, "Split_type"):
-        return None
-    from mpi4py import MPI  # whose communicator this is
-
-    node = comm.Split_type(MPI.COMM_TYPE_SHARED, comm.Get_rank())
-    if node.Get_size() == comm.Get_size():
-        return node
-    node.Free()
-    return None
-
-
-def _mean(rows: Sequence[Array], out: Array) -> None:
-    """The mean of two or more ``rows``, added up in order."""
-    with np.errstate(all="ignore"):
-        np.add(rows[0], rows[1], out=out)
-        for row in rows[2:]:
-            out += row
-        out /= len(rows)
-
-
-def _typed(memory: Array, pieces: Mapping[np.dtype[Any], int], size: int, start: int = 0) -> dict[np.dtype[Any], Array]:
-    """Arrays of ``size`` pieces one after the other in ``memory``, from its first aligned byte and ``start`` on."""
-    start += -memory.ctypes.data % ALIGNMENT
-    out: dict[np.dtype[Any], Array] = {}
-    for dtype, n in pieces.items():
-        end = start + n * size * dtype.itemsize
-        out[dtype], start = memory[start:end].view(dtype), end
-    return out
-
-
-def _aligned(count: int, dtype: np.dtype[Any]) -> int:
-    """At least ``count`` elements, a whole number of aligned places."""
-    step = ALIGNMENT // dtype.itemsize
-    return count + -count % step
-
-
-def _zeros(count: int, dtype: np.dtype[Any]) -> Array:
-    out = aligned_empty((count,), dtype)
-    out[...] = 0
-    return out
-
-
 class Parallel(Executable):
     """A training step that the ranks of ``comm`` take together, each with rows of its own.
 
@@ -289,6 +148,8 @@ class Parallel(Executable):
         self._check_alike(at)
         held = self.graph.state.storage
         self._means = Means(at.combined, [_shape(t) for t in at.combined], comm)
+        self._tables: dict[tuple[int, int], Array] = {}
+        self._held: list[Array] = []  # what tables know the addresses of
         keys = {self.graph.nodes[i].name for i in self.graph.random_keys}
         for name in self._reads:
             if name not in keys:  # ranks may draw different numbers
@@ -327,6 +188,47 @@ class Parallel(Executable):
             raise GraphcError(FAILED)
         self.update(*self._means.found, *(arrays[k] for k in self._scalars))
         return self._structure.pack([r[()] for r in results]) if out is None else out
+
+    @property
+    def _kernel(self) -> Kernel | None:
+        """That of the gradients, where a step goes through in machine code (`graphc.codegen.ranks`)."""
+        return self.gradients._kernel if self._means.table else None
+
+    def plan_for(self, sizes: dict[str, int]) -> Plan:
+        """As `Executable.plan_for`; the kernel takes a whole step."""
+        plan = self.gradients.plan_for(sizes)
+        plan = replace(plan, shapes=plan.shapes[: len(self._results)])
+        if self._kernel is None:
+            return replace(plan, kernel=0)
+        update = self.update.plan_for({})
+        gather(update.threads)
+        key = plan.kernel, plan.state
+        if key not in self._tables:
+            self._tables[key] = self._table(plan, update)
+        return replace(
+            plan,
+            kernel=address_of(step),
+            state=self._tables[key].ctypes.data,
+            work_bytes=max(plan.work_bytes, update.work_bytes),
+            stops=plan.stops or update.stops,
+        )
+
+    def _table(self, plan: Plan, update: Plan) -> Array:
+        """What a step takes in place of a state: two kernels, and the exchange between."""
+        own, found = ([a.ctypes.data for a in arrays] for arrays in (self._means.own, self._means.found))
+        filled = np.array([0] * len(self._results) + own, np.int64)
+        taken = np.array(found + [0] * len(self._scalars), np.int64)
+        self._held += [filled, taken, update.dims]
+        words = [
+            plan.kernel, plan.state, filled.ctypes.data, len(self._results), self._means.table,
+            update.kernel, update.state, taken.ctypes.data, len(found), update.dims.ctypes.data + 8 * LEAD,
+            len(self._scalars), *self._scalars,
+        ]  # fmt: skip
+        return np.array(words, np.int64)
+
+    def failure(self, status: int, where: int, value: int, plan: Plan) -> GraphcError:
+        """The error for a status of `graphc.codegen.ranks.step`."""
+        return GraphcError(FAILED)
 
     def _fresh(self, arrays: list[Array]) -> list[Array]:
         """Arrays for the outputs."""
