@@ -75,8 +75,8 @@ class Function:
         """The module after passes, where it is reached by its address; `Unlowered` where Numba has to compile it."""
         if not self.by_address or "fastmath" in self.options:
             raise Unlowered("with Numba's wrappers, or its fastmath")
-        function = self.function(self.source)
-        module = kernel_module(function.tree, vars(sys.modules[function.__module__]), self.signature, self.symbol)
+        scope = define(f"graphc_kernel_{self.key}", self.source, run=False)
+        module = kernel_module(scope[self.entry].tree, scope, self.signature, self.symbol)
         return machine.parsed(module) if self.finished else machine.optimised(module)
 
     @property
@@ -299,16 +299,23 @@ def _digest(folder: str) -> str:
     return hashlib.sha256(b"\0".join(f.read_bytes() for f in files)).hexdigest()
 
 
-def define(name: str, source: str) -> dict[str, Any]:
-    """The namespace of a source text, run as a module of its own, by which Numba tells its functions apart."""
+def define(name: str, source: str, run: bool = True) -> dict[str, Any]:
+    """The namespace of a source text, run as a module of its own, by which Numba tells its functions apart.
+
+    Functions have their syntax trees, which the compiler reads; those that nobody is to ``run`` have nothing else.
+    """
     module = types.ModuleType(name)
     sys.modules[name] = module
     tree = ast.parse(source)
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    bodies = [node.body for node in functions]
+    for node in functions if not run else ():
+        node.body = node.body[-1:]
     # linecache reads no file of a name that ends with ">", not even from its own entries
     exec(compile(tree, f"<graphc> {name}", "exec"), vars(module))
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef):
-            vars(module)[node.name].tree = node  # read by the compiler
+    for node, body in zip(functions, bodies, strict=True):
+        node.body = body
+        vars(module)[node.name].tree = node
     return vars(module)
 
 
