@@ -97,6 +97,19 @@ def test_scans_give_what_written_out_steps_give(name: str) -> None:
         assert expected[0].graph is g and np.isclose(evaluate(found, feeds)[0], np.linalg.slogdet(arrays[0])[1])
 
 
+def test_steps_that_read_and_write_rows_of_their_own_share_functions() -> None:
+    """A row's number is passed: rows of a sequence, and of a stack, would else make a function of each step."""
+
+    def parts(n: int) -> int:
+        g = gx.Graph(float_dtype="float64")
+        xs, w = g.input("xs", (n, 12)), g.input("w", (12, 12))
+        loss = gx.sum(written_out(lambda h, x: (gx.tanh(h @ w + x),) * 2, xs[0], xs)[1] ** 2)
+        exe = gx.compile([xs, w], [loss, gx.grad(loss, xs)], backend="numpy")
+        return len(exe.program.kernel().parts)
+
+    assert parts(40) == parts(30)
+
+
 FIRST = """
 import sys, time
 sys.path.insert(0, {tests!r})

@@ -281,8 +281,9 @@ class _Writer:
         nest.line(1, "return 0")
         slots = {place: k for k, place in enumerate(nest.places)}
         head = [f"    {nest.address(place)} = word(places, word(rows, {k}))" for place, k in slots.items()]
+        head += [f"    {name} = word(rows, {k})" for k, name in enumerate(nest.rows_read, len(slots))]
         lines = [*definitions(nest), Line(NEST), *nest.whole(head)]
-        rows = [self.first[kind] + k for kind, k in slots]
+        rows = [*(self.first[kind] + k for kind, k in slots), *nest.rows_read.values()]
         return "\n".join(line.text for line in lines), lines, rows
 
     def whole(self, nest: Nest) -> list[Line]:

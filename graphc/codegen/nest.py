@@ -83,6 +83,7 @@ class Nest:
         self.group: Group | None = None
         self.body: list[Line] = []
         self.places: dict[tuple[str, int], None] = {}  # whose addresses are needed
+        self.rows_read: dict[str, int] = {}  # in a function apart: names of constant indices, and what they are
         self.pointers: dict[str, tuple[tuple[str, int], DType]] = {}
 
     def inside(self, plan: Schedule) -> Nest:
@@ -668,8 +669,17 @@ class Nest:
         values: Mapping[int, str] | None = None,
         counters: Mapping[int, str] = NO_OTHER,
     ) -> str:
-        """The flat offset of an element in a buffer."""
-        return self.offset(buffer, {axis: self.index(index[axis], values, counters) for axis in buffer.axes})
+        """The flat offset of an element in a buffer.
+
+        A function apart is told the numbers of the rows that it goes to, so steps that differ in these share it.
+        """
+        at = {axis: self.index(index[axis], values, counters) for axis in buffer.axes}
+        for axis, size in zip(buffer.axes, buffer.shape, strict=True):
+            row = index[axis]
+            if self.apart and size != 1 and isinstance(row.start, int) and row == Index(None, row.start) != ZERO:
+                at[axis] = self.named("row", *buffer.place, row.start)
+                self.rows_read[at[axis]] = row.start
+        return self.offset(buffer, at)
 
     def offset(self, buffer: Buffer, index: dict[int, str]) -> str:
         terms = [] if buffer.step == 0 else [f"shard*{self.factor(buffer.step)}"]
