@@ -147,6 +147,16 @@ def test_rebuild_keeps_what_does_not_change() -> None:
     }
 
 
+@pytest.mark.parametrize("columns, turned, by_rows", [(8, False, True), (8, True, False), (5, False, False)])
+def test_rows_of_whole_vectors_are_not_unrolled(columns: int, turned: bool, by_rows: bool) -> None:
+    """What a row computes would be there once for each column, and be gathered from several rows."""
+    g = gx.Graph("rows", float_dtype="float64")
+    x, b = g.input("x", (columns, 6) if turned else (6, columns)), g.input("b", (columns,))
+    exe = gx.compile([x, b], gx.sigmoid((gx.matrix_transpose(x) if turned else x) * b), backend="numpy")
+    loops = [s for s in ir.walk(read(exe.program.kernel(serial=True).source)) if isinstance(s, ir.For)]
+    assert loops and any(map(unrolls, loops)) is not by_rows
+
+
 def test_short_nests_are_unrolled_so_that_the_loop_around_them_goes_in_vectors() -> None:
     """Windows are such nests: without, a convolution with filters for each channel takes four times as long."""
 

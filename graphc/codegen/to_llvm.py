@@ -5,25 +5,53 @@ A ``Let`` is its value; a variable is a place on the stack, which LLVM makes a r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Any
 
+import numpy as np
 from numba import types
 
 from graphc.codegen import loop_ir as ir
 from graphc.codegen.buffer import BufferType, load, store
 from graphc.codegen.llvm import on_stack
-from graphc.codegen.semantics import OPERATORS
+from graphc.codegen.semantics import DTYPES, OPERATORS
 from graphc.schedule.sums import SHORT_ROW
 
 EXTREME = {"min": "<", "max": ">"}
 SHORT = max(SHORT_ROW.values())  # steps of a loop that is written out
 UNROLLED = 64  # steps of such loops in one another, as a window's of 7 x 7
+VECTOR = 32  # bytes that most processors take at once
 
 
 def unrolls(loop: ir.For) -> bool:
     """Whether a loop, with all loops in it, is so short that the one around it is to go in vectors."""
-    return _steps(loop) <= UNROLLED
+    return _steps(loop) <= UNROLLED and not any(in_vectors(s) for s in ir.walk(loop) if isinstance(s, ir.For))
+
+
+def in_vectors(loop: ir.For) -> bool:
+    """Whether a loop of known length only computes elements that lie side by side and make up whole vectors."""
+    made = {s.name for s in loop.body if isinstance(s, ir.Let)}
+    if not all(isinstance(s, (ir.Let, ir.Store)) for s in loop.body):
+        return False
+    accesses = [x for s in loop.body for x in ir.walk(s) if isinstance(x, (ir.Load, ir.Store))]
+    width = max((np.dtype(DTYPES[x.buffer.type.dtype]).itemsize for x in accesses), default=0)
+    whole = width > 0 and _steps(loop) * width % VECTOR == 0
+    return whole and all(_stride(x.index, loop.counter, made) in (0, 1) for x in accesses)
+
+
+def _stride(index: ir.Expr, counter: str, made: Set[str]) -> int | None:
+    """By how much an index grows from step to step; None where that is not known, as of what the loop computes."""
+    match index:
+        case ir.Var(name=name):
+            return None if name in made else int(name == counter)
+        case ir.Const():
+            return 0
+        case ir.Binary(op="+" | "*" as op, left=left, right=right):
+            a, b = _stride(left, counter, made), _stride(right, counter, made)
+            if a is None or b is None or (op == "*" and (a or b)):
+                return None
+            return a + b
+    return None
 
 
 def _steps(node: ir.Node) -> int:
