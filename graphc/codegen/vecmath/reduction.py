@@ -1,4 +1,7 @@
-"""Remainders of arguments of any size modulo pi / 2, after Payne and Hanek (1983), in integers and without a branch.
+"""Remainders of arguments of any size modulo pi / 2.
+
+From most arguments a whole number of pi, in three parts, is taken off. Where there is a larger one in a vector, that is
+reduced after Payne and Hanek (1983), in integers.
 
 y = |x| 2 / pi is wanted modulo 4 only, so digits of 2 / pi that give multiples of 4 are left out; which ones, the
 exponent of x decides. A window of three words, of 32 or of 64 bits, is taken from 2 / pi and multiplied by the
@@ -13,9 +16,15 @@ from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
-from graphc.codegen.vecmath.value import Constants, Value, call, fabs, fma, select
+from graphc.codegen.vecmath.exponential import ROUNDER
+from graphc.codegen.vecmath.value import Constants, Value, call, fabs, fma, select, unless
 
 HALF_PI = Constants((1.5707963705062866, -4.371138828673793e-08), (math.pi / 2, 6.123233995736766e-17))
+PI = Constants(
+    (3.1415927410125732, -8.742277657347586e-08, -3.4302490200117637e-15),
+    (math.pi, 1.2246467991473532e-16, -2.9947698097183397e-33),
+)
+FAR = Constants(2.0**13, 2.0**28)  # from here on the parts of pi do not do
 LOW_HALF = 0xFFFFFFFF
 
 
@@ -73,7 +82,26 @@ def product(limbs: Sequence[Value], factors: Sequence[Value]) -> list[Value]:
 
 
 def folded(x: Value, shift: int, quarter: int) -> Folded:
-    """The remainder of |x| + quarter pi / 2 modulo pi, or pi / 2 where ``shift`` is 2, for |x| >= 1."""
+    """The remainder of |x| + quarter pi / 2 modulo pi, or pi / 2 where ``shift`` is 2; NaN where x is not finite."""
+    a = fabs(x)
+    return Folded(*unless((a < x.of(FAR)) ^ 1, _of_near(a, shift, quarter), lambda: _of_far(x, shift, quarter)))
+
+
+def _of_near(a: Value, shift: int, quarter: int) -> Folded:
+    """After Cody and Waite, for 0 <= a < `FAR`: what the first product leaves is exact, as a is no finer than pi."""
+    scale = 2.0 ** (1 - shift)  # of pi
+    turns, rounder = 1.0 / (math.pi * scale), a.of(ROUNDER)
+    held = fma(a, turns, 0.5) + rounder if quarter else fma(a, turns, rounder)
+    r, n = a, held - rounder
+    if quarter:
+        n = n - 0.5
+    for part in a.of(PI):
+        r = fma(n, -part * scale, r)
+    return Folded(fabs(r), r.bits(), held.bits() << (a.width - 1))
+
+
+def _of_far(x: Value, shift: int, quarter: int) -> Folded:
+    """For |x| >= 1."""
     width, mantissa = x.width, x.mantissa
     bits = fabs(x).bits()
     words = window((bits >> mantissa) - x.bias, mantissa)
@@ -96,4 +124,5 @@ def folded(x: Value, shift: int, quarter: int) -> Folded:
     above, below = x.of(HALF_PI)
     unit = 2.0 ** (2 - shift - width)
     second = second * (above * unit * 2.0 ** (1 + spare - width))
-    return Folded(fma(first, above * unit, fma(first, below * unit, second)), negative, odd)
+    size = fma(first, above * unit, fma(first, below * unit, second))
+    return Folded(select(fabs(x) < math.inf, size, math.nan), negative, odd)

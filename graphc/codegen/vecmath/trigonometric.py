@@ -24,11 +24,6 @@ def _odd(r: Value, coefficients: Constants) -> Value:
     return fma(polynomial(z, r.of(coefficients)) * z, r, r)
 
 
-def _finite(x: Value, y: Value) -> Value:
-    """y, NaN where x is not finite."""
-    return select(fabs(x) < math.inf, y, math.nan)
-
-
 def _sine(r: Value) -> Value:
     """For 0 <= r <= pi / 2, not above 1."""
     return at_most(_odd(r, SIN), 1.0)
@@ -36,37 +31,26 @@ def _sine(r: Value) -> Value:
 
 def sin(x: Value) -> Value:
     """The sine."""
-    a = fabs(x)
-    small = a < 1.0
     r = folded(x, 1, 0)
-    sign = select(small, 0, r.negative ^ r.odd)
-    return _finite(x, _signed(_sine(select(small, a, r.size)), sign ^ x.bits()))
+    return _signed(_sine(r.size), r.negative ^ r.odd ^ x.bits())
 
 
 def cos(x: Value) -> Value:
     """The cosine, as the sine of pi / 2 more."""
-    a = fabs(x)
-    small = a < 1.0
-    above, below = x.of(HALF_PI)
     r = folded(x, 1, 1)
-    sign = select(small, 0, r.negative ^ r.odd)
-    return _finite(x, _signed(_sine(select(small, (above - a) + below, r.size)), sign))
+    return _signed(_sine(r.size), r.negative ^ r.odd)
 
 
 def tan(x: Value) -> Value:
     """The tangent: sine over cosine, or its negative reciprocal."""
-    a = fabs(x)
-    small = a < 1.0
     folds = folded(x, 2, 0)
-    r = select(small, a, folds.size)
+    r, turned = folds.size, folds.odd < 0
     z = r * r
     sine = _odd(r, SIN1)
     near = 1.0 - z * 0.5
     cosine = near + fma(polynomial(z, x.of(COS1)), z * z, (1.0 - near) - z * 0.5)
-    odd, negative = select(small, 0, folds.odd), select(small, 0, folds.negative)
-    turned = odd < 0
     y = select(turned, cosine, sine) / select(turned, sine, cosine)
-    return _finite(x, _signed(y, x.bits() ^ odd ^ negative))
+    return _signed(y, x.bits() ^ folds.odd ^ folds.negative)
 
 
 def _angle(y: Value, x: Value) -> Value:

@@ -231,6 +231,29 @@ def select(condition: Value, a: Value | float, b: Value | float) -> Value:
     return Value(kind.builder, kind.builder.select(condition.value, *values))
 
 
+def unless(rare: Value, usual: Sequence[Value], other: Callable[[], Sequence[Value]]) -> list[Value]:
+    """``usual``, but ``other`` where ``rare`` holds, which is computed only if it does somewhere."""
+    builder, lanes = rare.builder, rare.type
+    some = rare.value
+    if isinstance(lanes, ir.VectorType):
+        together = ir.IntType(lanes.count)
+        some = builder.icmp_unsigned("!=", builder.bitcast(some, together), together(0))
+    before, then, after = builder.block, *(builder.append_basic_block(label) for label in ("rare", "usual"))
+    builder.cbranch(some, then, after)
+    builder.position_at_end(then)
+    made = [select(rare, a, b) for a, b in zip(other(), usual, strict=True)]
+    end = builder.block
+    builder.branch(after)
+    builder.position_at_end(after)
+    merged = []
+    for a, b in zip(made, usual, strict=True):
+        phi = builder.phi(a.type)
+        phi.add_incoming(b.value, before)
+        phi.add_incoming(a.value, end)
+        merged.append(Value(builder, phi))
+    return merged
+
+
 def at_most(x: Value, high: Value | float) -> Value:
     """The smaller of the two; NaN where x is one. One instruction, unlike IEEE's minimum."""
     return select(x > high, high, x)
@@ -258,7 +281,12 @@ class Form(NamedTuple):
     @property
     def length(self) -> int:
         """Instructions."""
-        return len(self.function.entry_basic_block.instructions)
+        return sum(len(block.instructions) for block in self.function.blocks)
+
+    @property
+    def branches(self) -> bool:
+        """Whether there is something that it does rarely."""
+        return len(self.function.blocks) > 1
 
 
 def kernel_function(build: Callable[..., Value], name: str | None = None) -> Any:
@@ -312,15 +340,19 @@ MOST_INLINED = 1500  # instructions of elementary functions in a module, some tw
 
 
 def call_where_many(module: Any, vector_bytes: int) -> None:
-    """Leaves calls of elementary functions as calls in a module that has many.
+    """Leaves calls of elementary functions as calls in a module that has many, and of those with branches everywhere.
 
-    Inlined, they would take LLVM longer than they are worth. Its loop vectoriser replaces them by calls of a form on
-    vectors, which the function names (LLVM's language reference, "vector-function-abi-variant").
+    Inlined, many would take LLVM longer than they are worth, and a branch keeps a loop from vectors. Its loop
+    vectoriser replaces them by calls of a form on vectors, which the function names (LLVM's language reference,
+    "vector-function-abi-variant").
     """
     of = {id(form.function): form for form in _forms(module).values()}
     blocks = [block for function in module.functions for block in function.blocks]
     calls = [i for block in blocks for i in block.instructions if i.opname == "call" and id(i.callee) in of]
     if sum(of[id(i.callee)].length for i in calls) <= MOST_INLINED:
+        of = {key: form for key, form in of.items() if form.branches}
+        calls = [i for i in calls if id(i.callee) in of]
+    if not calls:
         return
     for i in calls:
         i.attributes.discard("alwaysinline")
