@@ -95,6 +95,7 @@ FITS: list[tuple[str, str, Callable[[Any], Any], float, float, int, int]] = [
     ("ASIN", "(asin(t) - t) / t^3 of t^2, to 1/2", without_first(mp.asin), 0, 0.25, 4, 12),
     ("ERF", "erf(x) / x - 1 of x^2, to 1", at_root(lambda x: mp.erf(x) / x - 1), 0, 1.0, 6, 13),
     ("ERFC", "(1 + 2 a) exp(a^2) erfc(a) of (a - 4) / (a + 4), to a = 28", scaled_erfc, -1, 0.75, 11, 24),
+    ("ERFC1", "the same, from a = 1 to 6", scaled_erfc, -0.6, 0.2, 8, 14),
     ("I0_NEAR", "(1 + x) exp(-x) I0(x) of x / 4 - 1, to 8", near_bessel(0), -1, 1, 16, 28),
     ("I0_FAR", "sqrt(x) exp(-x) I0(x) of 16 / x - 1, from 8", far_bessel(0), -1, 1, 7, 24),
     ("I1_NEAR", "(1 + x)^2 exp(-x) I1(x) / x of x / 4 - 1, to 8", near_bessel(1), -1, 1, 16, 28),

@@ -11,13 +11,25 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from graphc.codegen.vecmath.coefficients import ERF, ERFC
-from graphc.codegen.vecmath.exponential import exp_minus_1, reduced, scaled
+from graphc.codegen.vecmath.coefficients import ERF, ERFC, ERFC1
+from graphc.codegen.vecmath.exponential import exp_minus_1, power_of_two, reduced, scaled
 from graphc.codegen.vecmath.logarithm import log, log1p
 from graphc.codegen.vecmath.pair import two_product
-from graphc.codegen.vecmath.value import Constants, Value, at_most, copysign, fabs, fma, polynomial, select, sqrt
+from graphc.codegen.vecmath.value import (
+    Constants,
+    Value,
+    at_most,
+    copysign,
+    fabs,
+    fma,
+    long_polynomial,
+    polynomial,
+    select,
+    sqrt,
+)
 
 HIGHEST = Constants(10.5, 28.0)  # erfc is 0 from here on
+ONE = Constants(4.0, 6.0)  # and erf 1
 
 # Wichura's PPND7 and PPND16: numerators, and then denominators, near the centre, in a tail, and far out in it
 CENTRE, FAR = 0.85, 5.0  # where the tails begin: |x|, and sqrt(-log p) of the probability p beyond
@@ -123,7 +135,7 @@ def _erfc(x: Value) -> Value:
 
 def _erf(x: Value) -> Value:
     """erf(x) for -1 <= x <= 1."""
-    return fma(polynomial(x * x, x.of(ERF)), x, x)
+    return fma(long_polynomial(x * x, x.of(ERF)), x, x)
 
 
 def _inverse(x: Value, rest: Value) -> Value:
@@ -156,9 +168,15 @@ def erfcinv(x: Value) -> Value:
 
 
 def erf(x: Value) -> Value:
-    """2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x."""
+    """2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x. What is taken from 1 is below 1/6: precise enough."""
     a = fabs(x)
-    return copysign(select(a < 1.0, _erf(a), 1.0 - _erfc(a)), x)
+    b = at_most(a, x.of(ONE))
+    right, twice = b + 4.0, fma(b, 2.0, 1.0)
+    inverse = 1.0 / (right * twice)
+    q = long_polynomial((b - 4.0) * twice * inverse, x.of(ERFC1)) * (right * inverse)
+    n, r = reduced(-b * b)
+    rest = fma(exp_minus_1(r), q, q) * power_of_two(n)
+    return copysign(select(a < 1.0, _erf(a), 1.0 - rest), x)
 
 
 def erfc(x: Value) -> Value:
