@@ -41,6 +41,12 @@ _CHOSEN = {
 }
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A run of the core alone does not read the other files."""
+    alone = config.option.markexpr.startswith("core") and collection_path.suffix == ".py"
+    return True if alone and collection_path.stem not in _CHOSEN else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         beginnings = _CHOSEN.get(item.path.stem, []) if item.path.parent == Path(__file__).parent else []

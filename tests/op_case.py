@@ -38,11 +38,13 @@ class Case:
         ]
 
 
-def chessboard(rows: Sequence[Any], columns: Sequence[Any], name: Callable[[Any], str] = str) -> list[Any]:
-    """Pairs of a row and a column as parameters, those on black squares marked slow: the default run takes each row and
-    each column, the nightly one every pair."""
+def chessboard(
+    rows: Sequence[Any], columns: Sequence[Any], name: Callable[[Any], str] = str, every: int = 2
+) -> list[Any]:
+    """Pairs of a row and a column as parameters, of which the default run takes ``every`` second (or so many-th) of a row
+    and of a column, and the nightly one all: others are marked slow."""
     return [
-        pytest.param(row, column, id=f"{name(row)}-{column}", marks=[pytest.mark.slow] * ((i + j) % 2))
+        pytest.param(row, column, id=f"{name(row)}-{column}", marks=[pytest.mark.slow] * ((i + j) % every > 0))
         for i, row in enumerate(rows)
         for j, column in enumerate(columns)
     ]

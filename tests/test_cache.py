@@ -95,10 +95,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def test_eight_processes_compile_once(tmp_path: Path) -> None:
-    running = [start(GRAPH, tmp_path / "cache", "-W", "error::UserWarning") for _ in range(8)]
+@pytest.mark.parametrize("count", [3, pytest.param(8, marks=pytest.mark.slow)])
+def test_processes_compile_once(count: int, tmp_path: Path) -> None:
+    running = [start(GRAPH, tmp_path / "cache", "-W", "error::UserWarning") for _ in range(count)]
     results = [finish(p).split() for p in running]
-    assert sorted(r[0] for r in results) == ["compiled"] + ["hit"] * 7
+    assert sorted(r[0] for r in results) == ["compiled"] + ["hit"] * (count - 1)
     assert len({tuple(r[1:]) for r in results}) == 1, "a cached kernel gives other bits"
 
 
@@ -144,7 +145,7 @@ def missing(file: Path, rng: random.Random) -> None:
 
 DAMAGE = [*(truncated(k / 10) for k in range(10)), *[flipped] * 12, *[swapped] * 6, *[noise] * 2, *[summed_noise] * 2]
 DAMAGE += [empty, empty, longer, longer, directory, directory, missing, missing]
-SOME = [*DAMAGE[::4], summed_noise, longer, missing]
+SOME = [truncated(0.6), flipped, swapped, noise, summed_noise, empty, longer, directory, missing]
 
 
 @pytest.mark.parametrize("damage", [SOME, pytest.param(DAMAGE, marks=pytest.mark.slow)], ids=len)

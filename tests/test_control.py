@@ -250,7 +250,13 @@ def test_random_numbers_differ_at_each_step() -> None:
     results = [gx.compile([n], [last, ys], {key: key}, backend=backend)(np.zeros(5)) for backend in ("numba", "numpy")]
     for a, b in zip(*results, strict=True):
         np.testing.assert_array_equal(a, b)
-    loss = gx.sum(gx.scan(lambda c, x: (c * gx.random.uniform(key, ()), c), gx.sum(n), length=3)[1])
+
+
+@pytest.mark.parametrize("shape", [(2,), pytest.param((), marks=pytest.mark.slow)])
+def test_gradients_have_the_random_numbers_of_the_steps(shape: tuple[int, ...]) -> None:
+    g = gx.Graph(float_dtype="float64")
+    key, n = g.random_key(3), g.input("n", ("n",))
+    loss = gx.sum(gx.scan(lambda c, x: (c * gx.random.uniform(key, shape), c), gx.sum(n) * np.ones(shape), length=3)[1])
     slope = gx.grad(loss, n)
     value, found = gx.compile([n], [loss, slope], {key: key})(np.array([2.0, 1.0]))
     np.testing.assert_allclose(found, value / 3)  # the same numbers as forward

@@ -308,11 +308,17 @@ def _beta_by_a(a: Tensor, b: Tensor, x: Tensor, other: bool = False) -> Tensor:
     return where(inside, where(lower, 1.0, -1.0) * (-density if other else density) * integral, edge)
 
 
+def _betainc(a: Any, b: Any, x: Any) -> Any:
+    found = _scipy("betainc")(a, b, x)
+    defined = (a >= 0) & (b >= 0) & ~((a == b) & ((a == 0) | (a == np.inf)))
+    return np.where(defined & ((x == 0) | (x == 1)), x, found).astype(found.dtype)  # older SciPys have NaN for a, b = 0
+
+
 elementwise(
     "betainc",
     3,
     "betainc(a, b, c)",
-    _scipy("betainc"),
+    _betainc,
     (
         _in_float64(_beta_by_a),
         _in_float64(lambda a, b, x: _beta_by_a(a, b, x, other=True)),
