@@ -110,6 +110,28 @@ def test_steps_that_read_and_write_rows_of_their_own_share_functions() -> None:
     assert parts(40) == parts(30)
 
 
+def test_gradients_of_weights_that_every_step_uses_are_one_product() -> None:
+    """Not one for each step and a sum of them; for as many steps, and so thin ones, that the copies pay."""
+
+    def products(n: int, rows: int) -> int:
+        g = gx.Graph(float_dtype="float64")
+        h, w = g.input("h", (rows, 12)), g.input("w", (12, 12))
+        x = h
+        for _ in range(n):
+            x = gx.tanh(x @ w)
+        loss = gx.sum(x)
+        rng = np.random.default_rng(0)
+        arrays = [rng.normal(size=(rows, 12)), 0.3 * rng.normal(size=(12, 12))]
+        outputs = [loss, *gx.grad(loss, [h, w])]
+        found = gx.compile([h, w], outputs)(*arrays)
+        for a, b in zip(found, evaluate(outputs, dict(zip("hw", arrays, strict=True))), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-13)
+        nodes = gx.compile([h, w], outputs, backend="numpy").program.optimised.nodes
+        return sum(node.op.name == "matmul" and node.type.shape == (12, 12) for node in nodes)
+
+    assert [products(10, 2), products(10, 9), products(4, 2)] == [1, 10, 4]
+
+
 FIRST = """
 import sys, time
 sys.path.insert(0, {tests!r})

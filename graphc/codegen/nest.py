@@ -489,7 +489,7 @@ class Nest:
                 self.start(s, depth)
             held = self.pointer(buffer.place, node.type.dtype)
             slots = dict(enumerate(values))
-            at = self.place(buffer, s.target, slots)
+            at = self.place(buffer, s.target, slots, placed=s.form is Form.PLACE)
             if s.form is Form.PLACE and "overlapping" in op.facts:
                 together = self.narrow(f"{held}[{at}] + {values[0]}", node.type.dtype)
                 self.put(depth, f"{held}[{at}] = {together}", node.id)
@@ -668,17 +668,23 @@ class Nest:
         index: Sequence[Index],
         values: Mapping[int, str] | None = None,
         counters: Mapping[int, str] = NO_OTHER,
+        placed: bool = False,
     ) -> str:
         """The flat offset of an element in a buffer.
 
-        A function apart is told the numbers of the rows that it goes to, so steps that differ in these share it.
+        A function apart is told the numbers of the rows that it goes to, and where what is ``placed`` begins, so steps
+        that differ in these share it.
         """
         at = {axis: self.index(index[axis], values, counters) for axis in buffer.axes}
         for axis, size in zip(buffer.axes, buffer.shape, strict=True):
-            row = index[axis]
-            if self.apart and size != 1 and isinstance(row.start, int) and row == Index(None, row.start) != ZERO:
-                at[axis] = self.named("row", *buffer.place, row.start)
-                self.rows_read[at[axis]] = row.start
+            start = index[axis].start
+            if not self.apart or size == 1 or not isinstance(start, int) or start == 0:
+                continue
+            if placed or index[axis] == Index(None, start):
+                row = self.named("row", *buffer.place, start)
+                self.rows_read[row] = start
+                more = self.index(replace(index[axis], start=0), values, counters)
+                at[axis] = row if more == "0" else f"({row} + {more})"
         return self.offset(buffer, at)
 
     def offset(self, buffer: Buffer, index: dict[int, str]) -> str:

@@ -7,20 +7,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import reduce
 from typing import NamedTuple
 
 from graphc.ir import dims
 from graphc.ir.dims import Size
+from graphc.ir.graph import Graph, copy_node, rebuild
+from graphc.ir.node import Node
 from graphc.ir.tensor import Tensor
 from graphc.ir.types import is_float
+from graphc.ops.assembly import concat
 from graphc.ops.elementwise import abs as abs_
-from graphc.ops.elementwise import equal, multiply, where
+from graphc.ops.elementwise import add, equal, multiply, where
 from graphc.ops.linalg import matmul
 from graphc.ops.reduce import max as max_
 from graphc.ops.reduce import sum as sum_
-from graphc.ops.shape import permute_dims, reshape
+from graphc.ops.shape import matrix_transpose, permute_dims, reshape
 
 LEAST = 8  # elements along the axes of a side, and of a sum, that pay
 MOST = 6  # factors that are looked at
@@ -160,4 +164,53 @@ def _long(sizes: Sequence[Size]) -> bool:
     return bool(sizes) and (not isinstance(size, int) or size >= LEAST)
 
 
-__all__ = ["contracted", "contractible", "separable", "separated"]
+def gather(graph: Graph) -> Graph:
+    """Products of thin matrices that are added up are one product over all their inner sizes.
+
+    The gradient of weights that each step of an unrolled loop multiplies with is such a sum.
+    """
+    uses = Counter(i for node in graph.nodes for i in node.inputs)
+    uses.update(t.id for t in graph.outputs)
+    inside = {i for n in graph.nodes if _adds(graph, n) for i in n.inputs if uses[i] == 1}
+    opened: set[int] = set()  # in the new graph: what is read by one sum and nothing else
+
+    def visit(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:
+        if node.id in inside:
+            made = copy_node(new, node, operands)
+            opened.add(made.id)
+            return made
+        if not _adds(graph, node):
+            return None
+        terms, waiting = list[Tensor](), list(operands)
+        while waiting:
+            t = waiting.pop()
+            if t.id in opened and t.op.name == "add":
+                waiting += t.inputs
+            else:
+                terms.append(t)
+        thin = [t for t in terms if t.id in opened and _thin(t)]
+        others = [t for t in terms if not (t.id in opened and _thin(t))]
+        if len(thin) < LEAST:
+            return None
+        left = concat([matrix_transpose(t.inputs[0]) for t in thin], 0)
+        total = matmul(matrix_transpose(left), concat([t.inputs[1] for t in thin], 0))
+        return reduce(add, others, total)
+
+    return rebuild(graph, visit)
+
+
+def _adds(graph: Graph, node: Node) -> bool:
+    """Whether a node adds two matrices of its own shape."""
+    kinds = {graph.nodes[i].type for i in node.inputs}
+    return node.op.name == "add" and kinds == {node.type} and len(node.type.shape) == 2 and is_float(node.type.dtype)
+
+
+def _thin(tensor: Tensor) -> bool:
+    """Whether a tensor is a product whose operands are smaller than it."""
+    if tensor.op.name != "matmul" or any(t.ndim != 2 for t in tensor.inputs):
+        return False
+    sizes = [s for t in (*tensor.inputs, tensor) if isinstance(s := t.node.type.size, int)]
+    return len(sizes) == 3 and sizes[0] + sizes[1] <= sizes[2]
+
+
+__all__ = ["contracted", "contractible", "gather", "separable", "separated"]

@@ -22,12 +22,14 @@ from graphc.ops.assembly import concat
 from graphc.ops.shape import filled, matrix_transpose, reshape
 from graphc.rewrite.bodies import entering
 from graphc.rewrite.kept import keep
+from graphc.rewrite.outer import gather
 from graphc.rewrite.rules import ALGEBRA, COST, RULES, STABILITY, Rule, tests_indices
 
 Pass = Callable[[Graph], Graph]
 Stage = Callable[[str, Graph], Any]
 SWEEPS = 8  # a rule may make work for another; graphs settle in two or three sweeps
 UNFOLDED = (Kind.GENERATOR, Kind.CONTROL, Kind.RESULT)
+EITHER_ORDER = ("add", "multiply")  # ops of the same bits in either order; of the larger of 0.0 and -0.0 it may decide
 FOLDED = 4096  # elements of the largest constant that folding makes
 
 
@@ -200,7 +202,14 @@ def cse(graph: Graph) -> Graph:
         if node.op.kind is Kind.LEAF and node.op.name != "constant":
             return None
         value = None if node.value is None else node.value.tobytes()
-        key = (node.op.name, tuple(t.id for t in operands), tuple(sorted(node.attrs.items())), node.type, value)
+        ids = [t.id for t in operands]
+        key = (
+            node.op.name,
+            tuple(sorted(ids) if node.op.name in EITHER_ORDER else ids),
+            tuple(sorted(node.attrs.items())),
+            node.type,
+            value,
+        )
         if key not in seen:
             seen[key] = copy_node(new, node, operands)
         return seen[key]
@@ -221,6 +230,7 @@ def pipeline(without: Set[str] = frozenset()) -> tuple[tuple[str, Pass], ...]:
         ("fold", fold),
         ("cse", cse),
         ("assemble", assemble),
+        ("gather", gather),
         ("stabilise", kept(STABILITY)),
         ("simplify", kept(ALGEBRA + COST)),
     )

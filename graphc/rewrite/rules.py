@@ -129,6 +129,10 @@ ALGEBRA: tuple[Rule, ...] = (
     Rule("minus-negated", x - -y, lambda x, y: x + y, exact=True),
     Rule("plus-itself", x + x, lambda x: 2 * x, exact=True, when=lambda root, b: root.dtype.kind == "f"),
     Rule("negated-twice-product", -x * -y, lambda x, y: x * y, exact=True),
+    # equal but for their sign: one is computed, and sums take the sign in
+    Rule("negated-factor", -x * y, lambda x, y: -(x * y), exact=True),
+    Rule("negated-dividend", -x / y, lambda x, y: -(x / y), exact=True),
+    Rule("negated-divisor", x / -y, lambda x, y: -(x / y), exact=True),
     Rule("over-power-of-two", x / c, lambda x, c: x * (1 / constant_of(c)), exact=True, when=_power_of_two),
     Rule("same-branches", where(c, x, x), lambda c, x: x, exact=True, when=_untested_condition),
     Rule("larger-of-itself", maximum(x, x), lambda x: x, exact=True),
