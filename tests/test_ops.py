@@ -232,3 +232,14 @@ def test_every_operand_has_a_derivative_but_those_of_a_table() -> None:
     free = {name for name, op in OPS.items() if op.gradient == () and op.kind.value in ("elementwise", "reduction")}
     names = "all any checked_index equal greater greater_equal isfinite isinf isnan less less_equal not_equal"
     assert free == {*names.split(), "logical_and", "logical_not", "logical_or", "logical_xor"}
+
+
+@pytest.mark.parametrize("backend", ["numba", "numpy"])
+def test_floor_division_at_infinity(backend: str) -> None:
+    g = gx.Graph("division")
+    x, y = g.input("x", ("n",), "float32"), g.input("y", ("n",), "float32")
+    a = np.array([5, 0, -0.0, -5, np.inf, np.nan], np.float32)
+    b = np.array([np.inf, np.inf, -np.inf, np.inf, 2, np.inf], np.float32)
+    found = gx.compile([x, y], [x // y, x % y], backend=backend)(a, b)
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(found, [a // b, a % b])
