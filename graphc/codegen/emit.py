@@ -195,16 +195,23 @@ class _Writer:
         self.section(nest, stages[0].alone, None, 2)
         nest.line(2, "advance(work, 1)")
         for k in sharing:
-            self.stage(nest, k, stages[k].groups, k == sharing[0])
+            self.stage(nest, k, stages, k == sharing[0])
             self.section(nest, stages[k + 1].alone, None, 3)
             nest.line(3, f"advance(work, {k + 2})")
             nest.line(2, f"turn = claim(work, {k})")
-        nest.line(1, f"return opened(work, {sharing[-1] + 2})")
+        nest.line(1, f"return {self.opened(stages, sharing[-1] + 1)}")
         return self.whole(nest)
 
-    def stage(self, nest: Nest, k: int, groups: list[Group], first: bool) -> None:
+    def opened(self, stages: list[Stage], k: int) -> str:
+        """Waits until a stage is open. Where others may be in a loop meanwhile, Ctrl-C ends the wait and the loop."""
+        before = [item for group in stages[k - 1].groups for item in group.items] if k else []
+        loops = self.stops and any(isinstance(item, Control) for item in [*before, *stages[k].alone])
+        return f"opened{'_or_stopped' if loops else ''}(work, {k + 1})"
+
+    def stage(self, nest: Nest, k: int, stages: list[Stage], first: bool) -> None:
         """The loop over a stage's shards, up to what the thread does that finishes the last of them."""
-        nest.line(1, f"status = opened(work, {k + 1})")
+        groups = stages[k].groups
+        nest.line(1, f"status = {self.opened(stages, k)}")
         nest.line(1, "if status != 0:")
         nest.line(2, "return status")
         if self.plan.split and first:

@@ -18,7 +18,7 @@ from numba import types
 
 from graphc.codegen.abi import call_kernel
 from graphc.codegen.buffer import set_word, word
-from graphc.codegen.stop import CALL, STOPPED, THREAD
+from graphc.codegen.stop import CALL, RAISED, STOPPED, THREAD
 from graphc.codegen.team import atomic_store, atomic_swap
 from graphc.codegen.words import c_function, call_address
 
@@ -141,6 +141,7 @@ def _run(table: int, lock: int) -> Any:
         note = 0  # Ctrl-C is for the main thread
     if note != 0:
         noted = word(note, CALL)
+        set_word(note, RAISED, 0)
         set_word(note, CALL, work)
     thread = PyEval_SaveThread()
     outputs, dims, state = places + 8 * word(table, INPUTS), word(table, DIMS), word(table, STATE)
@@ -149,6 +150,7 @@ def _run(table: int, lock: int) -> Any:
     PyEval_RestoreThread(thread)
     if note != 0:
         set_word(note, CALL, noted)
+        set_word(note, RAISED, 0)
     return status
 
 

@@ -18,6 +18,7 @@ from llvmlite import ir
 from numba import types
 
 from graphc.codegen.llvm import declared, intrinsic
+from graphc.codegen.stop import STOPPED, must_stop
 from graphc.schedule.memory import SHARDS
 
 WORD = ir.IntType(64)
@@ -25,6 +26,7 @@ GRAIN = 1 << 21  # the least cost of a shard, some twenty microseconds
 LINE = 64
 STATUS, OPENED, HELPERS = 2, 3, 4
 PATIENCE = 1 << 12  # looks at a flag before the processor is offered to others
+ASKING = 1 << 6  # looks at a flag between two at Ctrl-C; each may last as long as others have the processor
 
 
 def header_bytes(stages: int) -> int:
@@ -211,39 +213,55 @@ def fail(typingctx: Any, work: Any, status: Any) -> Any:
     """Ends the call for every thread in it."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        builder.store_atomic(args[1], _slot(builder, args[0], WORD(STATUS)), "seq_cst", 8)
+        _fail(builder, *args)
         return args[1]
 
     return types.int64(types.int64, types.int64), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def opened(typingctx: Any, work: Any, k: Any) -> Any:
-    """Waits until stage ``k`` is open, or the call has failed; the status."""
+def _fail(builder: Any, work: Any, status: Any) -> None:
+    builder.store_atomic(status, _slot(builder, work, WORD(STATUS)), "seq_cst", 8)
 
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        work, k = args
-        start = builder.block
-        look = builder.append_basic_block("look")
-        wait = builder.append_basic_block("wait")
-        done = builder.append_basic_block("done")
-        builder.branch(look)
-        builder.position_at_end(look)
-        spins = builder.phi(WORD)
-        spins.add_incoming(WORD(0), start)
-        status = builder.load_atomic(_slot(builder, work, WORD(STATUS)), "seq_cst", 8)
-        now = builder.load_atomic(_slot(builder, work, WORD(OPENED)), "seq_cst", 8)
-        ready = builder.or_(builder.icmp_signed(">=", now, k), builder.icmp_signed("!=", status, WORD(0)))
-        builder.cbranch(ready, done, wait)
-        builder.position_at_end(wait)
-        more = builder.add(spins, WORD(1))
-        _relax(builder, more)
-        spins.add_incoming(more, builder.block)
-        builder.branch(look)
-        builder.position_at_end(done)
-        return status
 
-    return types.int64(types.int64, types.int64), codegen
+def _opened(asks: bool) -> Any:
+    """A function that waits until stage ``k`` is open, or the call has failed; the status."""
+
+    def typer(typingctx: Any, work: Any, k: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            work, k = args
+            start = builder.block
+            look = builder.append_basic_block("look")
+            wait = builder.append_basic_block("wait")
+            done = builder.append_basic_block("done")
+            builder.branch(look)
+            builder.position_at_end(look)
+            spins = builder.phi(WORD)
+            spins.add_incoming(WORD(0), start)
+            status = builder.load_atomic(_slot(builder, work, WORD(STATUS)), "seq_cst", 8)
+            now = builder.load_atomic(_slot(builder, work, WORD(OPENED)), "seq_cst", 8)
+            ready = builder.or_(builder.icmp_signed(">=", now, k), builder.icmp_signed("!=", status, WORD(0)))
+            builder.cbranch(ready, done, wait)
+            builder.position_at_end(wait)
+            more = builder.add(spins, WORD(1))
+            _relax(builder, more)
+            if asks:
+                late = builder.icmp_unsigned(">", more, WORD(PATIENCE))
+                due = builder.icmp_signed("==", builder.and_(more, WORD(ASKING - 1)), WORD(0))
+                due = builder.and_(due, late)
+                with builder.if_then(due, likely=False), builder.if_then(must_stop(builder, work), likely=False):
+                    _fail(builder, work, WORD(STOPPED))
+            spins.add_incoming(more, builder.block)
+            builder.branch(look)
+            builder.position_at_end(done)
+            return status
+
+        return types.int64(types.int64, types.int64), codegen
+
+    return intrinsic(typer)
+
+
+opened = _opened(asks=False)
+opened_or_stopped = _opened(asks=True)  # where others may be in a loop that Ctrl-C must end
 
 
 @intrinsic  # type: ignore[untyped-decorator]

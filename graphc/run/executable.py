@@ -35,7 +35,6 @@ from graphc.errors import (
     warn_once,
 )
 from graphc.ir import dims
-from graphc.ir.body import within
 from graphc.ir.graph import Graph, located
 from graphc.ir.op import LATER, Kind
 from graphc.ir.state import Array, copying
@@ -43,7 +42,6 @@ from graphc.ir.tensor import Tensor
 from graphc.ir.text import print_graph
 from graphc.lock import Busy
 from graphc.native import NjitFunction
-from graphc.ops.control import UNBOUNDED
 from graphc.reference import bind_sizes, check_sizes, evaluate
 from graphc.run.batches import Layout, run_batches
 from graphc.run.binding import arrange, check_out, convert
@@ -161,14 +159,8 @@ class Executable(Uncopied):
 
     def _threads_for(self, kernel: Kernel, sizes: Mapping[str, int]) -> int:
         """How many threads share a call."""
-        shared = self._most > 1 and not self._endless and dims.evaluate(kernel.cost, sizes) >= WORTH and can_share()
+        shared = self._most > 1 and dims.evaluate(kernel.cost, sizes) >= WORTH and can_share()
         return self._most if shared else 1
-
-    @cached
-    def _endless(self) -> bool:
-        """Whether a loop may not end: it must run in the thread that hears of Ctrl-C."""
-        loops = (n for n in within(self._program.source) if n.op.name == "while_loop")
-        return any(n.attrs["max_steps"] == UNBOUNDED for n in loops)
 
     def _excess(self, kernel: Kernel, sizes: Mapping[str, int]) -> bool:
         """Whether a kernel takes more memory than it may."""
