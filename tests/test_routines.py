@@ -143,6 +143,22 @@ def test_factors_multiply_to_the_matrix(n: int) -> None:
     assert np.allclose(run(gx.expm, a[0]), scipy.linalg.expm(a[0]), rtol=1e-9)
 
 
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("size", [1, 4, 5, 64, 131])
+def test_gradients_of_the_factor(size: int, known: bool) -> None:
+    """Unrolled, row by row and in blocks: as the formula of the reference, and the same bits on two threads."""
+    rng = np.random.default_rng(size)
+    a = rng.normal(size=(2, size, size))
+    definite, weights = a @ a.transpose(0, 2, 1) / size + np.eye(size), rng.normal(size=(2, size, size))
+    g = gx.Graph("factor", float_dtype="float64")
+    x, w = (g.input(name, (2, size, size) if known else (2, "n", "n")) for name in "xw")
+    slope = gx.grad(gx.sum(gx.cholesky(x) * w), x)
+    found, same = (gx.compile([x, w], slope, threads=threads)(definite, weights) for threads in (1, 2))
+    wanted = gx.compile([x, w], slope, backend="numpy")(definite, weights)
+    np.testing.assert_allclose(found, wanted, atol=1e-13 * np.abs(wanted).max())
+    assert np.array_equal(found, same)
+
+
 def test_what_cannot_be_computed_is_nan_and_the_rest_of_the_stack_is_right() -> None:
     good = np.array([[4.0, 2], [2, 5]])
     stack = np.stack([good, [[1.0, 2], [2, 4]], [[0.0, 0], [0, 0]], [[np.nan, 0], [0, 1]]])
@@ -159,7 +175,10 @@ def test_what_cannot_be_computed_is_nan_and_the_rest_of_the_stack_is_right() -> 
 
 @pytest.mark.parametrize("size", [16, 17, 131, 260])
 def test_factors_and_triangular_systems_in_panels(size: int) -> None:
-    """Beyond 16 rows, panels of 128 columns, four rows at a time; what is left over of both is right too."""
+    """Beyond 16 rows panels of 128 columns, four rows at a time, beyond 64 blocks of rows; what is left over is right.
+
+    Of symbolic sizes all go in blocks, of known ones what is small does not.
+    """
     rng = np.random.default_rng(size)
     a = rng.normal(size=(size, size))
     definite = a @ a.T / size + np.eye(size)

@@ -135,6 +135,16 @@ def address(typingctx: Any, buffer: Any) -> Any:
     return types.int64(buffer), codegen
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def place_of(typingctx: Any, dtype: Any, address: Any, index: Any) -> Any:
+    """Where the element at ``index`` of the memory at ``address`` lies."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.add(args[1], builder.mul(args[2], ir.IntType(64)(dtype.dtype.bitwidth // 8)))
+
+    return types.int64(dtype, types.int64, types.int64), codegen
+
+
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
 def unknown(typingctx: Any, number: Any) -> Any:
     """A number that LLVM must not know: it would unroll a loop over it, and vectorise the loop around with gathers."""

@@ -19,6 +19,7 @@ import numpy as np
 from graphc.codegen import (
     abi,
     blas,
+    blocked,
     buffer,
     clock,
     matrices,
@@ -35,12 +36,13 @@ from graphc.codegen import (
 from graphc.codegen.abi import part_symbol
 from graphc.codegen.control import definitions
 from graphc.codegen.line import Line, names_of
-from graphc.codegen.nest import Nest, shard_count
+from graphc.codegen.nest import Nest, code_of, shard_count
 from graphc.config import settings
 from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node
+from graphc.ir.op import Kind
 from graphc.ir.state import Array
 from graphc.schedule.memory import PART, nests
 from graphc.schedule.plan import Control, Group, Item, Product, Schedule, Stage
@@ -50,6 +52,7 @@ TABLES = {"input": "inputs", "output": "outputs", "state": "state"}
 PRIMITIVES = (
     abi,
     blas,
+    blocked,
     buffer,
     clock,
     matrices,
@@ -110,6 +113,13 @@ def emit(
     return Text(lines, nests, tuple(symbols), work, writer.scratch, spent, writer.failures, rows, writer.timed)
 
 
+def _multiplies(plan: Schedule) -> bool:
+    """Whether a routine multiplies matrices."""
+    routines = (node for node in plan.graph.nodes if node.op.kind is Kind.ROUTINE)
+    bodies = (body for item in plan.items() if isinstance(item, Control) for body in item.bodies.values())
+    return any(code_of(plan.graph, node) in tiles.ROUTINES for node in routines) or any(map(_multiplies, bodies))
+
+
 def workspace(plan: Schedule) -> tuple[Size, int]:
     """Bytes of the workspace of ``plan`` for one thread, and for each more."""
     writer = _Writer(plan, {}, False)
@@ -164,7 +174,8 @@ class _Writer:
         for slot in plan.slots:
             self.offsets.append(self.offsets[-1] + slot.bytes)
         products = [item for item in plan.items() if isinstance(item, Product)]
-        self.scratch = tiles.SCRATCH if products and settings().blas == "tiles" else 0  # bytes that each thread needs
+        own = _multiplies(plan) or (products and settings().blas == "tiles")
+        self.scratch = tiles.SCRATCH if own else 0  # bytes that each thread needs
         self.scratch += max((room(p) for p in products if is_long(p)), default=0)
 
     def kernel(self) -> list[Line]:
@@ -311,7 +322,8 @@ class _Writer:
         shared = not self.serial and any(stage.groups for stage in self.plan.stages)
         if self.clock:
             head.append(f"    times = word(outputs, {len(self.plan.outputs)})")
-        if not self.plan.split and any(isinstance(item, (Product, Control)) for item in self.plan.items()):
+        takes = self.scratch or any(isinstance(item, (Product, Control)) for item in self.plan.items())
+        if takes and not self.plan.split:
             ticket = f" + {self.scratch}*ticket(work, call)" if shared else ""
             where = f"work + {nest.size(self.offsets[-1])}{ticket}" if self.scratch else "0"
             head.append(f"    scratch = {where}")

@@ -16,6 +16,7 @@ from graphc.codegen.routines import routine
 from graphc.codegen.vecmath import fabs, log, sqrt
 
 PANEL_COLUMNS = 128  # columns of a matrix, a thousand rows of which stay in the second-level cache
+SQUARE = 16  # rows and columns that are turned together
 FEW_ROWS = 16  # rows up to which panels do not pay
 EPSILON, COARSE = 2.0**-52, 2.0**-23  # of float64 and of float32
 SWEEPS, USUAL = 60, 15  # of rotations, at most, and where nearly all have come to an end
@@ -29,11 +30,11 @@ def fill(real, y, count):
 
 
 @routine
-def four_rows_less(real, a_at, y_at, n, m, left, right, start, down, transposed):
+def four_rows_less(real, a_at, y_at, n, lda, ldy, left, right, start, down, transposed):
     """Takes from four rows of Y those before them, each times an element of A, between two columns.
 
-    The rows are those from ``start`` on, counted from below if not ``down``; there are a multiple of four before them.
-    A may be Y itself, whose rows before are only read.
+    The rows are those from ``start`` on, counted from the last of ``n`` if not ``down``; there are a multiple of four
+    before them. A may be Y itself, whose rows before are only read. Rows are ``lda`` and ``ldy`` elements apart.
     """
     a, x = buffer(a_at, real, 5, 6), buffer(y_at, real, 4, 6)
     y0, y1, y2, y3 = (
@@ -45,7 +46,7 @@ def four_rows_less(real, a_at, y_at, n, m, left, right, start, down, transposed)
     way = 1 if down else -1
     first = start if down else n - 1 - start
     i0, i1, i2, i3 = first, first + way, first + 2 * way, first + 3 * way
-    row, column = 1 if transposed else n, n if transposed else 1
+    row, column = 1 if transposed else lda, lda if transposed else 1
     for step in range(0, start, 4):
         k = step if down else n - 1 - step
         k0, k1, k2, k3 = k * column, (k + way) * column, (k + 2 * way) * column, (k + 3 * way) * column
@@ -55,56 +56,101 @@ def four_rows_less(real, a_at, y_at, n, m, left, right, start, down, transposed)
         f20, f21, f22, f23 = a[r2 + k0], a[r2 + k1], a[r2 + k2], a[r2 + k3]
         f30, f31, f32, f33 = a[r3 + k0], a[r3 + k1], a[r3 + k2], a[r3 + k3]
         for j in range(left, right):
-            v0, v1, v2, v3 = x[k * m + j], x[(k + way) * m + j], x[(k + 2 * way) * m + j], x[(k + 3 * way) * m + j]
-            y0[i0 * m + j] = y0[i0 * m + j] - ((f00 * v0 + f01 * v1) + (f02 * v2 + f03 * v3))
-            y1[i1 * m + j] = y1[i1 * m + j] - ((f10 * v0 + f11 * v1) + (f12 * v2 + f13 * v3))
-            y2[i2 * m + j] = y2[i2 * m + j] - ((f20 * v0 + f21 * v1) + (f22 * v2 + f23 * v3))
-            y3[i3 * m + j] = y3[i3 * m + j] - ((f30 * v0 + f31 * v1) + (f32 * v2 + f33 * v3))
+            v0, v1 = x[k * ldy + j], x[(k + way) * ldy + j]
+            v2, v3 = x[(k + 2 * way) * ldy + j], x[(k + 3 * way) * ldy + j]
+            y0[i0 * ldy + j] = y0[i0 * ldy + j] - ((f00 * v0 + f01 * v1) + (f02 * v2 + f03 * v3))
+            y1[i1 * ldy + j] = y1[i1 * ldy + j] - ((f10 * v0 + f11 * v1) + (f12 * v2 + f13 * v3))
+            y2[i2 * ldy + j] = y2[i2 * ldy + j] - ((f20 * v0 + f21 * v1) + (f22 * v2 + f23 * v3))
+            y3[i3 * ldy + j] = y3[i3 * ldy + j] - ((f30 * v0 + f31 * v1) + (f32 * v2 + f33 * v3))
 
 
 @routine
-def cholesky_in_panels(real, y_at, n):
-    """The factor over the upper half of a matrix, a panel of columns at a time, four rows of it after the other.
-
-    Returns whether all pivots are above 0.
+def cholesky_in_panels(real, y_at, n, columns, ld):
+    """The first ``n`` rows of a factor over the upper half of a matrix: a panel of columns at a time, four rows of it
+    after the other. Whether all pivots are above 0.
     """
     y = buffer(y_at, real, 0, 1)
     whole = True
-    for left in range(0, n, PANEL_COLUMNS):
-        right = min(left + PANEL_COLUMNS, n)
-        for start in range(0, right, 4):
+    for left in range(0, columns, PANEL_COLUMNS):
+        right = min(left + PANEL_COLUMNS, columns)
+        for start in range(0, min(right, n), 4):
             stop = min(start + 4, n)
             begin = max(left, start)
             done = 0
             if stop - start == 4 and start > 0:
-                four_rows_less(real, y_at, y_at, n, n, begin, right, start, True, True)
+                four_rows_less(real, y_at, y_at, n, ld, ld, begin, right, start, True, True)
                 done = start
             for i in range(start, stop):
                 for k in range(done, i):
-                    factor = y[k * n + i]
+                    factor = y[k * ld + i]
                     for j in range(max(i, left), right):
-                        y[i * n + j] = y[i * n + j] - factor * y[k * n + j]
+                        y[i * ld + j] = y[i * ld + j] - factor * y[k * ld + j]
                 if i >= left and i < right:
-                    pivot = y[i * n + i]
+                    pivot = y[i * ld + i]
                     if not pivot > 0:
                         whole = False
-                    y[i * n + i] = sqrt(pivot)
-                root = y[i * n + i]
+                    y[i * ld + i] = sqrt(pivot)
+                root = y[i * ld + i]
                 for j in range(max(i + 1, left), right):
-                    y[i * n + j] = y[i * n + j] / root
+                    y[i * ld + j] = y[i * ld + j] / root
     return whole
 
 
 @routine
-def cholesky_matrix(real, a_at, y_at, n, columns):
-    """The lower triangle L of A = L L' by rows of L' (Golub and Van Loan, 4.2); A's lower part is read."""
+def lower_as_upper(real, a_at, y_at, n):
+    """The lower half of a matrix, turned, as the upper half of another."""
+    a, y = buffer(a_at, real, 0, 1), buffer(y_at, real, 0, 1)
+    for top in range(0, n, SQUARE):
+        for left in range(0, top + 1, SQUARE):
+            for i in range(top, min(top + SQUARE, n)):
+                for j in range(left, min(left + SQUARE, i + 1)):
+                    y[j * n + i] = a[i * n + j]
+
+
+@routine
+def upper_to_lower(real, y_at, n):
+    """The upper half of a matrix, turned, takes the place of the lower one; it becomes 0."""
+    y = buffer(y_at, real, 0, 1)
+    for top in range(0, n, SQUARE):
+        for left in range(top, n, SQUARE):
+            for j in range(left, min(left + SQUARE, n)):
+                for i in range(top, min(top + SQUARE, j)):
+                    y[j * n + i] = y[i * n + j]
+            for i in range(top, min(top + SQUARE, n)):
+                for j in range(max(left, i + 1), min(left + SQUARE, n)):
+                    y[i * n + j] = real(0)
+
+
+@register_jitable(error_model="numpy", fastmath=False)
+def cholesky_of_few(real, a_at, y_at, n, columns):
+    """`cholesky` row by row, for as few rows as LLVM may unroll loops over."""
     a, y = buffer(a_at, real, 0, 1), buffer(y_at, real, 0, 1)
     whole = True
     for i in range(n):
-        for j in range(i, n):
-            y[i * n + j] = a[j * n + i]
+        for j in range(i):
+            total = a[i * n + j]
+            for k in range(j):
+                total = total - y[i * n + k] * y[j * n + k]
+            y[i * n + j] = total / y[j * n + j]
+            y[j * n + i] = real(0)
+        pivot = a[i * n + i]
+        for k in range(i):
+            pivot = pivot - y[i * n + k] * y[i * n + k]
+        if not pivot > 0:
+            whole = False
+        y[i * n + i] = sqrt(pivot)
+    if not whole:
+        fill(real, y, n * n)
+
+
+@routine
+def cholesky(real, a_at, y_at, n, columns):
+    """The lower triangle L of A = L L' by rows of L' (Golub and Van Loan, 4.2); A's lower part is read."""
+    y = buffer(y_at, real, 0, 1)
+    whole = True
+    lower_as_upper(real, a_at, y_at, n)
     if n > FEW_ROWS:
-        whole = cholesky_in_panels(real, y_at, n)
+        whole = cholesky_in_panels(real, y_at, n, n, n)
     else:
         for k in range(n):
             row = k * n
@@ -119,20 +165,84 @@ def cholesky_matrix(real, a_at, y_at, n, columns):
                 below = i * n
                 for j in range(i, n):
                     y[below + j] = y[below + j] - factor * y[row + j]
-    for i in range(n):
-        for j in range(i + 1, n):
-            y[j * n + i] = y[i * n + j]
-            y[i * n + j] = real(0)
+    upper_to_lower(real, y_at, n)
     if not whole:
         fill(real, y, n * n)
 
 
 @routine
-def substituted_in_panels(real, a_at, b_at, y_at, n, m, down, transposed, unit):
-    """`triangular_system`, a panel of columns at a time, four rows of it after the other."""
-    a, b, y = buffer(a_at, real, 0, 1), buffer(b_at, real, 0, 1), buffer(y_at, real, 0, 1)
-    for k in range(n * m):
-        y[k] = b[k]
+def cholesky_adjoint(real, g_at, l_at, y_at, spare_at, n, columns, rows, others):
+    """What the lower part of A = L L' gets of the cotangent G of L, its own lower part, row by row from the last.
+
+    Murray, Differentiation of the Cholesky decomposition (2016), section 4. Half of what is computed lies turned.
+    """
+    lower_as_upper(real, g_at, y_at, n)
+    adjoint_of_rows(real, l_at, y_at, spare_at, n, 0, n)
+    upper_to_lower(real, y_at, n)
+
+
+@register_jitable(error_model="numpy", fastmath=False)
+def cholesky_adjoint_of_few(real, g_at, l_at, y_at, n, columns, rows, others):
+    """`cholesky_adjoint`, for as few rows as LLVM may unroll loops over."""
+    g, l, y = buffer(g_at, real, 0, 1), buffer(l_at, real, 0, 1), buffer(y_at, real, 0, 1)  # noqa: E741
+    for i in range(n):
+        for k in range(n):
+            y[i * n + k] = g[i * n + k] if k <= i else real(0)
+    for step in range(n):
+        j = n - 1 - step
+        root = l[j * n + j]
+        along = real(0)
+        for k in range(j + 1, n):
+            along = along + y[k * n + j] * l[k * n + j]
+        mean = (y[j * n + j] - along / root) / root
+        for k in range(j + 1, n):
+            y[k * n + j] = y[k * n + j] / root
+        for i in range(j):
+            dot = mean * l[j * n + i]
+            for k in range(j + 1, n):
+                dot = dot + y[k * n + j] * l[k * n + i]
+                y[k * n + i] = y[k * n + i] - y[k * n + j] * l[j * n + i]
+            y[j * n + i] = y[j * n + i] - dot
+        y[j * n + j] = mean * real(0.5)
+
+
+@routine
+def adjoint_of_rows(real, l_at, y_at, spare_at, n, top, bottom):
+    """The same of a block on the diagonal, ``y`` holding its turned cotangent."""
+    l, y, u = buffer(l_at, real, 1, 3), buffer(y_at, real, 0, 3), buffer(spare_at, real, 2, 3)  # noqa: E741
+    size = bottom - top
+    for i in range(size):
+        for k in range(i, size):
+            u[i * size + k] = l[(top + k) * n + top + i]
+    for step in range(size):
+        j = size - 1 - step
+        row = (top + j) * n + top
+        root = u[j * size + j]
+        along = real(0)
+        for k in range(j + 1, size):
+            along = along + y[row + k] * u[j * size + k]
+        mean = (y[row + j] - along / root) / root
+        for k in range(j + 1, size):
+            y[row + k] = y[row + k] / root
+        for i in range(j):
+            other = (top + i) * n + top
+            factor = u[i * size + j]
+            dot = mean * factor
+            for k in range(j + 1, size):
+                dot = dot + y[row + k] * u[i * size + k]
+            y[other + j] = y[other + j] - dot
+            for k in range(j + 1, size):
+                y[other + k] = y[other + k] - factor * y[row + k]
+        y[row + j] = mean * real(0.5)
+
+
+@routine
+def substituted_in_panels(real, a_at, y_at, n, m, lda, ldy, down, transposed, unit):
+    """Y becomes the X of `triangular_system`, a panel of columns at a time, four rows of it after the other.
+
+    Whether no pivot is 0.
+    """
+    a, y = buffer(a_at, real, 0, 2), buffer(y_at, real, 1, 2)
     whole = True
     for left in range(0, m, PANEL_COLUMNS):
         right = min(left + PANEL_COLUMNS, m)
@@ -140,23 +250,30 @@ def substituted_in_panels(real, a_at, b_at, y_at, n, m, down, transposed, unit):
             stop = min(start + 4, n)
             done = 0
             if stop - start == 4 and start > 0:
-                four_rows_less(real, a_at, y_at, n, m, left, right, start, down, transposed)
+                four_rows_less(real, a_at, y_at, n, lda, ldy, left, right, start, down, transposed)
                 done = start
             for step in range(start, stop):
                 i = step if down else n - 1 - step
                 for before in range(done, step):
                     k = before if down else n - 1 - before
-                    factor = a[k * n + i] if transposed else a[i * n + k]
+                    factor = a[k * lda + i] if transposed else a[i * lda + k]
                     for j in range(left, right):
-                        y[i * m + j] = y[i * m + j] - factor * y[k * m + j]
+                        y[i * ldy + j] = y[i * ldy + j] - factor * y[k * ldy + j]
                 if not unit:
-                    pivot = a[i * n + i]
+                    pivot = a[i * lda + i]
                     if pivot == 0:
                         whole = False
                     for j in range(left, right):
-                        y[i * m + j] = y[i * m + j] / pivot
-    if not whole:
-        fill(real, y, n * m)
+                        y[i * ldy + j] = y[i * ldy + j] / pivot
+    return whole
+
+
+@routine
+def copied(real, source_at, target_at, count):
+    """Elements from one place to another."""
+    source, target = buffer(source_at, real, 0, 2), buffer(target_at, real, 1, 2)
+    for k in range(count):
+        target[k] = source[k]
 
 
 @routine
@@ -164,7 +281,9 @@ def triangular_system(real, a_at, b_at, y_at, n, columns, rows, m, lower, transp
     """X of A X = B, or of A' X = B, by substitution; of A one triangle is read, or its diagonal taken as 1."""
     down = lower != transposed
     if n > FEW_ROWS:
-        substituted_in_panels(real, a_at, b_at, y_at, n, m, down, transposed, unit)
+        copied(real, b_at, y_at, n * m)
+        if not substituted_in_panels(real, a_at, y_at, n, m, n, m, down, transposed, unit):
+            fill(real, buffer(y_at, real, 0, 1), n * m)
     else:
         a, b, y = buffer(a_at, real, 0, 1), buffer(b_at, real, 0, 1), buffer(y_at, real, 0, 1)
         whole = True

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.codegen import control, product
+from graphc.codegen import control, product, tiles
 from graphc.codegen.blocks import BLOCK, Blocks
 from graphc.codegen.line import Line
 from graphc.codegen.sums import HELD
@@ -18,6 +18,7 @@ from graphc.codegen.watch import NOT_FINITE, Watch
 from graphc.codegen.whole import Function, Loads
 from graphc.ir import dims
 from graphc.ir.dims import Size
+from graphc.ir.graph import Graph
 from graphc.ir.node import Node
 from graphc.ir.op import LETTERS, Kind, indexed
 from graphc.ir.template import template
@@ -501,7 +502,7 @@ class Nest:
     def call(self, s: Statement, depth: int) -> None:
         """A routine: dtype of the first operand, addresses of all, of the result and of scratch, sizes, attributes."""
         node, op = s.node, s.node.op
-        assert op.code is not None and op.core is not None
+        assert op.core is not None
         types = [self.graph.nodes[i].type for i in node.inputs]
         places = [self.element(access, len(s.sizes), t.dtype) for access, t in zip(s.operands, types, strict=True)]
         places.append(self.element_of(self.plan.buffers[node.id], s.target, node.type.dtype))
@@ -513,7 +514,9 @@ class Nest:
             for name in op.attrs
             if name != "function"
         ]
-        code = op.code(node.type, types, node.attrs) if callable(op.code) else op.code
+        code = code_of(self.graph, node)
+        if code in tiles.ROUTINES:
+            places.append("scratch")
         element = "bool_" if types[0].dtype.kind == "b" else SHORT[types[0].dtype.name]
         self.put(depth, f"{code}({', '.join([element, *places, *sizes, *given])})", node.id)
 
@@ -612,8 +615,7 @@ class Nest:
     def expression(self, s: Statement, values: Sequence[str]) -> str:
         node = s.node
         types = [self.graph.nodes[i].type for i in node.inputs]
-        code = node.op.code(node.type, types, node.attrs) if callable(node.op.code) else node.op.code
-        assert code is not None
+        code = code_of(self.graph, node)
         names = dict(zip(LETTERS, values, strict=False))
         names["position"] = self.position(s) if "position" in code else ""
         in_dtype = types[0].dtype if types else node.type.dtype
@@ -722,6 +724,14 @@ class Nest:
         offset = self.place(buffer, index, counters=counters)
         base = self.address(buffer.place)
         return base if offset == "0" else f"{base} + {dtype.itemsize}*({offset})"
+
+
+def code_of(graph: Graph, node: Node) -> str:
+    """The scalar expression of a node, or the name of its routine."""
+    code = node.op.code
+    made = code(node.type, [graph.nodes[i].type for i in node.inputs], node.attrs) if callable(code) else code
+    assert made is not None
+    return made
 
 
 def shard_count(nest: Nest, group: Group) -> str:

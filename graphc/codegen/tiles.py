@@ -473,6 +473,17 @@ def _merge(builder: Any, *values: tuple[Any, Any]) -> Any:
     return phi
 
 
+def _write(context: Any, builder: Any, letter: str, body: bool, nested: bool, args: Any) -> Any:
+    if body:
+        width, rows = tile_size(context)
+        function = _Product(builder.module, letter, width // element_bytes(letter), rows).product(nested)
+    else:
+        kind = ir.FunctionType(ir.VoidType(), [WORD] * 13)
+        function = declared(builder.module, kind, SYMBOL + nested * NESTED + letter)
+    builder.call(function, args)
+    return context.get_dummy_value()
+
+
 def _product(letter: str, body: bool, nested: bool = False) -> Any:
     """The code of a product, or a call of it by its symbol."""
 
@@ -493,14 +504,7 @@ def _product(letter: str, body: bool, nested: bool = False) -> Any:
         scratch: Any,
     ) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            if body:
-                width, rows = tile_size(context)
-                function = _Product(builder.module, letter, width // element_bytes(letter), rows).product(nested)
-            else:
-                kind = ir.FunctionType(ir.VoidType(), [WORD] * 13)
-                function = declared(builder.module, kind, SYMBOL + nested * NESTED + letter)
-            builder.call(function, args)
-            return context.get_dummy_value()
+            return _write(context, builder, letter, body, nested, args)
 
         return types.none(*[types.int64] * 13), codegen
 
@@ -520,6 +524,29 @@ code_f32, code_f64 = _product("s", True), _product("d", True)
 nested_f32, nested_f64 = _product("s", False, True), _product("d", False, True)
 nested_code_f32, nested_code_f64 = _product("s", True, True), _product("d", True, True)
 
+
+def _add_product(body: bool) -> Any:
+    """The same for routines, of the dtype that they have."""
+
+    def typer(
+        typingctx: Any, real: Any, ta: Any, tb: Any, m: Any, n: Any, k: Any, a: Any, lda: Any, b: Any, ldb: Any, c: Any,
+        ldc: Any, scratch: Any,
+    ) -> Any:  # fmt: skip
+        letter = {types.float32: "s", types.float64: "d"}[real.dtype]
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            given = [*args[1:10], ONE, *args[10:]]
+            return _write(context, builder, letter, body, False, given)
+
+        return types.none(real, *[types.int64] * 12), codegen
+
+    typer.__doc__ = """Row-major ``C[m,n] += op(A) op(B)`` on addresses, as `tile_f64`, for k up to PIECE."""
+    return intrinsic(typer)
+
+
+add_product, add_product_code = _add_product(False), _add_product(True)
+
+ROUTINES: set[str] = set()  # names of those that multiply matrices
 # What a kernel calls -> its code, and what its symbol ends with.
 NAMES = {
     "tile_f32": ("code_f32", "s"),
@@ -536,10 +563,15 @@ def function_text(code: str, name: str) -> str:
     return f"def {name}({names}):\n    {code}({names})\n"
 
 
+def called(source: str) -> list[tuple[str, str]]:
+    """The codes of the products that a kernel calls, itself or in a routine, and what their symbols end with."""
+    found = {f"tile_{kind}" for kind in ("f32", "f64") for name in ROUTINES if f"{name}({kind}, " in source}
+    return [NAMES[name] for name in NAMES if name in source or name in found]
+
+
 def products(source: str) -> dict[str, str]:
     """Symbol -> source of each product that a kernel calls; the function in it is ``product``, of SIGNATURE."""
     return {
         SYMBOL + letter: f"from graphc.codegen.tiles import {code}\n\n\n{function_text(code, 'product')}"
-        for name, (code, letter) in NAMES.items()
-        if name in source
+        for code, letter in called(source)
     }

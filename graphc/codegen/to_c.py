@@ -33,7 +33,8 @@ PRECEDENCE = {
     "and": 2, "or": 1,
 }  # fmt: skip
 IN_C = {"and": "&&", "or": "||"}
-OF_SIZES = ("word", "shards", "address", "stack", "unknown", "part_address")  # intrinsics that give sizes and places
+# intrinsics that give sizes and places
+OF_SIZES = ("word", "shards", "address", "place_of", "stack", "unknown", "part_address")
 WORDS_OF_C = """
     auto break case char const continue default do double else enum extern float for goto if inline int long register
     restrict return short signed sizeof static struct switch typedef union unsigned void volatile while asm typeof
@@ -82,6 +83,8 @@ class CModule:
         function = call.function
         if call.name in tiles.NAMES:  # kernels call a product by its symbol; here it stands in the same file
             function = getattr(tiles, tiles.NAMES[call.name][0])
+        elif function is tiles.add_product:
+            function = tiles.add_product_code
         key = function, kinds
         if key not in self.known:
             signature, code = self.semantics.resolve(function, kinds)

@@ -86,7 +86,7 @@ class _Writer:
     @property
     def products(self) -> list[tuple[str, str]]:
         """Codes of the matrix products, and the letters of their symbols."""
-        return [tiles.NAMES[n] for n in sorted(self.primitives) if n in tiles.NAMES]
+        return tiles.called("\n".join([*self.kernel.parts, self.kernel.source]))
 
     @property
     def library(self) -> bool:

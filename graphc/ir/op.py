@@ -86,7 +86,7 @@ class Op:
     code       the scalar expression in the letters a, b, c, ... of the operands; ``{name}`` stands for an attribute,
                ``position`` for the flat index. Of a routine the name of its function in `codegen.routines`
     core       of a routine: how many of the last axes of each operand its function takes at once
-    scratch    of a routine: bytes of memory that its function works in, types and attributes given
+    scratch    of a routine: bytes of memory that its function works in, types and attributes given; None for none
     reference  the same in NumPy, ``(*arrays, **attributes)``, symbolic sizes already numbers
     map        of a reduction: what is made of an element ``a`` before it is combined with others
     combine    of a reduction: what ``acc`` and ``a``, each made of some elements, come to. It must be associative:
@@ -130,7 +130,7 @@ class Op:
     lower: Callable[..., Any] | None = None
     rows: tuple[bool, ...] = ()
     core: tuple[int, ...] | None = None
-    scratch: Callable[[Sequence[TensorType], Attrs], Size] | None = None
+    scratch: Callable[[Sequence[TensorType], Attrs], Size | None] | None = None
     results: Callable[[Sequence[TensorType], Attrs], list[TensorType]] | None = None
     checks: Callable[[Sequence[TensorType], Attrs], list[SizeCheck]] | None = None
     attrs: tuple[str, ...] = ()

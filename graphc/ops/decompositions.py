@@ -30,6 +30,8 @@ from graphc.ops.shape import broadcast_to, expand_dims, matrix_transpose, squeez
 
 Types = Sequence[TensorType]
 DOUBLE = 8  # bytes
+BLOCK = 64  # rows up to which matrices are not cut in blocks
+FEW = 4  # rows, loops over which are unrolled
 
 
 def _last_two(kind: TensorType) -> tuple[Shape, Size, Size]:
@@ -99,13 +101,32 @@ def _symmetric(x: Tensor) -> Tensor:
     return (x + matrix_transpose(x)) * 0.5
 
 
+def _of_size(code: str, few: bool = False) -> Callable[[TensorType, Types, Attrs], str]:
+    """The routine for small matrices, for those that may be large, or where there is one for a ``few`` known rows."""
+
+    def chosen(kind: TensorType, types: Types, attrs: Attrs) -> str:
+        rows = types[0].shape[-1]
+        if not isinstance(rows, int) or rows > BLOCK:
+            return f"{code}_in_blocks"
+        return f"{code}_of_few" if few and rows <= FEW else code
+
+    return chosen
+
+
+def _rows_of_block(types: Types, attrs: Attrs) -> Size | None:
+    """Memory for a block of rows, and its square."""
+    n = types[0].shape[-1]
+    small = isinstance(n, int) and n <= BLOCK
+    return None if small else dims.product((n + BLOCK, BLOCK, types[0].dtype.itemsize))
+
+
 def _routine(
     name: str,
-    code: str,
+    code: str | Callable[[TensorType, Types, Attrs], str],
     infer: Callable[[Types, Attrs], TensorType],
     reference: Callable[..., Any],
     gradient: tuple[Any, ...],
-    scratch: Callable[[Types, Attrs], Size] | None = None,
+    scratch: Callable[[Types, Attrs], Size | None] | None = None,
     attrs: tuple[str, ...] = (),
     checks: Callable[[Types, Attrs], list[SizeCheck]] | None = None,
     facts: tuple[str, ...] = (),
@@ -130,23 +151,75 @@ def _bytes_of(types: Types, attrs: Attrs) -> Size:
 
 
 def _cholesky_gradient(g: Tensor, y: Tensor, a: Tensor) -> Tensor:
-    """Murray, *Differentiation of the Cholesky decomposition* (2016), equation 10; the lower part of a is read."""
-    inner = triangle(matmul(matrix_transpose(y), g), lower=True)
-    inner = where(on_diagonal(y.graph, y.shape[-1]), inner * 0.5, inner)
-    left = _triangular(y, inner, lower=True, transposed=True)
-    whole = matrix_transpose(_triangular(y, matrix_transpose(left), lower=True, transposed=True))
-    both = whole + matrix_transpose(whole)
-    return triangle(where(on_diagonal(y.graph, y.shape[-1]), both * 0.5, both), lower=True)
+    return apply("cholesky_adjoint", g, y)
+
+
+def _halved(x: Tensor) -> Tensor:
+    """The lower triangle, half of its diagonal."""
+    return triangle(where(on_diagonal(x.graph, x.shape[-1]), x * 0.5, x), lower=True)
+
+
+def _of_cotangent(h: Tensor, y: Tensor, g: Tensor, low: Tensor) -> Tensor:
+    """What moves the factor as ``h`` moves the lower part of the matrix: the adjoint is linear in ``g``."""
+    return matmul(low, _moved(h, low))
+
+
+def _moved(h: Tensor, low: Tensor) -> Tensor:
+    left = _triangular(low, _mirrored(h), lower=True)
+    return _halved(_triangular(low, matrix_transpose(left), lower=True))
+
+
+def _mirrored(h: Tensor) -> Tensor:
+    """The symmetric matrix with the lower triangle of ``h``."""
+    return triangle(h, lower=True) + matrix_transpose(triangle(h, lower=True, diagonal=False))
+
+
+def _of_factor(h: Tensor, y: Tensor, g: Tensor, low: Tensor) -> Tensor:
+    """Of ``tril(S + S')``, half of its diagonal, where ``S = inv(L') halved(L' G) inv(L)``; ``y`` is that."""
+    right = matmul(y + matrix_transpose(y), matrix_transpose(_triangular(low, _mirrored(h), lower=True)))
+    return triangle(matmul(triangle(g, lower=True), matrix_transpose(_moved(h, low))) - right, lower=True)
+
+
+def _cholesky_adjoint_reference(g: Any, low: Any) -> Any:
+    """Murray, *Differentiation of the Cholesky decomposition* (2016), equation 10."""
+    import scipy.linalg  # takes longer than the rest of graphc
+
+    inner = np.tril(low.T @ np.tril(g))
+    inner[np.diag_indices_from(inner)] *= 0.5
+    left = scipy.linalg.solve_triangular(low, inner, lower=True, trans=1)
+    both = scipy.linalg.solve_triangular(low, left.T, lower=True, trans=1)
+    both = both + both.T
+    both[np.diag_indices_from(both)] *= 0.5
+    return np.tril(both)
 
 
 _routine(
     "cholesky",
-    "cholesky_matrix",
+    _of_size("cholesky", few=True),
     lambda types, attrs: TensorType(types[0].dtype, (*_square(types[0])[0], *[_square(types[0])[1]] * 2)),
     _each(_or_nan(np.linalg.cholesky, lambda a: a.shape)),
     (_cholesky_gradient,),
+    _rows_of_block,
     checks=_square_checks,
     fails="the matrix is not positive definite",
+)
+
+
+def _adjoint_bytes(types: Types, attrs: Attrs) -> Size | None:
+    n = types[0].shape[-1]
+    if isinstance(n, int) and n <= BLOCK:
+        return _bytes_of(types, attrs) if n > FEW else None
+    return _rows_of_block(types, attrs)
+
+
+_routine(
+    "cholesky_adjoint",
+    _of_size("cholesky_adjoint", few=True),
+    lambda types, attrs: types[0],
+    _each(_or_nan(_cholesky_adjoint_reference, lambda g, low: g.shape)),
+    (_of_cotangent, _of_factor),
+    _adjoint_bytes,
+    checks=_square_checks,
 )
 
 
@@ -222,13 +295,14 @@ def _of_triangle(g: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 _routine(
     "triangular_system",
-    "triangular_system",
+    _of_size("triangular_system"),
     _infer_system,
     _each(_triangular_reference),
     (
         _of_triangle,
         lambda g, y, a, b: _triangular(a, g, y.attrs["lower"], not y.attrs["transposed"], y.attrs["unit"]),
     ),
+    _rows_of_block,
     attrs=("lower", "transposed", "unit"),
     checks=_system_checks,
     facts=("columns",),

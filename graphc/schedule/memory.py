@@ -290,9 +290,9 @@ def _place(plan: Schedule, node: Node, in_place: Mapping[int, str]) -> tuple[str
 
 def _scratch_bytes(graph: Graph, node: Node) -> Size | None:
     """Memory that a routine works in."""
-    if node.op.scratch is None:
-        return None
-    return padded(node.op.scratch([graph.nodes[i].type for i in node.inputs], node.attrs), 1)
+    asked = node.op.scratch
+    count = None if asked is None else asked([graph.nodes[i].type for i in node.inputs], node.attrs)
+    return None if count is None else padded(count, 1)
 
 
 def _scratch(statement: Statement, axes: tuple[int, ...]) -> bool:
