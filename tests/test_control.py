@@ -312,6 +312,31 @@ def test_threads_change_no_bits() -> None:
         assert a.tobytes() == b.tobytes()
 
 
+def test_shards_make_all_steps_of_a_loop_over_rows() -> None:
+    """Where a row of the carries depends on the same row of those before; bits and values are those of one thread."""
+    g = gx.Graph()
+    xs, w, h = g.input("xs", ("n", "batch", 64)), g.input("w", (64, 64)), g.input("h", ("batch", 64))
+    cases: dict[str, tuple[Any, Any, bool]] = {
+        "rows apart": (lambda h, x: (gx.tanh(h @ w + x), h), h, True),
+        "two carries": (lambda c, x: ((gx.tanh(c[0] @ w + x), c[0] * 0.5 + c[1]), c[1]), (h, h), True),
+        "in another order": (lambda h, x: (gx.tanh(h[::-1] @ w + x), h), h, False),
+        "all rows together": (lambda h, x: (gx.tanh(h @ w + gx.mean(h, 0) + x), h), h, False),
+    }
+    for name, (f, first, apart) in cases.items():
+        last, rows = gx.scan(f, first, xs)
+        outputs = [last[0] if isinstance(last, tuple) else last, rows]
+        outputs += gx.grad(gx.sum(outputs[0] * outputs[0]) + gx.sum(rows), [xs, w, h])
+        one, two = (gx.compile([xs, w, h], outputs, threads=k) for k in (1, 2))
+        peer = gx.compile([xs, w, h], outputs, backend="numpy")
+        assert ("own, scratch, lo, hi, shard" in one.source) == apart, name
+        for n, batch in ((5, 200), (2, 17), (0, 100), (3, 1)):
+            feeds = [draws(n, batch, 64), draws(64, 64) * 0.1, draws(batch, 64)]
+            arrays = [a.astype("f") for a in feeds]
+            for a, b, c in zip(one(*arrays), two(*arrays), peer(*arrays), strict=True):
+                assert a.tobytes() == b.tobytes(), name
+                np.testing.assert_allclose(a, c, 1e-4, 1e-4 * np.abs(c).max(initial=1.0), err_msg=name)
+
+
 def test_state_is_read_and_updated_around_a_loop() -> None:
     g = gx.Graph(float_dtype="float64")
     w, xs, y = g.parameter("w", np.zeros(3)), g.input("xs", ("n", 3)), g.input("y")

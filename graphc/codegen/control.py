@@ -14,10 +14,11 @@ from graphc.ir.dims import Size
 from graphc.ir.types import TensorType
 from graphc.ops.control import UNBOUNDED
 from graphc.schedule.control import CELL, carries, in_cell, operand_type
-from graphc.schedule.plan import Buffer, Control, Loop, Product, Schedule
+from graphc.schedule.plan import Buffer, Control, Loop, Product, Ready, Schedule
 from graphc.schedule.stages import cost, usual
 
 ARGUMENTS = ("dims", "work", "own", "scratch")  # of a body's function, before the places that it works on
+SHARD = ("lo", "hi", "shard")  # more of them, where a shard makes all steps of a loop
 
 
 def definitions(nest: Whole) -> Iterator[Line]:
@@ -32,6 +33,11 @@ def write(nest: Whole, item: Control, depth: int) -> None:
     _WRITERS[item.node.op.name](_Writer(nest, item), depth)
 
 
+def ready(nest: Whole, item: Ready, depth: int) -> None:
+    """Appends what stands before the shards of a loop."""
+    _Writer(nest, item.loop).pack(depth)
+
+
 class _Writer:
     """What the kinds of loops and branches have in common."""
 
@@ -40,6 +46,7 @@ class _Writer:
         assert item.node.op.results is not None
         self.types = item.node.op.results([nest.graph.nodes[i].type for i in item.node.inputs], item.node.attrs)
         self.cells = 0
+        self.shard = SHARD if nest.group is not None else ()
 
     def put(self, depth: int, text: str) -> None:
         self.nest.put(depth, text, self.id)
@@ -80,7 +87,7 @@ class _Writer:
     def call(self, depth: int, body: str, inputs: Sequence[str], outputs: Sequence[str]) -> None:
         """Runs a body, whose status ends the kernel where it is not 0."""
         plan = self.item.bodies[body]
-        function = function_of(self.nest, plan)
+        function = function_of(self.nest, plan, self.shard)
         first = len(self.nest.plan.state) + len(self.nest.plan.constants) + self.item.held[body]
         given = {("input", k): at for k, at in enumerate(inputs)} | {("output", k): at for k, at in enumerate(outputs)}
         given |= {("packed", k): self.own("packed", k) for k in range(len(self.item.packed))}
@@ -88,7 +95,7 @@ class _Writer:
             self.nest.address(("state", first + place[1])) if place[0] == "state" else given[place]
             for place in function.places
         ]
-        arguments = ["dims", "work", self.own("inner", 0), "scratch", *places]
+        arguments = ["dims", "work", self.own("inner", 0), "scratch", *self.shard, *places]
         self.put(depth, f"status = {function.name}({', '.join(arguments)})")
         self.put(depth, "if status != 0:")
         self.put(depth + 1, "return status")
@@ -114,6 +121,9 @@ class _Writer:
         steps = 1 << max(0, min(20, int(math.log2(EVERY / (spent + 100)))))
         if steps > 1:
             self.put(depth, f"if {step} & {steps - 1} == {steps - 1}:")
+            depth += 1
+        if self.shard:  # one thread asks at a time
+            self.put(depth, "if shard == 0:")
             depth += 1
         self.put(depth, "if stopped(work):")
         self.put(depth + 1, f"return fail(work, {STOPPED})")
@@ -148,6 +158,14 @@ class _Carries:
                 self.before.append(w.local(depth, "p", 2 * k, w.operand(k)))
                 self.after.append(w.local(depth, "p", 2 * k + 1, self.last(k)))
 
+    def rows(self, k: int) -> tuple[str, str]:
+        """Bytes before the rows of a carry that are copied, and of them: all, or those of a shard."""
+        kind = self.w.types[k]
+        if not self.w.shard:
+            return "0", self.w.bytes(kind)
+        row = self.w.bytes(TensorType(kind.dtype, kind.shape[1:]))
+        return f"lo*{row}", f"(hi - lo)*{row}"
+
     def last(self, k: int) -> str:
         return self.w.result(k) or self.w.own("last", k)
 
@@ -155,8 +173,12 @@ class _Carries:
         """Before a step: the carries go to the history."""
         for k, place in enumerate(self.history):
             if place is not None:
-                bytes = self.w.bytes(self.w.types[k])
-                self.w.put(depth, f"copy_bytes({place} + {row}*{bytes}, {self.before[k]}, {bytes})")
+                first, bytes = self.rows(k)
+                target = f"{place} + {row}*{self.w.bytes(self.w.types[k])}"
+                if first == "0":
+                    self.w.put(depth, f"copy_bytes({target}, {self.before[k]}, {bytes})")
+                else:
+                    self.w.put(depth, f"copy_bytes({target} + {first}, {self.before[k]} + {first}, {bytes})")
 
     def move(self, depth: int) -> None:
         """After a step: what it has made is what the next finds."""
@@ -172,21 +194,24 @@ class _Carries:
     def end(self, depth: int) -> None:
         """After the loop: the last carries go to the results."""
         for k in range(self.count):
-            place, bytes = self.w.result(k), self.w.bytes(self.w.types[k])
+            place, (first, bytes) = self.w.result(k), self.rows(k)
             if place is None:
                 continue
+            inner = depth
             if not in_cell(self.w.types[k]):
                 self.w.put(depth, f"if {self.before[k]} != {place}:")
-                self.w.put(depth + 1, f"copy_bytes({place}, {self.before[k]}, {bytes})")
-            else:
-                self.w.put(depth, f"copy_bytes({place}, {self.before[k]}, {bytes})")
+                inner += 1
+            copied = f"{place}, {self.before[k]}"
+            copied = copied if first == "0" else f"{place} + {first}, {self.before[k]} + {first}"
+            self.w.put(inner, f"copy_bytes({copied}, {bytes})")
 
 
 def _scan(w: _Writer, depth: int) -> None:
     attrs, n = w.node.attrs, w.node.attrs["carries"]
     outputs, length = len(attrs["body"].types), w.nest.size(attrs["length"])
     step = w.cell(depth) if w.reads("body", 0) else "0"
-    w.pack(depth)
+    if not w.shard:
+        w.pack(depth)
     moving = _Carries(w, depth, outputs)
     types = [w.nest.graph.nodes[i].type for i in w.node.inputs]
 
@@ -274,7 +299,7 @@ _WRITERS = {"scan": _scan, "while_loop": _while, "cond": _cond}
 # ---- bodies
 
 
-def function_of(nest: Whole, plan: Schedule) -> Function:
+def function_of(nest: Whole, plan: Schedule, shard: Sequence[str] = ()) -> Function:
     """The function of a body, written where it was not yet. It returns a status.
 
     Its places are told apart for LLVM, which may then not inline it: from step to step the same memory is read and
@@ -285,7 +310,10 @@ def function_of(nest: Whole, plan: Schedule) -> Function:
     for stage in plan.stages:
         inner.write(stage.alone, None, 0)
         for group in stage.groups:
-            inner.shards(group, 1)
+            if shard:
+                inner.write(group.items, group, 0)
+            else:
+                inner.shards(group, 1)
     inner.line(1, "return 0")
     offsets: list[Size] = [0]
     for slot in plan.slots:
@@ -295,7 +323,7 @@ def function_of(nest: Whole, plan: Schedule) -> Function:
     lines = [Line(line.text) for line in inner.whole(head, apart=not inline)]
     lines[:0] = [] if inline else [Line("    outlined()")]
     places = sorted(place for place in inner.places if place[0] not in ("work", "block"))
-    signature = ", ".join([*ARGUMENTS, *(inner.address(place) for place in places)])
+    signature = ", ".join([*ARGUMENTS, *shard, *(inner.address(place) for place in places)])
     text = "\n".join([signature, *(line.text for line in lines)])
     if text not in nest.functions:
         name = f"body{len(nest.functions)}"

@@ -36,6 +36,7 @@ from graphc.schedule.plan import (
     Item,
     Loop,
     Product,
+    Ready,
     Schedule,
     Statement,
     memory_of,
@@ -205,6 +206,8 @@ class Nest:
             product.write(self, item, depth)
         elif isinstance(item, Control):
             control.write(self, item, depth)
+        elif isinstance(item, Ready):
+            control.ready(self, item, depth)
         elif isinstance(item, Combine):
             self.combine(item, depth)
         elif isinstance(item, Commit):

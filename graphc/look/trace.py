@@ -21,6 +21,7 @@ from graphc.schedule.plan import (
     Item,
     Loop,
     Product,
+    Ready,
     Schedule,
     Statement,
     memory_of,
@@ -47,6 +48,8 @@ class Part:
             case Product(rows=rows, inner=inner, columns=columns, batch=batch):
                 sizes = " x ".join(map(str, (rows, inner, columns)))
                 return f"product of {sizes}" + (f", {' x '.join(map(str, batch))} times" if batch else "")
+            case Ready(loop=Control(node=node)):
+                return f"packing for {node.op.name}"
             case Combine():
                 return "sum of the shards' parts"
             case Commit(state=state):

@@ -8,7 +8,8 @@ from graphc.ir.dims import Size
 from graphc.ir.types import TensorType
 from graphc.schedule.access import padded
 from graphc.schedule.expand import blas_operand, merges_rows
-from graphc.schedule.plan import Control, Packed, Product, Schedule
+from graphc.schedule.plan import Control, Form, Group, Packed, Product, Schedule, memory_of
+from graphc.schedule.stages import reads_of
 from graphc.schedule.sums import PIECE, SPILL
 
 MOST_PACKED = 1 << 24  # bytes of an operand that is packed before a loop
@@ -47,6 +48,32 @@ def pack(item: Control) -> None:
                     if operand is not None:
                         item.packed += [] if operand in item.packed else [operand]
                         product.packed = item.packed.index(operand)
+
+
+def rows_apart(item: Control) -> Group | None:
+    """What a scan does in a step, where rows of all carries depend on the same rows of those before only."""
+    plan = item.bodies.get("body")
+    if item.node.op.name != "scan" or plan is None or plan.watched is not None or len(plan.stages) != 1:
+        return None
+    (stage,) = plan.stages
+    if stage.alone or len(stage.groups) != 1:
+        return None
+    (group,) = stage.groups
+    made = {i.node.id for i in group.items if isinstance(i, Product)}
+    for k, kind in enumerate(item.node.attrs["body"].types[: carries(item)]):
+        id = plan.outputs[k]
+        whole = plan.buffers[id].place == ("output", k) and not in_cell(kind) and kind.shape[:1] == (group.size,)
+        parts = plan.statements.get(id, [])
+        rows = all(s.form is not Form.SCATTER and s.kept.get(0) == 0 and s.sizes[0] == group.size for s in parts)
+        if not whole or not rows or not (parts or id in made):
+            return None
+    before = {plan.inputs[k + 1] for k in range(carries(item))}
+    for access in (access for i in group.items for access in reads_of(i)):
+        if memory_of(plan.aliases, access.root) in before:
+            index = access.index[0] if access.root in before else None
+            if index is None or not index.plain or index.level != 0:
+                return None
+    return group
 
 
 def _operand(plan: Schedule, product: Product, slot: int) -> Packed | None:
@@ -112,4 +139,4 @@ def _most(sizes: list[Size]) -> Size:
     return dims.total(sizes) if len(set(sizes)) > 1 else sizes[0]
 
 
-__all__ = ["CELL", "carries", "fixed", "in_cell", "layout", "operand_type", "pack"]
+__all__ = ["CELL", "carries", "fixed", "in_cell", "layout", "operand_type", "pack", "rows_apart"]

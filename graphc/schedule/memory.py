@@ -17,6 +17,7 @@ from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node
 from graphc.ir.op import Kind
+from graphc.ir.state import Array
 from graphc.schedule import control
 from graphc.schedule.access import Access, is_alias, is_check, is_formula, padded
 from graphc.schedule.expand import expand, outputs_apart
@@ -32,6 +33,7 @@ from graphc.schedule.plan import (
     Item,
     Loop,
     Product,
+    Ready,
     Room,
     Schedule,
     Slot,
@@ -63,10 +65,14 @@ def schedule(
     outputs, nexts = tuple(roots[:n_outputs]), dict(zip(updates, roots[n_outputs:], strict=True))
     items, statements = fuse(graph, execution_order(graph))
     aliases = aliases_of(graph)
+    held = _bodies(items, watched is not None)
+    for item in items:
+        if isinstance(item, Control):
+            item.cut = control.rows_apart(item)
     plan = Schedule(
         graph, tuple(inputs), outputs, nexts, stages(graph, items, aliases, in_order), statements, aliases=aliases
     )
-    plan.split = sum(map(nests, items)) > PART
+    plan.held, plan.split = held, sum(map(nests, items)) > PART
     plan.watched = None if watched is None else tuple(watched)
     return _placed(plan)
 
@@ -74,7 +80,12 @@ def schedule(
 def _placed(plan: Schedule) -> Schedule:
     plan.scopes = _scopes(plan)
     _leaves(plan)
-    _bodies(plan)
+    for _, items in plan.sections():
+        for item in items:
+            if isinstance(item, Control):
+                item.layout, bytes = control.layout(item)
+                if bytes != 0:
+                    plan.rooms[item.room] = Room(bytes)
     _keep(plan)
     cut_sums(plan)
     _share(plan)
@@ -100,27 +111,27 @@ def body_schedule(body: Body, watched: bool) -> Schedule:
     roots = tuple(t.id for t in graph.outputs)
     items, statements = fuse(graph, execution_order(graph))
     aliases = aliases_of(graph)
+    held = _bodies(items, watched)
     cut = stages(graph, items, aliases)
     tested = () if watched else None
-    return _placed(Schedule(graph, tuple(inputs), roots, {}, cut, statements, aliases=aliases, watched=tested))
+    plan = Schedule(graph, tuple(inputs), roots, {}, cut, statements, aliases=aliases, watched=tested, held=held)
+    return _placed(plan)
 
 
-def _bodies(plan: Schedule) -> None:
-    """Schedules the bodies of loops and branches; equal ones once."""
+def _bodies(items: Sequence[Item], watched: bool) -> tuple[Array, ...]:
+    """Schedules the bodies of loops and branches, equal ones once; all their constants."""
     made: dict[tuple[Body, int], tuple[Schedule, int]] = {}
-    for _, items in plan.sections():
-        for item in items:
-            if isinstance(item, Control):
-                for name, body in bodies(item.node):
-                    key = body, -1 if item.node.op.name == "cond" else control.fixed(item)
-                    if key not in made:
-                        made[key] = body_schedule(body, plan.watched is not None), len(plan.held)
-                        plan.held += made[key][0].arrays
-                    item.bodies[name], item.held[name] = made[key]
-                control.pack(item)
-                item.layout, bytes = control.layout(item)
-                if bytes != 0:
-                    plan.rooms[item.room] = Room(bytes)
+    held: tuple[Array, ...] = ()
+    for item in items:
+        if isinstance(item, Control):
+            for name, body in bodies(item.node):
+                key = body, -1 if item.node.op.name == "cond" else control.fixed(item)
+                if key not in made:
+                    made[key] = body_schedule(body, watched), len(held)
+                    held += made[key][0].arrays
+                item.bodies[name], item.held[name] = made[key]
+            control.pack(item)
+    return held
 
 
 def _scopes(plan: Schedule) -> dict[int, int]:
@@ -395,6 +406,7 @@ def _lives(plan: Schedule, steps: Mapping[int, int]) -> dict[int, _Life]:
     for group, items in plan.sections():
         for place, item in enumerate(items):
             made = made_by(item)
+            together = None if isinstance(item, Control) else group  # a loop goes over its rows again and again
             if isinstance(item, Commit):
                 made.append(item.root)
             elif isinstance(item, Combine):
@@ -402,12 +414,12 @@ def _lives(plan: Schedule, steps: Mapping[int, int]) -> dict[int, _Life]:
             for root in (*made, *(a.root for a in reads_of(item))):
                 root = memory_of(plan.aliases, root)
                 if root in plan.buffers and plan.buffers[root].place[0] == "work":
-                    touch(root, steps[id(item)], group, place)
+                    touch(root, steps[id(item)], together, place)
                 if group is not None and root in plan.partials and root in made:
                     touch(~root, steps[id(item)], None, 0)
-            for node in made:
+            for node in made if not isinstance(item, Ready) else [item.loop.room]:
                 if node in plan.rooms and not isinstance(item, (Combine, Commit)):
-                    touch(count + node, steps[id(item)], group, place)
+                    touch(count + node, steps[id(item)], together, place)
     return lives
 
 

@@ -161,6 +161,8 @@ class Control:
     bodies   the programs of its bodies, by the names of its attributes
     held     where their constants begin, among those of all bodies
     packed   what its steps multiply with, packed beforehand
+    cut      of a loop, what is all of its body where rows of its carries depend on the same rows of those before: then
+             shards make all its steps, each with rows of its own
     layout   where its own memory has what: carries that take turns, rows that nobody reads, the bodies' workspace
     """
 
@@ -170,6 +172,7 @@ class Control:
     bodies: dict[str, Schedule] = field(default_factory=dict)
     held: dict[str, int] = field(default_factory=dict)
     packed: list[Packed] = field(default_factory=list)
+    cut: Group | None = None
     layout: dict[tuple[str, int], Size] = field(default_factory=dict)
 
     @property
@@ -178,7 +181,14 @@ class Control:
         return min(self.results.values())
 
 
-Item = Loop | Statement | Product | Combine | Commit | Control
+@dataclass(eq=False, slots=True)
+class Ready:
+    """What a loop multiplies with is packed, before its shards begin."""
+
+    loop: Control
+
+
+Item = Loop | Statement | Product | Combine | Commit | Control | Ready
 
 
 @dataclass(eq=False, slots=True)
@@ -315,6 +325,9 @@ def describe(plan: Schedule) -> str:
             return
         if isinstance(item, Combine):
             lines.append(f"{pad}%{item.fold.node.id} {item.fold.node.op.name} (of all shards)")
+            return
+        if isinstance(item, Ready):
+            lines.append(f"{pad}%{item.loop.node.id} {item.loop.node.op.name} (packed operands)")
             return
         if isinstance(item, Commit):
             lines.append(f"{pad}state {item.state} := %{item.root}")

@@ -16,12 +16,26 @@ from graphc.ir.graph import Graph
 from graphc.ir.node import Node
 from graphc.schedule.access import Access
 from graphc.schedule.fuse import WIDEST, statements_of
-from graphc.schedule.plan import Combine, Commit, Control, Form, Group, Item, Loop, Product, Stage, Statement, memory_of
+from graphc.schedule.plan import (
+    Combine,
+    Commit,
+    Control,
+    Form,
+    Group,
+    Item,
+    Loop,
+    Product,
+    Ready,
+    Stage,
+    Statement,
+    memory_of,
+)
 
 # Costs are counted in multiply-adds of a matrix product, about a hundredth of a nanosecond each.
 STATEMENT, FUNCTION = 16, 48  # an operation of one instruction or so, and one that is a function
 ROWS = 128  # of a shard, where each packs an operand that all of them read
 REDUCED = 16  # of a shard, where it leaves a row of its own behind
+APART = 16  # of a shard of a loop over steps
 USUAL = 256  # rows of a batch, where their number is not known
 TINY = 1 << 16  # less is not worth a shard
 
@@ -48,6 +62,11 @@ def _most(graph: Graph, group: Group) -> Size:
     rows, whose length is not known, to one of its own should have many rows too.
     """
     most = group.size
+    if isinstance(group.items[0], Control):
+        inner = group.items[0].cut
+        assert inner is not None
+        worth = usual(group.size) * TINY // max(1, usual(inner.cost))  # rows whose step is worth a call
+        return dims.floor_divide(group.size, max(APART, worth))
     products = [item for item in group.items if isinstance(item, Product)]
     sharing = [item for item in products if shared_operand(item)]
     spent, whole = (usual(dims.total(cost(graph, item) for item in items)) for items in (sharing, products))
@@ -72,7 +91,9 @@ def cost(graph: Graph, item: Item) -> Size:
         return dims.product((*item.batch, item.rows, item.columns, item.inner))
     if isinstance(item, Loop):
         return dims.total(cost(graph, part) for part in item.body)
-    if isinstance(item, (Combine, Commit, Control)):
+    if isinstance(item, Control) and item.cut is not None:
+        return dims.multiply(item.node.attrs["length"], item.cut.cost)
+    if isinstance(item, (Combine, Commit, Control, Ready)):
         return 0
     if item.form is Form.CALL:
         return _cost_of_call(graph, item.node)
@@ -123,6 +144,8 @@ def reads_of(item: Item) -> Iterator[Access]:
         yield from (item.left, item.right)
     if isinstance(item, Control):
         yield from item.operands
+    if isinstance(item, Ready):
+        yield from (item.loop.operands[operand.slot] for operand in item.loop.packed)
     for statement in statements_in(item):
         yield from statement.operands
 
@@ -131,6 +154,8 @@ def _cut(graph: Graph, item: Item) -> Size | None:
     """The size along which an item's work is independent; None where it must run alone."""
     if isinstance(item, Product):
         return item.batch[0] if item.batch else item.rows
+    if isinstance(item, Control):
+        return None if item.cut is None else item.cut.size
     if not isinstance(item, Loop) or any(s.form in (Form.CHECK, Form.SCATTER) for s in statements_in(item)):
         return None
     for fold in item.folds:
@@ -169,7 +194,12 @@ class _Placer:
         there = {id(g): g for k, g in tied if k == top}
         if len(there) > 1 or any(g.size != size for g in there.values()):
             top, there = top + 1, {}
-        if there:
+        if isinstance(item, Control):
+            if item.packed:
+                self._alone(Ready(item), top)
+            group = Group(size)
+            self._stage(top).groups.append(group)
+        elif there:
             (group,) = there.values()
         else:
             top, group = self._group(size, top)
@@ -178,6 +208,9 @@ class _Placer:
         if isinstance(item, Product):
             self._made(item.node.id, top, group, 0 if item.fold is None else None)
             partial = [item.fold] if item.fold is not None else []
+        elif isinstance(item, Control):
+            for node in made_by(item):
+                self._made(node, top, group, None)
         else:
             assert isinstance(item, Loop)
             partial = [f for f in item.folds if f.form is Form.REDUCE]
@@ -220,7 +253,7 @@ class _Placer:
         """A group along ``size`` in a stage from ``first`` on: the last there is, else a new one in the last stage."""
         for k in range(len(self.stages) - 1, first - 1, -1):
             for group in self.stages[k].groups:
-                if group.size == size:
+                if group.size == size and not isinstance(group.items[0], Control):
                     return k, group
         last = max(first, len(self.stages) - 1)
         group = Group(size)
