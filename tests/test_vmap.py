@@ -416,3 +416,33 @@ def test_draws_in_loops_differ_between_examples() -> None:
     with pytest.warns(UserWarning, match="without updates"):
         f = gx.compile([x], gx.vmap(walk)(x), unused="ignore")
     assert len(np.unique(f(np.zeros((5, 2))))) == 20
+
+
+def draws_again() -> dict[str, Any]:
+    """What computes again in a gradient: random numbers, and elements at an index that all examples share."""
+
+    def loop(f: Any) -> Any:
+        return lambda t, key, i: gx.scan(lambda c, _: (f(c, key, i), None), t, length=2)[0]
+
+    noise = lambda t, key, i: gx.sin(t) * gx.random.normal(key, (3,))  # noqa: E731
+    place = lambda t, key, i: gx.sin(t) * gx.take(t, i, 0)  # noqa: E731
+    inner = lambda t, key, i: loop(noise)(gx.exp(t), key, i)  # noqa: E731
+    return {"numbers": noise, "an element": place, "a loop": inner}
+
+
+@pytest.mark.filterwarnings("ignore:.*drawn from without updates")
+@pytest.mark.parametrize("second", [False, True])
+def test_what_is_computed_again_for_examples_in_a_loop(second: bool) -> None:
+    feeds = [np.random.default_rng(0).normal(size=(4, 3)), 1]
+    for name, f in [*draws_again().items()][: 1 if second else None]:
+        found = []
+        for wrap in (gx.checkpoint, lambda f: f):
+            g = gx.Graph(float_dtype="float64")
+            x, i, key = g.input("x", (4, 3)), g.input("i", (), "int64"), g.random_key(3)
+
+            def slope(row: Any, wrap: Any = wrap, f: Any = f, i: Any = i, key: Any = key) -> Any:
+                last, _ = gx.scan(lambda c, _: (wrap(lambda t: f(t, key, i))(c), None), row, length=2)
+                return gx.hessian(gx.sum(last), row) if second else gx.grad(gx.sum(last), row)
+
+            found.append(gx.compile([x, i], gx.vmap(slope)(x), unused="ignore")(*feeds))
+        np.testing.assert_allclose(*found, 1e-12, 1e-12, err_msg=name)

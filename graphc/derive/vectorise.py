@@ -25,6 +25,7 @@ from graphc.ir.trace import Trace, tracing
 from graphc.ir.types import TensorType, normalize_axis
 from graphc.ops.apply import graph_of
 from graphc.ops.elementwise import add, checked_index, multiply
+from graphc.ops.gradient import after
 from graphc.ops.linalg import matmul
 from graphc.ops.nest import flat
 from graphc.ops.shape import broadcast_to, iota, matrix_transpose, moveaxis, permute_dims, reshape
@@ -177,6 +178,8 @@ class Examples:
         many = {i: t for i, t in given.items() if isinstance(t, Tensor)}
         diagonals = {i: d for i, d in given.items() if isinstance(d, Diagonal)}
 
+        shared: dict[int, Tensor] = {}  # what all examples share, though it waits for something that differs
+
         def all_of(i: int) -> Tensor | None:
             if i not in many and i in diagonals:
                 many[i] = diagonals[i].dense()
@@ -185,20 +188,22 @@ class Examples:
         for node in steps:
             call = None if node.call is None else self.calls.setdefault(node.call, node.call.again())
             with graph.placed(node.origin, node.forward, call), located(node.name, node.origin):
-                found = self.kept_diagonal(node, [ones[i] for i in node.inputs], many, diagonals)
+                operands = [(shared.get(i, ones[i]), all_of(i)) for i in node.inputs]
+                if (one := _same(node, operands, any(i in shared for i in node.inputs))) is not None:
+                    shared[node.id] = one
+                    continue
+                found = self.kept_diagonal(node, [one for one, _ in operands], many, diagonals)
                 if isinstance(found, Diagonal):
                     diagonals[node.id] = found
                     continue
                 if node.op.kind is Kind.CONTROL:
-                    self.results[node.id] = CONTROL[node.op.name](
-                        self, node, [(ones[i], all_of(i)) for i in node.inputs]
-                    )
+                    self.results[node.id] = CONTROL[node.op.name](self, node, operands)
                     continue
                 if node.op.kind is Kind.RESULT:
                     result, differing = self.results[node.inputs[0]](node.attrs["index"])
                     found = self.all(result, result if differing else None)
                 if found is None:
-                    found = self.rule(node, [(ones[i], all_of(i)) for i in node.inputs])
+                    found = self.rule(node, operands)
                 made = many[node.id] = reshape(found, (self.size, *node.type.shape))
             if call is not None and node.call is not None and node.name == node.call.name:
                 call.name = made.name
@@ -207,7 +212,7 @@ class Examples:
         for y, x in dropouts.items():
             if y in many:
                 graph.dropouts[many[y].id] = self.all(ones[x], many.get(x)).id
-        return [all_of(i) for i in results]
+        return [self.all(shared[i], None) if i in shared else all_of(i) for i in results]
 
     def kept_diagonal(
         self, node: Node, ones: Sequence[Tensor], many: Mapping[int, Tensor], diagonals: Mapping[int, Diagonal]
@@ -243,6 +248,20 @@ Rule = Callable[[Examples, Node, Sequence[Operand]], Tensor]
 
 def _again(node: Node, operands: Sequence[Tensor], **attrs: Any) -> Tensor:
     return operands[0].graph.append(node.op, operands, {**node.attrs, **attrs})
+
+
+def _same(node: Node, operands: Sequence[Operand], waited: bool) -> Tensor | None:
+    """The value of a node that waits for what differs between examples, or is made of such, and does not differ itself.
+
+    None where it does. What waits has the value of its first operand.
+    """
+    if "waiting" in node.op.facts:
+        (first, many), (event, events) = operands
+        return None if many is not None else after(first, event if events is None else events)
+    own = node.op.kind in (Kind.GENERATOR, Kind.CONTROL, Kind.RESULT)
+    if own or not waited or any(many is not None for _, many in operands):
+        return None
+    return _again(node, [one for one, _ in operands])
 
 
 def _attributes(node: Node, size: Size) -> Attrs:
