@@ -122,9 +122,10 @@ class _Writer:
         if steps > 1:
             self.put(depth, f"if {step} & {steps - 1} == {steps - 1}:")
             depth += 1
-        if self.shard:  # one thread asks at a time
-            self.put(depth, "if shard == 0:")
-            depth += 1
+        if self.shard:  # only the main thread is answered; others look whether the call has ended
+            self.put(depth, "status = opened(work, 0)")
+            self.put(depth, "if status != 0:")
+            self.put(depth + 1, "return status")
         self.put(depth, "if stopped(work):")
         self.put(depth + 1, f"return fail(work, {STOPPED})")
 

@@ -190,6 +190,7 @@ class _Writer:
         if self.serial or not sharing:
             self.locate(nest, 1)
             if self.clock:
+                nest.line(1, f"begin(work, {len(plan.stages)})")
                 nest.line(1, "start_clock(times)")
                 nest.clock = {} if plan.split else self.clock
             for stage in stages:
