@@ -5,7 +5,7 @@ A ``Let`` is its value; a variable is a place on the stack, which LLVM makes a r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,7 @@ def in_vectors(loop: ir.For) -> bool:
     return whole and all(_stride(x.index, loop.counter, made) in (0, 1) for x in accesses)
 
 
-def _stride(index: ir.Expr, counter: str, made: Set[str]) -> int | None:
+def _stride(index: ir.Expr, counter: str, made: Container[str]) -> int | None:
     """By how much an index grows from step to step; None where that is not known, as of what the loop computes."""
     match index:
         case ir.Var(name=name):

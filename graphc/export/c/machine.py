@@ -151,7 +151,7 @@ class _Linker:
         for module in (*self.modules, libm):
             whole.link_in(module)
         for value in (*whole.functions, *whole.global_variables):
-            if not value.is_declaration and value.name not in entries:
+            if not value.is_declaration and value.name not in entries and not value.name.startswith("llvm."):
                 value.linkage = "internal"
             elif value.name in entries:
                 value.visibility = "hidden"
