@@ -359,6 +359,15 @@ def test_draws_are_differentiated_by_their_parameters() -> None:
             assert abs(slope[axis] - difference) < 1e-6 * max(1, abs(difference)), (k, axis)
 
 
+def test_a_loop_that_draws_one_number_a_step_is_short_code() -> None:
+    """LLVM once wrote each of the many sums of a draw anew from the number of the step: seconds of compilation."""
+    g = gx.Graph("steps")
+    x, key = g.input("x", ("n",)), g.random_key(3)
+    rows = gx.scan(lambda c, _: (c * gx.random.uniform(key, ()), c), gx.sum(x), length=3)[1]
+    exe = gx.compile([x], gx.grad(gx.sum(rows), x), {key: key}, threads=1)
+    assert 100 < exe.stages["assembly"].count("\n") < 1000  # 640, and 1350 then
+
+
 @pytest.mark.parametrize(
     "act",
     [

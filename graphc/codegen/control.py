@@ -176,10 +176,8 @@ class _Carries:
             if place is not None:
                 first, bytes = self.rows(k)
                 target = f"{place} + {row}*{self.w.bytes(self.w.types[k])}"
-                if first == "0":
-                    self.w.put(depth, f"copy_bytes({target}, {self.before[k]}, {bytes})")
-                else:
-                    self.w.put(depth, f"copy_bytes({target} + {first}, {self.before[k]} + {first}, {bytes})")
+                own = "" if first == "0" else f" + {first}"
+                self.w.put(depth, f"copy_bytes({target}{own}, {self.before[k]}{own}, {bytes})")
 
     def move(self, depth: int) -> None:
         """After a step: what it has made is what the next finds."""
@@ -202,8 +200,8 @@ class _Carries:
             if not in_cell(self.w.types[k]):
                 self.w.put(depth, f"if {self.before[k]} != {place}:")
                 inner += 1
-            copied = f"{place}, {self.before[k]}"
-            copied = copied if first == "0" else f"{place} + {first}, {self.before[k]} + {first}"
+            own = "" if first == "0" else f" + {first}"
+            copied = f"{place}{own}, {self.before[k]}{own}"
             self.w.put(inner, f"copy_bytes({copied}, {bytes})")
 
 

@@ -52,10 +52,10 @@ TABLES = {"input": "inputs", "output": "outputs", "state": "state"}
 PRIMITIVES = (
     abi,
     blas,
-    blocked,
     buffer,
     clock,
     matrices,
+    blocked,
     rng,
     routines,
     rows,
@@ -65,7 +65,7 @@ PRIMITIVES = (
     tiles,
     vecmath,
     own,
-)  # what kernels call
+)  # what kernels call; what several of them hold is taken from the first
 NEST = f"def nest({', '.join(abi.PART)}):"
 
 

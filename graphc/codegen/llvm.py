@@ -25,6 +25,13 @@ def on_stack(builder: Any, kind: Any, count: int | None = None, name: str = "") 
     return place
 
 
+def frozen(builder: Any, value: Any) -> Any:
+    """The value, of which LLVM does not see how it was made."""
+    made = builder.fneg(value)  # llvmlite has no freeze: another instruction of one operand, under that name
+    made.opname = "freeze"
+    return made
+
+
 def kept(builder: Any, value: Any) -> Any:
     """Memory on the stack that holds a value."""
     place = on_stack(builder, value.type)

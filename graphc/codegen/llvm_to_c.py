@@ -326,8 +326,10 @@ class _Function:
         return self.converted(i)
 
     def converted(self, i: Any) -> str:
-        """A conversion of a number or a pointer."""
+        """A conversion of a number or a pointer, or the value as it is."""
         op, x = i.opname, i.operands[0]
+        if op == "freeze":
+            return self.value(x)
         kind, source = i.type, x.type
         text, target = self.value(x), self.type(kind)
         if op == "bitcast" and not isinstance(kind, ir.PointerType):

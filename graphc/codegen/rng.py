@@ -11,7 +11,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from graphc.codegen.llvm import intrinsic
+from graphc.codegen.llvm import frozen, intrinsic
 from graphc.ops.counter_rng import PARITY, ROTATIONS
 
 WORD, LONG = ir.IntType(32), ir.IntType(64)
@@ -23,7 +23,8 @@ def _word(value: int) -> Any:
 
 def _threefry(b: Any, key0: Any, key1: Any, x0: Any, x1: Any) -> tuple[Any, Any]:
     keys = (key0, key1, b.xor(b.xor(key0, key1), _word(PARITY)))
-    x0, x1 = b.add(x0, keys[0]), b.add(x1, keys[1])
+    # What counts with a loop is hidden: LLVM would find the count in every sum below, and write each anew from it
+    x0, x1 = frozen(b, b.add(x0, keys[0])), frozen(b, b.add(x1, keys[1]))
     for block in range(5):
         for r in ROTATIONS[block % 2]:
             x0 = b.add(x0, x1)
