@@ -270,7 +270,7 @@ def steps_with_products() -> dict[str, tuple[Any, int]]:
         "of gates": (lambda h, x, w, u: gx.tanh(x @ u + gx.sigmoid(h @ w) * (h @ w)), 8),
         "of row and carry": (lambda h, x, w, u: h + gx.sin((h @ x.T) @ u[:3]), 6),
         "one after the other": (lambda h, x, w, u: gx.tanh(gx.tanh(h @ w) @ u + x), 6),
-        "a factor": (lambda h, x, w, u: h * gx.sum(gx.linalg.cholesky(h @ h.T + 9 * gx.eye(3, graph=h.graph))) + x, 7),
+        "a factor": (lambda h, x, w, u: h * gx.sum(gx.linalg.cholesky(h @ h.T + 9 * gx.eye(3, graph=h.graph))) + x, 5),
     }
 
 
