@@ -640,3 +640,17 @@ def test_recurrent_layers_of_onnx(kind: str, gates: int, direction: str, tmp_pat
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
     slope = gx.compile([g["X"]], gx.grad(gx.sum(g.outputs[0]), g.parameters["R"]))(given)
     assert np.isfinite(slope).all() and slope.any()
+
+
+def test_a_routine_in_a_loop_in_a_loop() -> None:
+    """What a step costs is asked of the graph that each body is."""
+    g = gx.Graph("rows", float_dtype="float64")
+    x = g.input("x", (4, 3))
+
+    def inner(d: gx.Tensor, of: tuple[gx.Tensor, gx.Tensor]) -> Any:
+        a, b = of
+        return d + gx.sum(gx.cumsum(gx.sin(a) * gx.tanh(b) * x[0] + gx.cos(a * b) * x[1] + gx.exp(a) * x[2], 0)), None
+
+    total = gx.scan(lambda c, row: (gx.scan(inner, c, (row, row))[0], None), g.zeros(()), x)[0]
+    rows = np.random.default_rng(0).normal(size=(4, 3))
+    np.testing.assert_allclose(gx.compile([x], total)(rows), evaluate([total], {"x": rows})[0], rtol=1e-12)

@@ -116,8 +116,7 @@ class _Writer:
         """Ends the kernel where Ctrl-C was pressed; looked at every so many steps, a power of two."""
         if not self.nest.stops:
             return
-        plans = [self.item.bodies[name] for name in names]
-        spent = sum(usual(cost(plan.graph, item)) for plan in plans for item in plan.items())
+        spent = sum(_spent(self.item.bodies[name]) for name in names)
         steps = 1 << max(0, min(20, int(math.log2(EVERY / (spent + 100)))))
         if steps > 1:
             self.put(depth, f"if {step} & {steps - 1} == {steps - 1}:")
@@ -296,6 +295,13 @@ _WRITERS = {"scan": _scan, "while_loop": _while, "cond": _cond}
 
 
 # ---- bodies
+
+
+def _spent(plan: Schedule) -> int:
+    """What a body costs, with one step of each loop in it."""
+    items = [item for _, items in plan.sections() for item in items]
+    inner = (body for item in items if isinstance(item, Control) for body in item.bodies.values())
+    return sum(usual(cost(plan.graph, item)) for item in items) + sum(map(_spent, inner))
 
 
 def function_of(nest: Whole, plan: Schedule, shard: Sequence[str] = ()) -> Function:
