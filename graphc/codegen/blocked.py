@@ -22,7 +22,7 @@ from graphc.codegen.routines import routine
 from graphc.codegen.tiles import ROUTINES, add_product
 from graphc.schedule.sums import PIECE
 
-BLOCK = 64  # rows
+BLOCK = 64  # rows, as `ops.decompositions` counts memory by; a module that is exported cannot take that one along
 
 
 def multiplying(function):

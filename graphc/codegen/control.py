@@ -159,12 +159,12 @@ class _Carries:
                 self.after.append(w.local(depth, "p", 2 * k + 1, self.last(k)))
 
     def rows(self, k: int) -> tuple[str, str]:
-        """Bytes before the rows of a carry that are copied, and of them: all, or those of a shard."""
+        """What is added to the place of a carry, and how many bytes are copied: all rows, or those of a shard."""
         kind = self.w.types[k]
         if not self.w.shard:
-            return "0", self.w.bytes(kind)
+            return "", self.w.bytes(kind)
         row = self.w.bytes(TensorType(kind.dtype, kind.shape[1:]))
-        return f"lo*{row}", f"(hi - lo)*{row}"
+        return f" + lo*{row}", f"(hi - lo)*{row}"
 
     def last(self, k: int) -> str:
         return self.w.result(k) or self.w.own("last", k)
@@ -175,8 +175,7 @@ class _Carries:
             if place is not None:
                 first, bytes = self.rows(k)
                 target = f"{place} + {row}*{self.w.bytes(self.w.types[k])}"
-                own = "" if first == "0" else f" + {first}"
-                self.w.put(depth, f"copy_bytes({target}{own}, {self.before[k]}{own}, {bytes})")
+                self.w.put(depth, f"copy_bytes({target}{first}, {self.before[k]}{first}, {bytes})")
 
     def move(self, depth: int) -> None:
         """After a step: what it has made is what the next finds."""
@@ -199,9 +198,7 @@ class _Carries:
             if not in_cell(self.w.types[k]):
                 self.w.put(depth, f"if {self.before[k]} != {place}:")
                 inner += 1
-            own = "" if first == "0" else f" + {first}"
-            copied = f"{place}{own}, {self.before[k]}{own}"
-            self.w.put(inner, f"copy_bytes({copied}, {bytes})")
+            self.w.put(inner, f"copy_bytes({place}{first}, {self.before[k]}{first}, {bytes})")
 
 
 def _scan(w: _Writer, depth: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graphc.errors import Origin
@@ -35,6 +36,11 @@ class Node:
         """The call that made this node, where there is more to tell than the op: other nodes, or another name."""
         call = self.call
         return None if call is None or (call.nodes == 1 and call.function == self.op.name) else call
+
+    def computed_of(self, operands: Sequence[int]) -> tuple[object, ...]:
+        """What this node computes of operands with these numbers: equal where the results are."""
+        value = None if self.value is None else self.value.tobytes()
+        return self.op.name, tuple(operands), tuple(sorted(self.attrs.items())), self.type, value
 
     @property
     def role(self) -> str:

@@ -30,7 +30,7 @@ from graphc.ops.shape import broadcast_to, expand_dims, matrix_transpose, squeez
 
 Types = Sequence[TensorType]
 DOUBLE = 8  # bytes
-BLOCK = 64  # rows up to which matrices are not cut in blocks
+BLOCK = 64  # rows of a block of a large matrix
 FEW = 4  # rows, loops over which are unrolled
 
 
@@ -101,23 +101,33 @@ def _symmetric(x: Tensor) -> Tensor:
     return (x + matrix_transpose(x)) * 0.5
 
 
+def _in_blocks(types: Types) -> bool:
+    """Whether matrices are, or may be, of more rows than a block has."""
+    rows = types[0].shape[-1]
+    return not isinstance(rows, int) or rows > BLOCK
+
+
+def _few(types: Types) -> bool:
+    rows = types[0].shape[-1]
+    return isinstance(rows, int) and rows <= FEW
+
+
 def _of_size(code: str, few: bool = False) -> Callable[[TensorType, Types, Attrs], str]:
     """The routine for small matrices, for those that may be large, or where there is one for a ``few`` known rows."""
 
     def chosen(kind: TensorType, types: Types, attrs: Attrs) -> str:
-        rows = types[0].shape[-1]
-        if not isinstance(rows, int) or rows > BLOCK:
+        if _in_blocks(types):
             return f"{code}_in_blocks"
-        return f"{code}_of_few" if few and rows <= FEW else code
+        return f"{code}_of_few" if few and _few(types) else code
 
     return chosen
 
 
 def _rows_of_block(types: Types, attrs: Attrs) -> Size | None:
     """Memory for a block of rows, and its square."""
-    n = types[0].shape[-1]
-    small = isinstance(n, int) and n <= BLOCK
-    return None if small else dims.product((n + BLOCK, BLOCK, types[0].dtype.itemsize))
+    if not _in_blocks(types):
+        return None
+    return dims.product((types[0].shape[-1] + BLOCK, BLOCK, types[0].dtype.itemsize))
 
 
 def _routine(
@@ -206,10 +216,9 @@ _routine(
 
 
 def _adjoint_bytes(types: Types, attrs: Attrs) -> Size | None:
-    n = types[0].shape[-1]
-    if isinstance(n, int) and n <= BLOCK:
-        return _bytes_of(types, attrs) if n > FEW else None
-    return _rows_of_block(types, attrs)
+    if _in_blocks(types):
+        return _rows_of_block(types, attrs)
+    return None if _few(types) else _bytes_of(types, attrs)
 
 
 _routine(

@@ -127,14 +127,7 @@ def _numbered(loop: Node, numbers: dict[Any, int], given: Callable[[int], Any]) 
     slots = {name: k for k, (name, _) in enumerate(loop.attrs["body"].inputs)}
     found: dict[int, int] = {}
     for node in loop.attrs["body"].graph.nodes:
-        value = None if node.value is None else node.value.tobytes()
-        key: Any = (
-            node.op.name,
-            tuple(found[i] for i in node.inputs),
-            tuple(sorted(node.attrs.items())),
-            node.type,
-            value,
-        )
+        key: Any = node.computed_of([found[i] for i in node.inputs])
         if node.op.name == "input":
             key = given(slots[node.name] - 1) if slots[node.name] else "step"
         found[node.id] = key if isinstance(key, int) else numbers.setdefault(key, len(numbers))

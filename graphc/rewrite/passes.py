@@ -201,15 +201,8 @@ def cse(graph: Graph) -> Graph:
     def visit(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:
         if node.op.kind is Kind.LEAF and node.op.name != "constant":
             return None
-        value = None if node.value is None else node.value.tobytes()
         ids = [t.id for t in operands]
-        key = (
-            node.op.name,
-            tuple(sorted(ids) if node.op.name in EITHER_ORDER else ids),
-            tuple(sorted(node.attrs.items())),
-            node.type,
-            value,
-        )
+        key = node.computed_of(sorted(ids) if node.op.name in EITHER_ORDER else ids)
         if key not in seen:
             seen[key] = copy_node(new, node, operands)
         return seen[key]
