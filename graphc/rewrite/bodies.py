@@ -200,7 +200,7 @@ def _hoisted(new: Graph, part: _Part) -> _Part:
             stands[id] = given
         for other in names:
             held = part.attrs[other]
-            graph = fission.with_inputs(held.graph, stands) if other == name else held.graph
+            graph = fission.replaced(held.graph, stands) if other == name else held.graph
             part.attrs[other] = Body(graph, [*held.inputs, *added], held.settled if other != name else None)
     return part
 

@@ -117,7 +117,7 @@ def before(graph: Graph, attrs: dict[str, Any], operands: Sequence[Tensor]) -> t
     inputs = list(scan.body.inputs)
     inputs[1 + n + m : 1 + n + m] = [(name, scan.nodes[id].type) for id, name in stands.items()]
     rows = [*operands[: n + m], *(scan.all(id) for id in outer), *operands[n + m :]]
-    body = Body(with_inputs(scan.body.graph, stands), inputs)
+    body = Body(replaced(scan.body.graph, stands), inputs)
     return {**attrs, "body": body, "xs": m + len(outer)}, rows
 
 
@@ -143,8 +143,8 @@ def _outermost(scan: Scan, products: Sequence[int], used: set[int]) -> list[int]
     return out
 
 
-def with_inputs(graph: Graph, stands: dict[int, str]) -> Graph:
-    """A graph in which inputs of these names take the place of nodes."""
+def replaced(graph: Graph, stands: dict[int, str], outputs: Sequence[int] | None = None) -> Graph:
+    """A graph in which inputs of these names take the place of nodes, and with other outputs where they are given."""
     out = Graph(graph.name, graph.float_dtype)
     made: dict[int, Tensor] = {}
     for node in graph.nodes:
@@ -156,7 +156,7 @@ def with_inputs(graph: Graph, stands: dict[int, str]) -> Graph:
     for node in graph.nodes:
         if node.id not in made and all(i in made for i in node.inputs):
             made[node.id] = copy_node(out, node, [made[i] for i in node.inputs])
-    out.outputs = [made[t.id] for t in graph.outputs]
+    out.outputs = [made[i] for i in ([t.id for t in graph.outputs] if outputs is None else outputs)]
     return rebuild(out)
 
 
@@ -242,7 +242,7 @@ class After:
         carries = [k for k in range(n) if k not in self.sums]
         rows = [k for k in range(n, many) if k not in self.results]
         boundary = sorted(self.boundary)
-        graph = with_outputs(scan.body.graph, [*(outputs[k].id for k in (*carries, *rows)), *boundary])
+        graph = replaced(scan.body.graph, {}, [*(outputs[k].id for k in (*carries, *rows)), *boundary])
         gone = {k + 1 for k in self.sums}
         inputs = [given for k, given in enumerate(scan.body.inputs) if k not in gone]
         operands = [t for k, t in enumerate(scan.operands) if k + 1 not in gone]
@@ -263,15 +263,4 @@ class After:
         return out
 
 
-def with_outputs(graph: Graph, outputs: Sequence[int]) -> Graph:
-    """A graph with other outputs."""
-    copy = Graph(graph.name, graph.float_dtype)
-    made = [copy_node(copy, node, ()) if not node.inputs else None for node in graph.nodes]
-    for node in graph.nodes:
-        if node.inputs:
-            made[node.id] = copy_node(copy, node, [made[i] for i in node.inputs])  # type: ignore[misc]
-    copy.outputs = [made[i] for i in outputs]  # type: ignore[misc]
-    return rebuild(copy)
-
-
-__all__ = ["LARGER", "After", "before", "usual", "with_inputs", "with_outputs"]
+__all__ = ["LARGER", "After", "before", "replaced", "usual"]

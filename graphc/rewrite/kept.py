@@ -15,7 +15,7 @@ from graphc.ir.node import Node
 from graphc.ir.op import Kind
 from graphc.ir.tensor import Tensor
 from graphc.ops.control import result
-from graphc.rewrite.fission import LARGER, usual, with_inputs, with_outputs
+from graphc.rewrite.fission import LARGER, replaced, usual
 
 WORTH = (Kind.CONTRACTION, Kind.ROUTINE)
 
@@ -39,22 +39,20 @@ def keep(graph: Graph) -> Graph:
             many, index = len(graph.nodes[node.inputs[0]].attrs["body"].outputs), node.attrs["index"]
             index += len(kept[node.inputs[0]]) if index >= many else 0
             return new.append(node.op, operands, {**node.attrs, "index": index}, type=node.type)
-        attrs, given = dict(node.attrs), list(operands)
+        if node.id not in takes and node.id not in kept:
+            return None
+        attrs, given, body = dict(node.attrs), list(operands), node.attrs["body"]
+        inputs, stands, outputs = list(body.inputs), {}, [t.id for t in body.outputs]
         if node.id in takes:
             of, found = takes[node.id]
-            body, end = attrs["body"], attrs["carries"] + attrs["xs"]
+            end = attrs["carries"] + attrs["xs"]
             first = len(graph.nodes[of].attrs["body"].outputs)
             given[end:end] = [result(made[of], first + kept[of].index(k)) for k in found.values()]
             stands = {id: f"kept_{k}_{len(given)}" for k, id in enumerate(found)}
-            inputs = list(body.inputs)
             inputs[1 + end : 1 + end] = [(name, body.graph.nodes[id].type) for id, name in stands.items()]
-            attrs |= {"xs": attrs["xs"] + len(found), "body": Body(with_inputs(body.graph, stands), inputs)}
-        if node.id in kept:
-            body = attrs["body"]
-            outputs = [*(t.id for t in node.attrs["body"].outputs), *kept[node.id]]
-            attrs["body"] = Body(with_outputs(body.graph, outputs), body.inputs)
-        if attrs == node.attrs:
-            return None
+            attrs["xs"] += len(found)
+        outputs += kept.get(node.id, [])
+        attrs["body"] = Body(replaced(body.graph, stands, outputs), inputs)
         made[node.id] = new.append(node.op, given, attrs, name=None if node.name in new else node.name)
         return made[node.id]
 
