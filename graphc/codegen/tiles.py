@@ -124,9 +124,13 @@ class _Product(Vectors):
         total = [
             [_merge(builder, (added[r][v], adding), (sums[r][v], done)) for v in range(width)] for r in range(rows)
         ]
-        for r in range(rows):
-            for v in range(width):
-                self.store(builder, total[r][v], places[r][v], inside[v])
+        whole = builder.icmp_signed(">=", columns, WORD(width * self.lanes))
+        with builder.if_else(whole) as (all_of_it, a_part):  # storing under a mask takes some processors 12 cycles
+            for branch, masks in ((all_of_it, [None] * width), (a_part, inside)):
+                with branch:
+                    for r in range(rows):
+                        for v in range(width):
+                            self.store(builder, total[r][v], places[r][v], masks[v])
         builder.ret_void()
         return function
 
