@@ -44,15 +44,16 @@ def test_primitives_at_every_size(dtype: str) -> None:
 def test_a_row_has_the_same_bits_wherever_it_lies() -> None:
     dots = jitted(rows.dots_f64)
     rng = np.random.default_rng(0)
-    row, x = rng.normal(size=53), rng.normal(size=53)
-    found = set()
-    for count in range(1, 20):
-        for k in range(count):
-            a, y = rng.normal(size=(count, 53)), np.empty(count)
-            a[k] = row
-            dots(count, 53, a.ctypes.data, 53, 32, x.ctypes.data, y.ctypes.data)
-            found.add(y[k])
-    assert len(found) == 1
+    for width in (7, 53):  # few columns, and many
+        row, x = rng.normal(size=width), rng.normal(size=width)
+        found = set()
+        for count in range(1, 20):
+            for k in range(count):
+                a, y = rng.normal(size=(count, width)), np.empty(count)
+                a[k] = row
+                dots(count, width, a.ctypes.data, width, 32, x.ctypes.data, y.ctypes.data)
+                found.add(y[k])
+        assert len(found) == 1
 
 
 def least_squares(columns: Any, dtype: str) -> gx.Executable:

@@ -7,8 +7,9 @@ or twice through the same, and processors do not foresee that. The code is writt
 would take one row at a time, with an addition across lanes for each, and would load and store the sum for every row.
 
 An inner product is a sum in each of as many lanes as LANES bytes hold, in ascending order and in blocks of STEPS (see
-`sums`), then over the lanes in a tree; ``ranks`` adds row after row. So a row's result depends neither on where in a
-block it lies nor on the width of a processor's vectors.
+`sums`), then over the lanes in a tree. Of few columns most lanes would be empty: there each lane has a row, and adds up
+in ascending order. ``ranks`` adds row after row. So a row's result depends neither on where in a block it lies nor on
+the width of a processor's vectors.
 """
 
 from __future__ import annotations
@@ -20,9 +21,20 @@ from numba import types
 
 from graphc.codegen.llvm import intrinsic
 from graphc.codegen.sums import carried
-from graphc.codegen.vectors import ONE, WORD, Vectors, element_bytes, folded, least, pieces, prefetch, vector_bytes
+from graphc.codegen.vectors import (
+    ONE,
+    WORD,
+    Vectors,
+    element_bytes,
+    folded,
+    least,
+    pieces,
+    prefetch,
+    vector_bytes,
+)
 
 LANES = 64  # bytes of the partial sums of an inner product
+FEW = 128  # bytes of the columns that are few
 ROWS = 8  # inner products at a time, where one register holds such sums
 STEPS = 64  # vectors of an inner product that are added up before they are carried on
 STRIP = 8  # vectors of a sum that stay in registers
@@ -95,6 +107,40 @@ class _Rows(Vectors):
             sums = [builder.fadd(*(builder.shuffle_vector(u, v, side) for side in sides)) for u, v in pairs]
         return sums[0]
 
+    def few(self) -> Any:
+        """As `dots`, of few columns: squares of some columns of as many rows as there are lanes are turned."""
+        function, builder = self.function("dots_few", [WORD] * 7)
+        if builder is None:
+            return function
+        rows, columns, a, lda, _, x, y = function.args
+        add, sub, mul, at, pointer = builder.add, builder.sub, builder.mul, builder.gep, self.real.as_pointer()
+        a, x, y = (builder.inttoptr(p, pointer) for p in (a, x, y))
+        lanes, side, narrow = WORD(self.lanes), WORD(self.side), Vectors(self.module, self.letter, self.side)
+        squares = builder.udiv(add(columns, sub(side, ONE)), side)
+        with pieces(builder, rows, lanes) as group_at:
+            first = mul(group_at, lanes)
+            there = least(builder, sub(rows, first), lanes)
+            last = sub(there, ONE)  # stands for the rows that are missing
+            lines = [at(a, [mul(add(first, least(builder, WORD(r), last)), lda)]) for r in range(self.lanes)]
+
+            def square(k: Any, sums: list[Any], lines: list[Any] = lines) -> list[Any]:
+                column = mul(k, side)
+                mask = narrow.mask(builder, sub(columns, column))
+                factors, total = narrow.load(builder, at(x, [column]), mask), sums[0]
+                for k, turned in enumerate(self.turn(builder, lines, column, mask)):
+                    factor = self.splat(builder, builder.extract_element(factors, ir.IntType(32)(k)))
+                    total = self.call(builder, "fmuladd", self.vector, turned, factor, total)
+                return [total]
+
+            (total,) = folded(builder, squares, [ir.Constant(self.vector, None)], square)
+            with builder.if_else(builder.icmp_signed("==", there, lanes)) as (whole, part):
+                with whole:
+                    self.store(builder, total, at(y, [first]))
+                with part:
+                    self.store(builder, total, at(y, [first]), self.mask(builder, there))
+        builder.ret_void()
+        return function
+
     def ranks(self) -> Any:
         """``f(rows, columns, a, lda, ahead, r, g)``: adds each row k of ``a`` times ``r[k]`` to ``g``."""
         function, builder = self.function("ranks", [WORD] * 7)
@@ -148,9 +194,18 @@ class _Rows(Vectors):
 def _function(name: str, letter: str) -> Any:
     def typer(typingctx: Any, rows: Any, columns: Any, a: Any, lda: Any, ahead: Any, x: Any, y: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            register = vector_bytes(context)
-            lanes = (LANES if name == "dots" else register) // element_bytes(letter)
-            builder.call(getattr(_Rows(builder.module, letter, lanes, ROWS * register // LANES), name)(), args)
+            register, bytes, module = vector_bytes(context), element_bytes(letter), builder.module
+            across = _Rows(module, letter, register // bytes, ROWS)
+            if name == "ranks":
+                builder.call(across.ranks(), args)
+                return context.get_dummy_value()
+            wide, columns = _Rows(module, letter, LANES // bytes, ROWS * register // LANES), args[1]
+            if isinstance(columns, ir.Constant):
+                function = across.few() if columns.constant <= FEW // bytes else wide.dots()
+            else:
+                few = builder.icmp_signed("<=", columns, WORD(FEW // bytes))
+                function = builder.select(few, across.few(), wide.dots())
+            builder.call(function, args)
             return context.get_dummy_value()
 
         return types.none(*[types.int64] * 7), codegen

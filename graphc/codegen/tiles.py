@@ -14,7 +14,7 @@ once for each dtype, kept on disk like a kernel, and called by a symbol.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -23,7 +23,18 @@ from numba import types
 from graphc.codegen.abi import PREFIX
 from graphc.codegen.llvm import declared, intrinsic, loop
 from graphc.codegen.sums import Sums
-from graphc.codegen.vectors import ONE, WORD, ZERO, Vectors, element_bytes, folded, least, pieces, vector_bytes
+from graphc.codegen.vectors import (
+    ONE,
+    WORD,
+    ZERO,
+    Vectors,
+    element_bytes,
+    folded,
+    least,
+    merged,
+    pieces,
+    vector_bytes,
+)
 from graphc.schedule.sums import DEPTH, PIECE, SPILL
 
 SYMBOL = f"{PREFIX}_product_"
@@ -39,7 +50,6 @@ NESTED = "nested_"  # products whose right operand has up to three axes for its 
 AXES, FIRST_INNER, FIRST_COLUMN = 5, 10, 11
 PACKED = 2  # a flag: of the right operand, that it is packed; of the left, that the right one is only packed, into C
 WIDTH = 2  # vectors of a tile's row at most; with three it is no faster and compiles longer
-TURN = 16  # bytes of a row of a square that is transposed in registers
 STRIP = 8  # vectors of a result of a single row that are summed side by side
 SQUARES = 2  # the same where the right operand lies transposed
 
@@ -70,27 +80,34 @@ class _Product(Vectors):
         return [WORD, pointer, WORD, WORD, pointer, WORD, pointer, WORD, WORD, WORD, ir.IntType(1)]
 
     def tile(self, rows: int, width: int, packed: bool = True) -> Any:
-        """``f(depth, a, row step, inner step, b, b's step, c, ldc, rows, columns, add)``: one tile of the result.
+        """``f(depth, a, row step, inner step, b, b's step, c, ldc, count, columns, add)``: tiles of the result.
 
-        With fewer rows than the tile has, the last one stands for those that are missing: they compute and store the
-        same value in its place. A packed panel ``b`` is whole vectors; of the last one, columns beyond ``columns`` are
-        not stored. Where it is not packed, they are not read either, and there may be several vectors of them.
+        They lie one below the other and have ``rows`` of the ``count`` rows each. Where the last has fewer, its last
+        row stands for those that are missing: they compute and store the same value in its place. A packed panel ``b``
+        is whole vectors; of the last one, columns beyond ``columns`` are not stored. Where it is not packed, they are
+        not read either, and there may be several vectors of them.
         """
         function, builder = self.function(f"product_{rows}x{width}{'' if packed else '_apart'}", self.arguments)
         if builder is None:
             return function
-        depth, a, row_step, inner_step, b, b_step, c, ldc, count, columns, add = function.args
-        last = builder.sub(count, ONE)
-        row = [least(builder, WORD(r), last) for r in range(rows)]
+        *_, count, columns, _ = function.args
+        inside = [
+            None if packed else self.mask(builder, builder.sub(columns, WORD(v * self.lanes))) for v in range(width)
+        ]
+        with pieces(builder, count, WORD(rows)) as number:
+            self.tile_at(builder, builder.mul(number, WORD(rows)), function.args, rows, inside)
+        builder.ret_void()
+        return function
+
+    def tile_at(self, builder: Any, first: Any, given: Sequence[Any], rows: int, inside: Sequence[Any]) -> None:
+        """The tile that begins with row ``first``, with vectors under masks where ``inside`` has some."""
+        depth, a, row_step, inner_step, b, b_step, c, ldc, count, columns, add = given
+        width, packed, last = len(inside), None in inside, builder.sub(count, ONE)
+        row = [least(builder, builder.add(first, WORD(r)), last) for r in range(rows)]
         left = [builder.gep(a, [builder.mul(r, row_step)]) for r in row]
         result = [builder.gep(c, [builder.mul(r, ldc)]) for r in row]
-
         zero = ir.Constant(self.vector, None)
         none = [zero] * (rows * width)
-        inside = [
-            None if packed and v < width - 1 else self.mask(builder, builder.sub(columns, WORD(v * self.lanes)))
-            for v in range(width)
-        ]
 
         def block(index: Any, values: list[Any]) -> list[Any]:
             at, panel, *totals = values
@@ -101,7 +118,7 @@ class _Product(Vectors):
         def deeper(index: Any, values: list[Any]) -> list[Any]:
             at, panel, *sums = values
             places = [builder.gep(panel, [WORD(v * self.lanes)]) for v in range(width)]
-            right = [self.load(builder, places[v], None if packed else inside[v]) for v in range(width)]
+            right = [self.load(builder, place, mask) for place, mask in zip(places, inside, strict=True)]
             new = []
             for r in range(rows):
                 factor = self.splat(builder, builder.load(builder.gep(left[r], [at])))
@@ -113,26 +130,28 @@ class _Product(Vectors):
 
         blocks = builder.udiv(builder.add(depth, WORD(STEPS - 1)), WORD(STEPS))
         _, _, *found = folded(builder, blocks, [ZERO, b, *none], block)
-        sums, done = [found[r * width : (r + 1) * width] for r in range(rows)], builder.block
-        places = [[builder.gep(result[r], [WORD(v * self.lanes)]) for v in range(width)] for r in range(rows)]
+        done = builder.block
+        places = [builder.gep(result[r], [WORD(v * self.lanes)]) for r in range(rows) for v in range(width)]
+        ends = [self.mask(builder, builder.sub(columns, WORD((width - 1) * self.lanes)))] if packed else []
+        masks = [*inside[: width - len(ends)], *ends] * rows
         with builder.if_then(add):  # all is read before anything is stored, for a row may stand for several
             added = [
-                [builder.fadd(self.load(builder, places[r][v], inside[v]), sums[r][v]) for v in range(width)]
-                for r in range(rows)
+                builder.fadd(self.load(builder, place, mask), value)
+                for place, mask, value in zip(places, masks, found, strict=True)
             ]
             adding = builder.block
-        total = [
-            [_merge(builder, (added[r][v], adding), (sums[r][v], done)) for v in range(width)] for r in range(rows)
-        ]
-        whole = builder.icmp_signed(">=", columns, WORD(width * self.lanes))
-        with builder.if_else(whole) as (all_of_it, a_part):  # storing under a mask takes some processors 12 cycles
-            for branch, masks in ((all_of_it, [None] * width), (a_part, inside)):
-                with branch:
-                    for r in range(rows):
-                        for v in range(width):
-                            self.store(builder, total[r][v], places[r][v], masks[v])
-        builder.ret_void()
-        return function
+        total = [merged(builder, (x, adding), (y, done)) for x, y in zip(added, found, strict=True)]
+        with builder.if_else(builder.icmp_signed(">=", columns, WORD(width * self.lanes))) as (whole, part):
+            with whole:  # storing under a mask takes some processors 12 cycles
+                for value, place in zip(total, places, strict=True):
+                    self.store(builder, value, place)
+            with part:
+                for k, (value, place) in enumerate(zip(total, places, strict=True)):
+                    if not packed or k % width < width - 1:
+                        self.store(builder, value, place, masks[k])
+                if packed:
+                    ends, at = total[width - 1 :: width], places[width - 1 :: width]
+                    self.store_part(builder, ends, at, builder.sub(columns, WORD((width - 1) * self.lanes)))
 
     def turned_row(self) -> Any:
         """A tile of a single row, whose right operand lies transposed: squares are turned in registers, not packed.
@@ -177,45 +196,9 @@ class _Product(Vectors):
             with builder.if_then(add):
                 added = builder.fadd(self.load(builder, place, mask), total)
                 adding = builder.block
-            self.store(builder, _merge(builder, (added, adding), (total, done)), place, mask)
+            self.store(builder, merged(builder, (added, adding), (total, done)), place, mask)
         builder.ret_void()
         return function
-
-    @property
-    def side(self) -> int:
-        """Rows and columns of squares that are turned, whose rows fill 16 bytes: processors are fast within those."""
-        return TURN // self.bytes
-
-    def turn(self, builder: Any, lines: list[Any], at: Any, mask: Any = None) -> list[Any]:
-        """The next vectors of a matrix whose columns are ``lines``, from ``at`` on: a square of each few columns."""
-        side, number = self.side, ir.IntType(32)
-        narrow = Vectors(self.module, self.letter, side)
-        block = []
-        for x in range(side):
-            parts = [narrow.load(builder, builder.gep(line, [at]), mask) for line in lines[x::side]]
-            while len(parts) > 1:
-                order = ir.Constant(
-                    ir.VectorType(number, 2 * parts[0].type.count), list(range(2 * parts[0].type.count))
-                )
-                parts = [builder.shuffle_vector(*pair, order) for pair in zip(parts[::2], parts[1::2], strict=True)]
-            block += parts
-        half = side // 2
-        low, high = (
-            ir.Constant(
-                ir.VectorType(number, self.lanes),
-                [
-                    y
-                    for q in range(0, self.lanes, side)
-                    for x in range(half)
-                    for y in (q + x + s, q + x + s + self.lanes)
-                ],
-            )
-            for s in (0, half)
-        )
-        for _ in range(half.bit_length()):  # a perfect shuffle, once for each bit of a position
-            pairs = [(block[x], block[x + half]) for x in range(half)]
-            block = [builder.shuffle_vector(*pair, order) for pair in pairs for order in (low, high)]
-        return block
 
     def copied(self) -> Any:
         """``f(count, source, source step, target, target step, columns)``: ``count`` vectors of ``columns`` lanes."""
@@ -369,7 +352,6 @@ class _Product(Vectors):
         ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc, scratch = function.args
         add, sub, mul, at, pointer = builder.add, builder.sub, builder.mul, builder.gep, self.real.as_pointer()
         lanes, columns = WORD(self.lanes), WORD(BLOCK // (DEPTH * self.bytes))
-        tall = WORD(self.rows)
         flags = ta, tb
         no = ir.IntType(1)(0)
         only, ready = (no if nested else builder.icmp_signed("==", x, WORD(PACKED)) for x in flags)
@@ -405,6 +387,9 @@ class _Product(Vectors):
         alone = narrow if nested else builder.select(tb, self.turned_row(), self.tile(1, STRIP, packed=False))
         few = builder.select(tb, WORD(SQUARES * self.lanes), WORD(STRIP * self.lanes))
         panel = builder.select(single, few, WORD(WIDTH * self.lanes))
+
+        one = builder.and_(builder.icmp_signed("<=", n, lanes), builder.icmp_signed(">", m, ONE))
+        tall = builder.select(one, m, WORD(self.rows))  # one call for all tiles of a panel that nothing is beside
 
         def cut(number: Any) -> tuple[Any, Any, Any]:
             """A panel's first column, how many there are, and how many with those that fill its last vector."""
@@ -468,13 +453,6 @@ def _dot(builder: Any, index: list[Any], steps: list[Any]) -> Any:
     for other in others:
         first = builder.add(first, other)
     return first
-
-
-def _merge(builder: Any, *values: tuple[Any, Any]) -> Any:
-    phi = builder.phi(values[0][0].type)
-    for value, block in values:
-        phi.add_incoming(value, block)
-    return phi
 
 
 def _write(context: Any, builder: Any, letter: str, body: bool, nested: bool, args: Any) -> Any:

@@ -13,6 +13,8 @@ from graphc.codegen.llvm import declared, loop
 
 WORD = ir.IntType(64)
 ZERO, ONE = WORD(0), WORD(1)
+TURN = 16  # bytes of a row of a square that is transposed in registers
+MASKS = 64  # bytes of a vector whose stores under a mask cost what others do
 
 
 def vector_bytes(context: Any) -> int:
@@ -94,6 +96,72 @@ class Vectors:
         else:
             builder.store(value, at).align = self.bytes
 
+    def store_part(self, builder: Any, values: Sequence[Any], places: Sequence[Any], count: Any) -> None:
+        """Stores the first ``count`` lanes of each vector, not all: half of them if there are so many, then the rest.
+
+        Stores under a mask are used where they cost no more than others.
+        """
+        if self.lanes * self.bytes == MASKS:
+            mask = self.mask(builder, count)
+            for value, place in zip(values, places, strict=True):
+                self.store(builder, value, place, mask)
+            return
+        half = self.lanes // 2
+        low, before = [self.part(builder, v, 0) for v in values], builder.block
+        with builder.if_then(builder.icmp_signed("!=", builder.and_(count, WORD(half)), ZERO)):
+            for value, place in zip(low, places, strict=True):
+                builder.store(value, builder.bitcast(place, value.type.as_pointer())).align = self.bytes
+            high = [self.part(builder, v, half) for v in values]
+            further, after = [builder.gep(place, [WORD(half)]) for place in places], builder.block
+        if half > 1:
+            rest = [merged(builder, (x, before), (y, after)) for x, y in zip(low, high, strict=True)]
+            at = [merged(builder, (x, before), (y, after)) for x, y in zip(places, further, strict=True)]
+            Vectors(self.module, self.letter, half).store_part(builder, rest, at, count)
+
+    def part(self, builder: Any, value: Any, first: int) -> Any:
+        """Half of a vector from a lane on; a number where that is one."""
+        half, number = self.lanes // 2, ir.IntType(32)
+        if half == 1:
+            return builder.extract_element(value, number(first))
+        order = ir.Constant(ir.VectorType(number, half), list(range(first, first + half)))
+        return builder.shuffle_vector(value, value, order)
+
+    @property
+    def side(self) -> int:
+        """Rows and columns of squares that are turned, whose rows fill 16 bytes: processors are fast within those."""
+        return TURN // self.bytes
+
+    def turn(self, builder: Any, lines: list[Any], at: Any, mask: Any = None) -> list[Any]:
+        """The next vectors of a matrix whose columns are ``lines``, from ``at`` on: a square of each few columns."""
+        side, number = self.side, ir.IntType(32)
+        narrow = Vectors(self.module, self.letter, side)
+        block = []
+        for x in range(side):
+            parts = [narrow.load(builder, builder.gep(line, [at]), mask) for line in lines[x::side]]
+            while len(parts) > 1:
+                order = ir.Constant(
+                    ir.VectorType(number, 2 * parts[0].type.count), list(range(2 * parts[0].type.count))
+                )
+                parts = [builder.shuffle_vector(*pair, order) for pair in zip(parts[::2], parts[1::2], strict=True)]
+            block += parts
+        half = side // 2
+        low, high = (
+            ir.Constant(
+                ir.VectorType(number, self.lanes),
+                [
+                    y
+                    for q in range(0, self.lanes, side)
+                    for x in range(half)
+                    for y in (q + x + s, q + x + s + self.lanes)
+                ],
+            )
+            for s in (0, half)
+        )
+        for _ in range(half.bit_length()):  # a perfect shuffle, once for each bit of a position
+            pairs = [(block[x], block[x + half]) for x in range(half)]
+            block = [builder.shuffle_vector(*pair, order) for pair in pairs for order in (low, high)]
+        return block
+
 
 FOR_READING, INTO_ALL_CACHES, OF_DATA = 0, 3, 1  # how LLVM's prefetch is asked
 LINE = 64  # bytes of a cache line
@@ -137,3 +205,11 @@ def folded(
     builder.branch(head)
     builder.position_at_end(done)
     return phis[1:]
+
+
+def merged(builder: Any, *values: tuple[Any, Any]) -> Any:
+    """The one of some values whose block came before."""
+    phi = builder.phi(values[0][0].type)
+    for value, block in values:
+        phi.add_incoming(value, block)
+    return phi

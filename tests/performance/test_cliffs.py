@@ -34,8 +34,6 @@ HELD = {"cross_entropy": 3, "nll": 3, "one_hot": 4, "permute_dims": 0}  # a size
 SLOWER: list[tuple[str, str, float]] = [
     ("argmax argmin", "", 5.0),  # a second pass finds the place, in 64 bits
     ("pow", "symbolic", 6.0),  # functions of short rows, that are broadcast and whose length is not known
-    ("matmul matmul_vector dot", "symbolic", 4.0),  # so for products with sides of 4 and 2 that are not known
-    ("max min", "symbolic [(3,", 4.0),  # three long rows become one
 ]
 Shapes = list[tuple[int, ...]]
 
