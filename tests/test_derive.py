@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -221,6 +222,50 @@ def test_the_seeds_of_a_network_are_not_multiplied() -> None:
     y = gx.tanh(gx.tanh(x @ ws[0]) @ ws[1])
     exe = gx.compile([x], [gx.jacobian(y, x, mode="reverse")], backend="numpy")
     assert exe.stages["canonicalise"].count("matmul(") == 3
+
+
+BANDED: dict[str, Callable[[gx.Tensor], gx.Tensor]] = {
+    "slices": lambda x: x[1:] * x[:-1] ** 2 - x[1:],
+    "flips and steps": lambda x: x[::-1] * x + gx.roll(x, 2, 0) * gx.permute_dims(x.reshape((3, 4)), (1, 0)).ravel(),
+    "one number": lambda x: x[:4] * x[11] - x[4:8] / x[11],
+    "concat and stack": lambda x: gx.concat([x[2:5] ** 2, gx.stack([x[:3], 2.0 * x[1:4]], axis=1).ravel(), x[:1] * x]),
+    "selections": lambda x: gx.relu(x[1:] - x[:-1]) + gx.where(x[1:] > 0, x[:-1] ** 2, 3.0),
+    "gathers": lambda x: gx.take(x, np.array([3, 0, 3, 11]), axis=0) * x[:4],
+    "pads": lambda x: gx.pad(x[:3] * x[1:4], (2, 1)) * x[:6] + gx.pad(x[4:9], (0, 1)),
+    "sums": lambda x: x[:3] * gx.sum(x[3:8]) + gx.sum(x[:3] * x[1:4]),
+    "tables": lambda x: gx.sum(x.reshape((3, 4)) * x[:3].reshape((3, 1)), axis=0),
+}
+
+
+@pytest.mark.parametrize("name", BANDED)
+def test_examples_of_few_elements_each(name: str) -> None:
+    g = gx.Graph("band", float_dtype="float64")
+    x, w, v = g.input("x", (12,)), g.input("w", (BANDED[name](g.input("y", (12,))).shape[0],)), g.input("v", (12,))
+    y = BANDED[name](x)
+    value = gx.sum(w * y)
+    whole = [gx.jacobian(y, x, mode="forward"), gx.jacobian(y, x, mode="reverse"), gx.hessian(value, x)]
+    beside = [gx.jvp(y, x, v), gx.hvp(value, x, v)]
+    rng = np.random.default_rng(0)
+    at, weights, along = rng.normal(size=12), rng.normal(size=w.shape), rng.normal(size=12)  # type: ignore[arg-type]
+    forward, reverse, bent, moved, curved = gx.compile([x, w, v], [*whole, *beside], threads=1)(at, weights, along)
+    np.testing.assert_allclose(forward, reverse, rtol=1e-13, atol=1e-14)
+    np.testing.assert_allclose(forward @ along, moved, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(bent, bent.T, rtol=1e-13, atol=1e-14)
+    np.testing.assert_allclose(bent @ along, curved, rtol=1e-12, atol=1e-13)
+
+
+def test_a_banded_hessian_costs_one_pass_over_it() -> None:
+    """A term for each of three diagonals; what is infinite on one does not reach the others."""
+    g = gx.Graph("valley", float_dtype="float64")
+    x = g.input("x", (50,))
+    hess = gx.hessian(gx.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2), x)
+    exe = gx.compile([x], [hess, gx.jacobian(1 / x[1:] - gx.sqrt(x[:-1]), x)], threads=1)
+    wide = [line for line in exe.stages["schedule"].splitlines() if "[50, 50]" in line]
+    assert len(wide) == 1
+    found, slope = exe(np.r_[0.0, np.ones(49)])
+    assert found[0, 0] == -398 and found[3, 3] == 1002 and found[3, 4] == found[4, 3] == -400
+    assert np.count_nonzero(found) == 50 + 2 * 48  # -400 x is 0 beside the first
+    assert slope[0, 0] == -np.inf and slope[0, 1] == -1 and np.isfinite(slope).sum() == slope.size - 1
 
 
 @pytest.mark.oracle

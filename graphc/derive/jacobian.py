@@ -95,7 +95,7 @@ def _rows(y: Tensor, x: Tensor) -> Tensor:
         (row,) = accumulate(y.graph, [y], [x], [seed])
         if row is None:
             raise disconnected([y], x, ", so all derivatives are 0")
-        (made,) = Examples(y.graph, y.size).through(trace, {seed.id: Diagonal(one, y.shape)}, [row])
+        (made,) = Examples(y.graph, y.size).through(trace, {seed.id: Diagonal.seeds(one, y.shape)}, [row])
     return broadcast_to(row, (y.size, *x.shape)) if made is None else made
 
 
@@ -109,7 +109,7 @@ def _columns(y: Tensor, x: Tensor, linear: bool = False) -> Tensor:
             raise disconnected([y], x, ", so all derivatives are 0")
         if column is None:
             column = broadcast_to(tensor(0.0, y.graph, y.dtype), y.shape)
-        (made,) = Examples(y.graph, x.size).through(trace, {along.id: Diagonal(one, x.shape)}, [column])
+        (made,) = Examples(y.graph, x.size).through(trace, {along.id: Diagonal.seeds(one, x.shape)}, [column])
     return broadcast_to(column, (x.size, *y.shape)) if made is None else made
 
 

@@ -155,10 +155,10 @@ def _assembly(walk: _Walk, node: Node, slot: int) -> Matrix:
     assert node.op.regions is not None
     region = node.op.regions(node.type, [n.type for n in nodes], node.attrs)[slot]
     operand = nodes[slot]
-    return reads(_places(region, _shape(operand), _shape(node)), _numbers(operand), (_size(node), _size(operand)))
+    return reads(places(region, _shape(operand), _shape(node)), _numbers(operand), (_size(node), _size(operand)))
 
 
-def _places(region: IndexMap, shape: tuple[int, ...], whole: tuple[int, ...]) -> Array:
+def places(region: IndexMap, shape: tuple[int, ...], whole: tuple[int, ...]) -> Array:
     """The number, in a tensor of shape ``whole``, at which each element of a tensor of ``shape`` lies."""
     grid = np.indices(shape, sparse=True)
     along: list[Any] = [start if axis is None else start + step * grid[axis] for axis, start, step in region.axes]  # type: ignore[operator]
@@ -262,4 +262,4 @@ RULES: Mapping[Kind, Rule] = {
     Kind.ROUTINE: _routine,
 }
 
-__all__ = ["pattern"]
+__all__ = ["pattern", "places"]

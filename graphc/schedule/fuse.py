@@ -270,11 +270,20 @@ class _Placer:
             if len(self.readers[node.id]) != 1 or node.op.kind is not Kind.ELEMENTWISE or not self._thin(node):
                 break
             reader = self.graph.nodes[self.readers[node.id][0]]
+            _, index = levels_of(reader.type.shape)
             for i in reader.inputs:
                 if i != node.id:
-                    after = max(after, self.last.get(resolve(self.graph, i, self._any_index(i)).root, -1) - 1)
+                    after = max(after, self._before(i, reader, index))
             node = reader
         return after
+
+    def _before(self, id: int, reader: Node, index: tuple[Index, ...]) -> int:
+        """The item after which a reader may read an operand: the one before the producer's, if it can join that."""
+        shape = self.graph.nodes[id].type.shape
+        over = broadcast_index(shape, reader.type.shape, index) if reader.op.kind is Kind.ELEMENTWISE else None
+        access = resolve(self.graph, id, self._any_index(id) if over is None else over)
+        joins = over is None or (self._joinable(access.root) and _aligned(access, self.statements[access.root][0], 0))
+        return self.last.get(access.root, -1) - joins
 
     def _any_index(self, id: int) -> tuple[Index, ...]:
         return (ZERO,) * self.graph.nodes[id].type.ndim
