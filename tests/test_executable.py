@@ -511,3 +511,19 @@ def test_batches_of_outputs_in_one_another() -> None:
         exe = gx.compile([x], [gx.sum(x), {"twice": [2 * x]}], backend=backend)
         totals, rest = exe.run_batches([np.arange(6.0)], 3)
         assert totals.tolist() == [3, 12] and rest["twice"][0].tolist() == [0, 2, 4, 6, 8, 10]
+
+
+def test_the_garbage_collector_works_again_after_a_compilation() -> None:
+    g = gx.Graph("collected")
+    x = g.input("x", (3,))
+    with pytest.raises(gx.GraphcError):
+        gx.compile([x], gx.grad(x, x))
+    assert gc.isenabled()
+    gx.compile([x], gx.grad(gx.sum(x * x), x))
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        gx.compile([x], x + 1)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

@@ -16,7 +16,7 @@ PACKAGE = Path(graphc.__file__).parent
 
 # From the ground up; a module belongs to the longest prefix that fits.
 FLOORS = [
-    ["errors", "config", "atomic", "background", "cached", "ctrl_c", "dependencies", "extra", "lock"],
+    ["errors", "config", "atomic", "background", "cached", "collector", "ctrl_c", "dependencies", "extra", "lock"],
     ["ir"],
     ["ops"],
     ["reference", "derive"],

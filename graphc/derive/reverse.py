@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar, overload
 
+from graphc.collector import uncollected
 from graphc.errors import GradientError, Origin, ShapeError, caller
 from graphc.ir.graph import Graph, located, topological
 from graphc.ir.inner import traced
@@ -105,7 +106,7 @@ def _pulled(origin: Origin, outputs: Any, wrt: Any, cotangents: Any, on_disconne
     many, targets, pack = differentiable(outputs, wrt, on_disconnected)
     given = [None] * len(many) if cotangents is None else matched("cotangents", cotangents, outputs, "outputs")
     out = []
-    with within(many, targets) as (many, targets):
+    with uncollected(), within(many, targets) as (many, targets):
         graph, seeds = many[0].graph, []
         for y, cotangent in zip(many, given, strict=True):
             with graph.placed(origin, y.name):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from graphc.collector import uncollected
 from graphc.config import __version__
 from graphc.errors import GraphcError, GraphError, GraphFileError, InputKeyError, Uncopied, caller, did_you_mean, listed
 from graphc.file import archive, programs, schema, strict, tensors
@@ -87,18 +87,6 @@ def _knowing(ops: Mapping[str, Any]) -> Iterator[None]:
         yield
     finally:
         schema.OWN.reset(before)
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Without the cyclic garbage collector, which would go over the nodes of a large file as they become more."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 def _decode(member: Callable[..., bytes]) -> Graph:
@@ -236,4 +224,4 @@ class Loaded(Uncopied, Mapping[str, Executable]):
         return f"<executables of {self.graph.name}: {', '.join(self._programs)}>"
 
 
-__all__ = ["Loaded", "load", "save", "uncollected"]
+__all__ = ["Loaded", "load", "save"]

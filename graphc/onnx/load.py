@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from graphc.collector import uncollected
 from graphc.errors import GraphFileError, UnsupportedOpError
-from graphc.file.store import uncollected
 from graphc.ir.graph import Graph
 from graphc.onnx import provenance, wire
 from graphc.onnx.beside import Beside

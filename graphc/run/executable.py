@@ -21,6 +21,7 @@ from graphc.codegen.kernel import Kernel, Limit, work_bytes
 from graphc.codegen.record import from_record, program_key, to_record
 from graphc.codegen.watch import NOT_FINITE
 from graphc.codegen.words import is_made
+from graphc.collector import uncollected
 from graphc.errors import (
     CompileError,
     GraphcError,
@@ -119,11 +120,12 @@ class Executable(Uncopied):
             if known is None and lazy:
                 self._coming = Background(partial(self._build_behind, caller()))
             else:
-                self._build(known)
+                with uncollected():
+                    self._build(known)
 
     def _build_behind(self, origin: Origin) -> None:
         """`_build` in a thread, for the line that asked for it."""
-        with located("compile", origin):
+        with located("compile", origin), uncollected():
             self._build(None)
 
     def _build(self, known: Kernel | None) -> None:
