@@ -32,7 +32,7 @@ PRELUDE = """\
 #define VECTORS
 #define INLINE static inline __attribute__((always_inline))
 #define NOINLINE __attribute__((noinline))
-#define PREFETCH(at) __builtin_prefetch(at, 0, 3)
+#define PREFETCH(at, writing) __builtin_prefetch(at, writing, 3)
 #define VECTOR(type, ...) ((type){__VA_ARGS__})
 #define LANE(x, k) (x)[k]
 #define BOTH(type, count, whole, lane) { return whole; }
@@ -50,7 +50,7 @@ PRELUDE = """\
 #else
 #define INLINE static inline
 #define NOINLINE
-#define PREFETCH(at) ((void)(at))
+#define PREFETCH(at, writing) ((void)(at))
 #define VECTOR(type, ...) ((type){{__VA_ARGS__}})
 #define LANE(x, k) ((x).lane[k])
 #define BOTH(type, count, whole, lane) { type r = {0}; for (int k = 0; k < count; k++) LANE(r, k) = lane; return r; }

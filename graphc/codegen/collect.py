@@ -18,7 +18,9 @@ SHARES = 1 << HALVINGS
 AHEAD = 2  # rows
 WITHIN = LINE.bit_length() - 1  # bits of an address within a cache line
 WORK_BYTES = header_bytes(1)
-ORDER, FIRST, COUNT, INPUTS, LEAD = 0, 1, 2, 3, 4  # words of a task; then three for each input
+# Words of a task, then three for each input: positions, the first and the number of those brought together last, the
+# rows of a batch and of a pass.
+ORDER, FIRST, COUNT, BATCH, END, INPUTS, LEAD = range(7)
 TARGET, SOURCE, BYTES = 0, 1, 2  # where its rows go, where they lie, and how long one is
 
 

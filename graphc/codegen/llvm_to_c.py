@@ -381,7 +381,7 @@ class _Function:
             value, at, _, mask = given
             return self.vector(value).call("masked_store", self.value(at), self.value(value), self.value(mask))
         if word == "prefetch":
-            return f"PREFETCH({self.value(given[0])})"
+            return f"PREFETCH({self.value(given[0])}, {given[1].constant})"
         if word == "memcpy":
             return f"memcpy({self.value(given[0])}, {self.value(given[1])}, (size_t){self.value(given[2])})"
         if word == "memset":

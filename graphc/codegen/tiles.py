@@ -24,6 +24,7 @@ from graphc.codegen.abi import PREFIX
 from graphc.codegen.llvm import declared, intrinsic, loop
 from graphc.codegen.sums import Sums
 from graphc.codegen.vectors import (
+    FOR_WRITING,
     ONE,
     WORD,
     ZERO,
@@ -33,6 +34,7 @@ from graphc.codegen.vectors import (
     least,
     merged,
     pieces,
+    prefetch,
     vector_bytes,
 )
 from graphc.schedule.sums import DEPTH, PIECE, SPILL
@@ -106,6 +108,9 @@ class _Product(Vectors):
         row = [least(builder, builder.add(first, WORD(r)), last) for r in range(rows)]
         left = [builder.gep(a, [builder.mul(r, row_step)]) for r in row]
         result = [builder.gep(c, [builder.mul(r, ldc)]) for r in row]
+        for place in result:  # where another processor has the line, it comes while sums are made
+            prefetch(builder, place, FOR_WRITING)
+
         zero = ir.Constant(self.vector, None)
         none = [zero] * (rows * width)
 

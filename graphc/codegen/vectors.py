@@ -163,17 +163,17 @@ class Vectors:
         return block
 
 
-FOR_READING, INTO_ALL_CACHES, OF_DATA = 0, 3, 1  # how LLVM's prefetch is asked
+FOR_READING, FOR_WRITING, INTO_ALL_CACHES, OF_DATA = 0, 1, 3, 1  # how LLVM's prefetch is asked
 LINE = 64  # bytes of a cache line
 
 
-def prefetch(builder: Any, at: Any) -> None:
+def prefetch(builder: Any, at: Any, how: int = FOR_READING) -> None:
     """Asks for the cache line at a pointer, which may lead anywhere."""
     byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
     kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
     function = declared(builder.module, kind, "llvm.prefetch.p0")
-    how = (number(x) for x in (FOR_READING, INTO_ALL_CACHES, OF_DATA))
-    builder.call(function, [builder.bitcast(at, byte), *how])
+    asked = (number(x) for x in (how, INTO_ALL_CACHES, OF_DATA))
+    builder.call(function, [builder.bitcast(at, byte), *asked])
 
 
 def least(builder: Any, x: Any, y: Any) -> Any:

@@ -48,7 +48,7 @@ def drive(kernel, collector, head, task, desk, first, last, batch, rows, order, 
     for step in range(first, last):
         low = step * batch
         count = min(batch, rows - low)
-        if task[INPUTS] > 0:
+        if task[INPUTS] > 0 and task[FIRST] != low:  # a step may have brought them already
             task[FIRST] = low
             task[COUNT] = count
             call_kernel(collector, data_address(task), 0, data_address(head) + 8 * lead, 0, desk)
@@ -97,6 +97,7 @@ class Batched(Runnable, Protocol):
     _structure: Structure
     _layouts: dict[tuple[Any, ...], Layout]
     _rooms: deque[Array]  # the workspace of a pass that is over
+    pending: Array | None  # where a step that has to wait finds how the next rows are brought together
 
     @property
     def _kernel(self) -> Kernel | None: ...
@@ -248,7 +249,8 @@ class _Data:
         alone = address_of(collect) if task else 0
         self.collector = conductor() if shared else alone
         self.head = np.array([threads, alone, crew().board if shared else 0], np.int64)
-        self.task = np.array([self.order.ctypes.data, 0, 0, len(task) // 3, *task], np.int64)
+        sizes = -1, 0, layout.batch, layout.rows, len(task) // 3
+        self.task = np.array([self.order.ctypes.data, *sizes, *task], np.int64)
 
     def _address(self, array: Array) -> int:
         self.held.append(array)
@@ -280,6 +282,9 @@ class _Data:
             self._interpret(first, last)
             return
         exe, layout, plan = self.exe, self.layout, self.layout.plan
+        if exe.pending is not None:
+            shuffled = self.task.ctypes.data if self.collector else 0
+            exe.pending[:] = self.collector, shuffled, self.head.ctypes.data + 8 * LEAD, self.room.ctypes.data
         held: list[Array] = []  # keeps what addresses point to alive
         for k in self.converted:
             held.append(np.ascontiguousarray(self.arrays[k][self._where(first, last)], exe._arguments[k].dtype))

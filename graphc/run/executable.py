@@ -94,6 +94,7 @@ class Executable(Uncopied):
         self._called = False
         self._layouts: dict[tuple[Any, ...], Layout] = {}
         self._rooms: deque[Array] = deque(maxlen=1)  # the workspace of a pass that is over
+        self.pending: Array | None = None
         self._enter: Callable[..., Any] = _declined  # the entry for the shapes of the last call
         self._enter_into: Callable[..., Any] = _declined
         self.backend, self.threads, self.fastmath, self.cache = backend, threads, fastmath, cache

@@ -103,10 +103,10 @@ class SharedMemory:
             parts += [self._rows[-1].ctypes.data, mean.ctypes.data, mean.nbytes // ALIGNMENT, dtype.itemsize]
         self._table = np.array([board.ctypes.data, size, 0, 0, len(pieces), *parts], np.int64)
         self.table: int = self._table.ctypes.data
-        self._exchange = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 2)(address_of(exchange))
+        self._exchange = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 3)(address_of(exchange))
 
     def exchange(self, failed: bool) -> bool:
-        return bool(self._exchange(self.table, failed))
+        return bool(self._exchange(self.table, failed, 0))
 
 
 def shared_memory(comm: Comm, length: int) -> list[Array] | None:

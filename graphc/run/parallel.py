@@ -148,6 +148,7 @@ class Parallel(Executable):
         self._check_alike(at)
         held = self.graph.state.storage
         self._means = Means(at.combined, [_shape(t) for t in at.combined], comm)
+        self.pending = self._next = np.zeros(4, np.int64)
         self._tables: dict[tuple[int, int], Array] = {}
         self._held: list[Array] = []  # what tables know the addresses of
         keys = {self.graph.nodes[i].name for i in self.graph.random_keys}
@@ -221,6 +222,7 @@ class Parallel(Executable):
         self._held += [filled, taken, update.dims]
         words = [
             plan.kernel, plan.state, filled.ctypes.data, len(self._results), self._means.table,
+            self._next.ctypes.data,
             update.kernel, update.state, taken.ctypes.data, len(found), update.dims.ctypes.data + 8 * LEAD,
             len(self._scalars), *self._scalars,
         ]  # fmt: skip
