@@ -28,6 +28,29 @@ def run(build: Any, *arrays: Any, **options: Any) -> Any:
 # ---- order
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+def test_the_place_of_an_extreme_is_the_first_of_ties_and_of_nan(dtype: str) -> None:
+    g = gx.Graph("places")
+    x = g.input("x", ("n", "m"), dtype)
+    exe = gx.compile(
+        [x], [gx.argmax(x, 1), gx.argmin(x, 1, keepdims=True), gx.argmax(x), gx.argmin(x), gx.argmin(x, 0)]
+    )
+    assert ("first_extreme" in exe.source) == (dtype != "int32")
+    rng = np.random.default_rng(0)
+    for size in (1, 2, 7, 8, 9, 64, 255, 256, 257, 511, 512, 513, 1000):
+        ties, signs = rng.integers(-2, 3, (6, size)), np.where(rng.random((6, size)) < 0.5, -0.0, 0.0)
+        every = [ties, signs, np.zeros((6, size)), -np.sort(-ties), rng.integers(-99, 99, (6, size))]
+        if dtype[0] == "f":
+            special = [np.nan, -np.nan, np.inf, -np.inf]
+            every += [rng.choice([*special, 1.0], (6, size)), rng.choice([*special[2:], -0.0], (6, size))]
+            every += [np.full((6, size), value) for value in special]
+            every.append(np.where(rng.random((6, size)) < 2 / size, np.nan, rng.normal(size=(6, size))))
+        for value in every:
+            a = value.astype(dtype)
+            wanted = [a.argmax(1), a.argmin(1)[:, None], a.argmax(), a.argmin(), a.argmin(0)]
+            assert all(np.array_equal(*pair) for pair in zip(exe(a), wanted, strict=True)), (size, a)
+
+
 @pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 63, 1000])
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "uint8", "bool"])
 def test_sorting_is_stable_and_puts_nan_last(size: int, dtype: str) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 
+import numpy as np
+
 from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph, copy_node, rebuild
@@ -14,10 +16,11 @@ from graphc.ir.node import Node
 from graphc.ir.op import Kind, Op, lookup
 from graphc.ir.template import template
 from graphc.ir.tensor import Tensor
-from graphc.ir.types import is_float
+from graphc.ir.types import TensorType, is_float
 from graphc.ops.shape import expand_dims, permute_dims, reshape
 from graphc.schedule.access import (
     ZERO,
+    is_alias,
     is_check,
     is_formula,
     levels_of,
@@ -32,6 +35,8 @@ from graphc.schedule.nested import nested, reshaped
 from graphc.schedule.plan import Product
 
 SMALL = 8  # a product with two known sides up to this is faster as loops that fuse than as tiles
+SHORT = 64  # elements of a row whose extreme is looked for in the loops around
+WHOLE = (Kind.LEAF, Kind.CONTRACTION, Kind.ROUTINE, Kind.RESULT)  # ops whose results lie in memory anyway
 FEW = 25  # but for sums over a long inner size of which there are more than this
 
 
@@ -43,11 +48,69 @@ def expand(graph: Graph) -> Graph:
     their batch that is too large for each shard to have a part of becomes one product over a longer inner size. What
     finishes a reduction becomes an elementwise op behind it. A float sum over axes that lie apart becomes one over the
     inner axes, then one over the outer ones, so that each counts its own additions. One over neighbouring axes of a
-    leaf that nothing else reads goes through memory in one loop.
+    leaf that nothing else reads goes through memory in one loop. Where the place of an extreme along rows in memory is
+    looked for, that becomes a routine.
     """
     for step in (lambda g: _joined(g), lambda g: _loops, lambda g: _finished, _flat, lambda g: _apart, _copies):
         graph = rebuild(graph, step(graph))
     return rebuild(graph)  # leaves out what was replaced
+
+
+def _place(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:
+    """The least index at which an element is the extreme of its row, as a function of rows that lie in memory."""
+    if node.op.name != "min" or len(operands) != 1 or operands[0].op.name != "where":
+        return None
+    met, index, nowhere = operands[0].inputs
+    extreme, x = _extreme(met)
+    if extreme is None or x.ndim == 0 or extreme.attrs["axes"] != (x.ndim - 1,) or node.attrs["axes"] != (x.ndim - 1,):
+        return None
+    n = x.shape[-1]
+    if not is_float(x.dtype) or _memory(x).op.kind not in WHOLE or (isinstance(n, int) and n <= SHORT):
+        return None
+    if index.shape != (*(1,) * (x.ndim - 1), n) or _source(index).op.name != "iota":
+        return None
+    number = _source(nowhere).node.value
+    if number is None or number.shape != () or number != np.iinfo(np.int64).max:
+        return None
+    return new.append(_FIRST, [x], {"largest": extreme.op.name == "max"}, type=node.type)
+
+
+def _extreme(met: Tensor) -> tuple[Node | None, Tensor]:
+    """The reduction whose result each element of a tensor is compared with, where no NaN is missed; the tensor."""
+    equal, x = met, met
+    if met.op.name == "logical_or":
+        equal, unequal = met.inputs
+        x = unequal.inputs[0]
+        if unequal.op.name != "not_equal" or unequal.inputs[1] is not x:
+            return None, met
+    if equal.op.name != "equal":
+        return None, met
+    for one, other in (equal.inputs, equal.inputs[::-1]):
+        if other.op.name in ("max", "min") and other.inputs[0] is one and other.ndim == one.ndim:
+            return (other.node if one is x else None), one
+    return None, met
+
+
+def _source(tensor: Tensor) -> Tensor:
+    """What a movement, or several, shows the elements of."""
+    return _source(tensor.inputs[0]) if tensor.op.kind is Kind.MOVEMENT else tensor
+
+
+def _memory(tensor: Tensor) -> Tensor:
+    """What lies in the same memory, in another shape."""
+    return _memory(tensor.inputs[0]) if is_alias(tensor.graph, tensor.node) else tensor
+
+
+_FIRST = Op(
+    "first_extreme",
+    Kind.ROUTINE,
+    1,
+    lambda types, attrs: TensorType(np.dtype(np.int64), types[0].shape[:-1]),
+    lambda x, largest: (np.argmax if largest else np.argmin)(x, -1),
+    code="first_extreme",
+    core=(1,),
+    attrs=("largest",),
+)
 
 
 def _joined(graph: Graph) -> Callable[[Graph, Node, tuple[Tensor, ...]], Tensor | None]:
@@ -77,7 +140,7 @@ def _turned(tensor: Tensor) -> Tensor:
 
 def _loops(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:
     if node.op.kind is not Kind.CONTRACTION:
-        return None
+        return _place(new, node, operands) if node.op.kind is Kind.REDUCTION else None
     a, b = operands
     rank = max(a.ndim, b.ndim)
     match _order(a, b):

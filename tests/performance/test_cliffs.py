@@ -32,7 +32,6 @@ FORMS = ("tall", "wide", "even")
 HELD = {"cross_entropy": 3, "nll": 3, "one_hot": 4, "permute_dims": 0}  # a size that the row of the table gives
 # What is slower for a reason that is known: ops, words of the call, how many times
 SLOWER: list[tuple[str, str, float]] = [
-    ("argmax argmin", "", 5.0),  # a second pass finds the place, in 64 bits
     ("pow", "symbolic", 6.0),  # functions of short rows, that are broadcast and whose length is not known
 ]
 Shapes = list[tuple[int, ...]]
