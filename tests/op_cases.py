@@ -269,6 +269,7 @@ CASES: list[Case] = [
     Case("quantile", lambda x: gx.quantile(x, [0.1, 0.75], 0), lambda x: np.quantile(x, [0.1, 0.75], axis=0), tolerance=1e-12),
     # linear algebra
     Case("cholesky", lambda x: gx.cholesky(_definite(x)), lambda x: np.linalg.cholesky(x @ x.T + np.eye(3)), tolerance=1e-12, ops=("cholesky_adjoint",), special=False),
+    Case("cholesky_squared", lambda x: gx.cholesky(_definite(x)) ** 2, lambda x: np.linalg.cholesky(x @ x.T + np.eye(3)) ** 2, tolerance=1e-12, special=False),
     Case("solve", lambda x, b: gx.solve(_definite(x), b), lambda x, b: np.linalg.solve(x @ x.T + np.eye(3), b), (REAL, REAL), ((3, 4), (3, 2)), ops=("system",), tolerance=1e-12, special=False),
     Case("solve_triangular", lambda x, b: gx.solve_triangular(_definite(x), b, lower=True), lambda x, b: np.linalg.solve(np.tril(x @ x.T + np.eye(3)), b), (REAL, REAL), ((3, 4), (3,)), ops=("triangular_system",), tolerance=1e-12, special=False),
     Case("inv", lambda x: gx.inv(_definite(x)), lambda x: np.linalg.inv(x @ x.T + np.eye(3)), tolerance=1e-12, special=False),
