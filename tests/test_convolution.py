@@ -225,6 +225,35 @@ def test_ties_and_padding_of_max_pool(backend: str) -> None:
     assert np.isnan(value[0, 0, 0, 0]) and first[0, 0, 1, 1] == 1 and first[0, 0, 0, 0] == 0
 
 
+@pytest.mark.parametrize(
+    ("kernel", "more", "size"),
+    [
+        pytest.param(2, {}, (10, 10), marks=pytest.mark.slow),  # windows side by side
+        (2, {}, (5, 7)),  # and elements that no window reads
+        pytest.param((2, 3), {"padding": 1}, (5, 7), marks=pytest.mark.slow),
+        pytest.param(2, {"padding": 1, "ceil_mode": True}, (4, 5), marks=pytest.mark.slow),
+        pytest.param((3, 1), {}, (7, 3), marks=pytest.mark.slow),
+        pytest.param(2, {"stride": 1, "dilation": 2}, (5, 6), marks=pytest.mark.slow),
+        ((3, 2), {"stride": 2}, (7, 6)),
+        pytest.param((9, 2), {}, (10, 4), marks=pytest.mark.slow),  # many elements
+        pytest.param((2, 2, 2), {}, (2, 5, 4), marks=pytest.mark.slow),
+    ],
+)
+def test_ties_and_nan_in_windows(kernel: Any, more: dict[str, Any], size: tuple[int, ...]) -> None:
+    """Value, gradient and the gradient's gradient pick the elements that the interpreter picks."""
+    g = gx.Graph("ties", float_dtype="float32")
+    x = g.input("x", (2, 3, *size))
+    pool = gx.max_pool2d if len(size) == 2 else gx.max_pool3d
+    y = pool(x, kernel, **more)
+    slope = gx.grad(gx.sum(y * y * np.arange(1, 7, dtype="float32").reshape(2, 3, *(1,) * len(size))), x)
+    bend = gx.grad(gx.sum(slope * np.arange(1, 7, dtype="float32").reshape(2, 3, *(1,) * len(size))), x)
+    rng = np.random.default_rng(0)
+    given = rng.choice(np.float32([1, 2, 2, np.nan, -np.inf]), (2, 3, *size), p=[0.4, 0.3, 0.1, 0.1, 0.1])
+    found, expected = (gx.compile([x], [y, slope, bend], backend=b)(given) for b in ("numba", "numpy"))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize("backend", ["numba", "numpy"])
 def test_integers_are_pooled(backend: str) -> None:
     g = gx.Graph("integers")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import reduce as chained
 from typing import Any
 
@@ -18,20 +19,25 @@ from graphc.ir.tensor import Tensor
 from graphc.ir.types import BOOL, DType, Shape, SizeCheck, TensorType, is_float, limits
 from graphc.ops import reduce
 from graphc.ops.apply import apply, cast, public, size_node
-from graphc.ops.elementwise import equal, logical_and, logical_or, not_equal, where
+from graphc.ops.assembly import stack
+from graphc.ops.elementwise import equal, logical_and, logical_not, logical_or, maximum, not_equal, where
 from graphc.ops.shape import broadcast_to, iota, reshape
 from graphc.ops.windows import (
     add_windows,
     count,
     each,
     extent,
+    laid,
     over_windows,
     pads,
+    spans,
+    taken_back,
     windows_added,
     windows_of,
 )
 
 Types = Sequence[TensorType]
+FEW = 8  # elements of a window along an axis
 GEOMETRY = ("kernel", "stride", "dilation", "before", "sizes")
 
 
@@ -127,23 +133,76 @@ def _numbers(sizes: Any, at: Attrs) -> list[Any]:
 # ---- what they are made of
 
 
-def _elements(x: Tensor, attrs: Attrs) -> tuple[Tensor, Tensor, tuple[int, ...]]:
-    """The windows of padded images, the largest of each, and the axes of a window's elements."""
-    rank = len(attrs["kernel"])
-    inside = tuple(range(2 + rank, 2 + 2 * rank))
+def _elements(x: Tensor, axis: int, attrs: Attrs) -> list[Tensor]:
+    """For each place in a window along an image axis, the elements there of all windows; ``x`` is padded along it."""
+    size, step = attrs["sizes"][axis], attrs["stride"][axis]
+    at, ones = 2 + axis, (1,) * x.ndim
+    whole, steps = (*x.shape[:at], size, *x.shape[at + 1 :]), (*ones[:at], step, *ones[at + 1 :])
+    places = (k * attrs["dilation"][axis] for k in range(attrs["kernel"][axis]))
+    starts = ((*(0,) * at, place, *(0,) * (x.ndim - at - 1)) for place in places)
+    return [apply("slice", x, start=start, step=steps, size=whole) for start in starts]
+
+
+def _padded(x: Tensor, attrs: Attrs, fill: float = 0.0) -> Tensor:
+    """What windows reach of images with ``before`` elements put before them."""
+    return laid(x, attrs["before"], (1,) * len(attrs["kernel"]), spans(attrs), fill)
+
+
+@dataclass(frozen=True, slots=True)
+class _Along:
+    """Windows along one image axis: the largest element, and for each place but the last whether it is the first such.
+
+    ``earlier`` is True where it does not lie at the last place.
+    """
+
+    axis: int
+    largest: Tensor
+    first: list[Tensor]
+    earlier: Tensor | None
+
+
+def _by_axes(x: Tensor, attrs: Attrs) -> list[_Along]:
+    """Windows axis by axis, the last axis first: of equal elements the first one is the same as in whole windows.
+
+    Such loops run along rows of an image, which goes in vectors.
+    """
+    x, out = _padded(x, attrs, float(limits(x.dtype)[0])), []
+    for axis in reversed(range(len(attrs["kernel"]))):
+        elements = _elements(x, axis, attrs)
+        x = chained(maximum, elements)
+        first: list[Tensor] = []
+        earlier: Tensor | None = None
+        for element in elements[:-1]:
+            met = equal(element, x)
+            met = logical_or(met, not_equal(element, element)) if is_float(x.dtype) else met
+            first.append(met if earlier is None else logical_and(met, logical_not(earlier)))
+            earlier = met if earlier is None else logical_or(earlier, met)
+        out.append(_Along(axis, x, first, earlier))
+    return out
+
+
+def _few(attrs: Attrs) -> bool:
+    """Whether windows are small enough to compare their elements without a loop."""
+    return all(k <= FEW for k in attrs["kernel"])
+
+
+def _largest(x: Tensor, attrs: Attrs) -> Tensor:
+    if _few(attrs):
+        return _by_axes(x, attrs)[-1].largest
     u = over_windows(x, attrs, float(limits(x.dtype)[0]))
-    return u, reduce.max(u, inside, keepdims=True), inside
+    return reduce.max(u, _inside(u, attrs))
 
 
-def _lower_max(attrs: Attrs, x: Tensor) -> Tensor:
-    _, largest, _ = _elements(x, attrs)
-    return reshape(largest, (*x.shape[:2], *attrs["sizes"]))
+def _inside(u: Tensor, attrs: Attrs) -> tuple[int, ...]:
+    """The axes of a window's elements."""
+    return tuple(range(u.ndim - len(attrs["kernel"]), u.ndim))
 
 
 def _first(x: Tensor, attrs: Attrs) -> Tensor:
     """True at the first largest element of each window."""
-    u, largest, inside = _elements(x, attrs)
-    met = equal(u, largest)
+    u = over_windows(x, attrs, float(limits(x.dtype)[0]))
+    inside, largest = _inside(u, attrs), _largest(x, attrs)
+    met = equal(u, reshape(largest, (*largest.shape, *(1,) * len(attrs["kernel"]))))
     if is_float(x.dtype):
         met = logical_or(met, not_equal(u, u))
     places = math.prod(attrs["kernel"])
@@ -152,15 +211,34 @@ def _first(x: Tensor, attrs: Attrs) -> Tensor:
     return equal(index, first)
 
 
+def _lower_max(attrs: Attrs, x: Tensor) -> Tensor:
+    return _largest(x, attrs)
+
+
 def _lower_pick(attrs: Attrs, x: Tensor, h: Tensor) -> Tensor:
-    u = over_windows(h, attrs)
-    inside = tuple(range(u.ndim - len(attrs["kernel"]), u.ndim))
-    return cast(reduce.sum(where(_first(x, attrs), u, 0), inside), h.dtype)
+    if not _few(attrs):
+        u = over_windows(h, attrs)
+        return cast(reduce.sum(where(_first(x, attrs), u, 0), _inside(u, attrs)), h.dtype)
+    h = _padded(h, attrs)
+    for along in _by_axes(x, attrs):
+        *elements, h = _elements(h, along.axis, attrs)
+        for first, element in zip(along.first, elements, strict=True):
+            h = where(first, element, h)
+    return h
 
 
 def _lower_put(attrs: Attrs, x: Tensor, g: Tensor) -> Tensor:
-    spread = reshape(g, (*g.shape, *(1,) * len(attrs["kernel"])))
-    return add_windows(where(_first(x, attrs), spread, 0), x.shape[2:], attrs)
+    apart = attrs["stride"] == attrs["kernel"] and max(attrs["dilation"]) == 1  # windows side by side
+    if not (apart and _few(attrs)):
+        spread = reshape(g, (*g.shape, *(1,) * len(attrs["kernel"])))
+        return add_windows(where(_first(x, attrs), spread, 0), x.shape[2:], attrs)
+    for along in reversed(_by_axes(x, attrs)):
+        parts = [where(first, g, 0) for first in along.first]
+        parts.append(g if along.earlier is None else where(along.earlier, 0, g))
+        at = 2 + along.axis
+        whole = dims.multiply(g.shape[at], len(parts))
+        g = reshape(stack(parts, at + 1), (*g.shape[:at], whole, *g.shape[at + 1 :]))
+    return taken_back(g, attrs["before"], x.shape[2:])
 
 
 def _divisor(graph: Graph, sizes: Shape, attrs: Attrs, dtype: DType) -> Tensor:
@@ -190,8 +268,7 @@ def _divisor(graph: Graph, sizes: Shape, attrs: Attrs, dtype: DType) -> Tensor:
 
 def _lower_mean(attrs: Attrs, x: Tensor) -> Tensor:
     u = over_windows(x, attrs)
-    inside = tuple(range(u.ndim - len(attrs["kernel"]), u.ndim))
-    return reduce.sum(u, inside) / _divisor(x.graph, x.shape[2:], attrs, x.dtype)
+    return reduce.sum(u, _inside(u, attrs)) / _divisor(x.graph, x.shape[2:], attrs, x.dtype)
 
 
 def _mean_gradient(g: Tensor, y: Tensor, x: Tensor) -> Tensor:

@@ -92,23 +92,21 @@ def _infer_windows(types: Types, attrs: Attrs) -> TensorType:
     _check(attrs, ("kernel", "stride", "dilation"), rank)
     if len(attrs["sizes"]) != rank:
         raise ShapeError(f"expected a number of windows for each of {rank} axes, found {attrs['size']}")
-    for n, needed in zip(x.shape[x.ndim - rank :], _spans(attrs), strict=True):
+    for n, needed in zip(x.shape[x.ndim - rank :], spans(attrs), strict=True):
         if isinstance(n, int) and isinstance(needed, int) and needed > n:
             raise ShapeError(f"windows that reach over {needed} elements do not fit in {x}")
     return TensorType(x.dtype, (*x.shape[: x.ndim - rank], *attrs["sizes"], *attrs["kernel"]))
 
 
-def _spans(attrs: Attrs) -> list[Size]:
+def spans(attrs: Attrs) -> list[Size]:
     """Elements from the start of the first window to the end of the last."""
     axes = zip(attrs["sizes"], attrs["kernel"], attrs["stride"], attrs["dilation"], strict=True)
     return [dims.multiply(n - 1, s) + extent(k, d) for n, k, s, d in axes]
 
 
 def _inside(sizes: Shape, attrs: Attrs) -> list[SizeCheck]:
-    spans = _spans(attrs)
-    fits = [
-        SizeCheck(n + 1, span, False, True) for n, span in zip(sizes, spans, strict=True) if not dims.at_most(span, n)
-    ]
+    reached = zip(sizes, spans(attrs), strict=True)
+    fits = [SizeCheck(n + 1, span, False, True) for n, span in reached if not dims.at_most(span, n)]
     return [*fits, *negative_checks(attrs["sizes"], sizes)]
 
 
@@ -261,7 +259,7 @@ def add_windows(u: Tensor, sizes: Shape, attrs: Attrs) -> Tensor:
 
 def _reach(sizes: Shape, attrs: Attrs) -> tuple[Size, ...]:
     """Sizes of the padded axes: those of the tensor with what is put before, and all that windows reach."""
-    axes = zip(sizes, attrs["before"], _spans(attrs), strict=True)
+    axes = zip(sizes, attrs["before"], spans(attrs), strict=True)
     return tuple(span if dims.at_most(n + low, span) else dims.maximum(n + low, span) for n, low, span in axes)
 
 

@@ -29,6 +29,7 @@ from graphc.schedule.access import (
     levels_of,
     movement,
     resolve,
+    steps_of,
     strides,
     through,
 )
@@ -38,6 +39,7 @@ from graphc.schedule.plan import Control, Form, Item, Loop, Product, Statement
 WINDOW = 8  # how many items back a statement looks for loops to share
 WIDEST = 1 << 14  # elements of an accumulator that each shard may have for itself
 FAR = 16  # how many readers ahead a value looks for what it may wait for
+ROW = 64  # elements of a short row
 MOST = 48  # statements in one nest: more would spill registers and cost compile time
 
 
@@ -210,6 +212,19 @@ class _Placer:
         for statement in self.statements[node.id]:
             self._place(statement)
 
+    def _goes_on(self, statement: Statement) -> bool:
+        """True for short rows, found loops for but the one along them, that go on in memory where one ends.
+
+        As one long row they go in vectors (`graphc.schedule.joined`).
+        """
+        last = len(statement.sizes) - 1
+        if statement.form is not Form.MAP or len(statement.path) != last or not _short(statement.sizes[last]):
+            return False
+        places = [(a.index, self.graph.nodes[a.root].type.shape) for a in statement.operands]
+        steps = [steps_of(index, shape) for index, shape in (*places, (statement.target, statement.node.type.shape))]
+        row = statement.sizes[last]
+        return all(s.get(last - 1, 0) == dims.multiply(row, s.get(last, 0)) for s in steps)
+
     def _product(self, node: Node) -> Product:
         if node.id not in self.folding:
             return product_of(self.graph, node)
@@ -242,6 +257,9 @@ class _Placer:
             statement.path.append(loop)
             inside = [(a, p) for a, p in inside if len(p.path) > depth and p.path[depth] is loop]
             body = loop.body
+        if statement.path and self._goes_on(statement):
+            statement.path.pop()
+            body = statement.path[-1].body if statement.path else self.items
         fresh = [Loop(size) for size in statement.sizes[len(statement.path) :]]
         for outer, inner in itertools.pairwise(fresh):
             outer.body.append(inner)
@@ -337,6 +355,10 @@ class _Placer:
         while isinstance(inner, Loop):
             inner = inner.body[0]
         return isinstance(inner, Statement) and inner.form is Form.CHECK
+
+
+def _short(size: Size) -> bool:
+    return isinstance(size, int) and size <= ROW
 
 
 def _aligned(access: Access, producer: Statement, depth: int) -> bool:

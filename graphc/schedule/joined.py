@@ -25,8 +25,8 @@ def joined(plan: Schedule, loop: Loop, level: int) -> tuple[Size, int, Loop] | N
         inner = inner.body[0]
         sizes.append(inner.size)
     last = level + len(sizes) - 1
-    body = [s for s in inner.body if isinstance(s, Statement) and s.form is Form.MAP]
-    if last == level or inner.folds or len(body) < len(inner.body):
+    body = [s for s in inner.body if isinstance(s, Statement) and _stores(s)]
+    if last == level or any(fold not in body for fold in inner.folds) or len(body) < len(inner.body):
         return None
     for index, shape in (place for s in body for place in _places(plan, s)):
         steps = steps_of(index, shape)
@@ -43,6 +43,11 @@ def joined(plan: Schedule, loop: Loop, level: int) -> tuple[Size, int, Loop] | N
         for s in body
     ]
     return dims.product(sizes[1:]), last, Loop(dims.product(sizes), made)
+
+
+def _stores(s: Statement) -> bool:
+    """Whether each step gives an element of the result that no other gives."""
+    return s.form is Form.MAP or (s.form is Form.PLACE and s.node.attrs.get("fill") is None)
 
 
 def _places(plan: Schedule, statement: Statement) -> Iterator[tuple[tuple[Index, ...], Shape]]:
