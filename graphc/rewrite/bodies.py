@@ -109,12 +109,14 @@ def _merged(body: Body, same: dict[int, int]) -> Body:
     types = dict(body.inputs)
 
     def visit(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:
-        if node.op.name != "input" or node.name not in pairs:
+        if node.op.name != "input":
             return None
-        kept = pairs[node.name]
-        if kept not in new:
-            return new.append(node.op, (), {}, type=types[kept], name=kept, origin=node.origin)
-        return new[kept]
+        kept = pairs.get(node.name, node.name)
+        if kept in new:
+            return new[kept]
+        if kept == node.name:
+            return None
+        return new.append(node.op, (), {}, type=types[kept], name=kept, origin=node.origin)
 
     return Body(rebuild(body.graph, visit), body.inputs)
 
