@@ -63,8 +63,8 @@ def main(argv=None):
         bounds=Bounds(low, high),
         options={"maxiter": 400, "gtol": 1e-7, "xtol": 1e-10, "barrier_tol": 1e-7},
     )
-    print(f"{size} variables; Jacobian {pattern.shape}, {pattern.nnz} elements by {pattern.n_colors} products")
-    print(f"Hessian: {bends.nnz} elements by {bends.n_colors} products")
+    print(f"{size} variables; Jacobian {pattern.shape}, {pattern.nnz} elements in {pattern.n_colors} colours")
+    print(f"Hessian: {bends.nnz} elements in {bends.n_colors} colours")
     known = f" ({CASADI[n]:.4f} by CasADi and IPOPT)" if n in CASADI else ""
     print(f"{best.nit} steps: constraints hold to {best.constr_violation:.1e}, radius {-best.fun:.4f}{known}")
     return {"radius": -float(best.fun), "off": float(best.constr_violation), "casadi": CASADI.get(n), "z": best.x}

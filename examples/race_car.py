@@ -61,8 +61,8 @@ def main(argv=None):
         bounds=Bounds(low, high),
         options={"maxiter": 400, "gtol": 1e-7, "xtol": 1e-10, "barrier_tol": 1e-7},
     )
-    print(f"{3 * n + 3} variables; Jacobian {slopes.shape}, {slopes.nnz} elements by {slopes.n_colors} products")
-    print(f"Hessian: {bends.nnz} elements by {bends.n_colors} products")
+    print(f"{3 * n + 3} variables; Jacobian {slopes.shape}, {slopes.nnz} elements in {slopes.n_colors} colours")
+    print(f"Hessian: {bends.nnz} elements in {bends.n_colors} colours")
     known = f" ({CASADI[n]:.4f} by CasADi and IPOPT)" if n in CASADI else ""
     print(f"{best.nit} steps: constraints hold to {best.constr_violation:.1e}, T = {best.fun:.4f}{known}")
     return {"time": float(best.fun), "off": float(best.constr_violation), "casadi": CASADI.get(n), "z": best.x}

@@ -245,13 +245,17 @@ def test_examples_of_few_elements_each(name: str) -> None:
     value = gx.sum(w * y)
     whole = [gx.jacobian(y, x, mode="forward"), gx.jacobian(y, x, mode="reverse"), gx.hessian(value, x)]
     beside = [gx.jvp(y, x, v), gx.hvp(value, x, v)]
+    few, curves = gx.sparse_jacobian(y, x), gx.sparse_hessian(value, x)
     rng = np.random.default_rng(0)
     at, weights, along = rng.normal(size=12), rng.normal(size=w.shape), rng.normal(size=12)  # type: ignore[arg-type]
-    forward, reverse, bent, moved, curved = gx.compile([x, w, v], [*whole, *beside], threads=1)(at, weights, along)
+    exe = gx.compile([x, w, v], [*whole, *beside, few.data, curves.data], threads=1)
+    forward, reverse, bent, moved, curved, *sparse = exe(at, weights, along)
     np.testing.assert_allclose(forward, reverse, rtol=1e-13, atol=1e-14)
     np.testing.assert_allclose(forward @ along, moved, rtol=1e-12, atol=1e-13)
     np.testing.assert_allclose(bent, bent.T, rtol=1e-13, atol=1e-14)
     np.testing.assert_allclose(bent @ along, curved, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(few.to_scipy(sparse[0]).toarray(), forward, rtol=1e-13, atol=1e-14)
+    np.testing.assert_allclose(curves.to_scipy(sparse[1]).toarray(), bent, rtol=1e-13, atol=1e-14)
 
 
 def test_a_banded_hessian_costs_one_pass_over_it() -> None:

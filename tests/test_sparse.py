@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -97,6 +98,22 @@ def test_few_products() -> None:
     expected[0, 0] = 6 * p[0]
     np.testing.assert_allclose(arrow.to_scipy(bent).toarray(), expected)
     np.testing.assert_allclose(wide.to_scipy(slopes).toarray(), np.vstack([2 * p, 2 * np.eye(50)[1:]]))
+
+
+def test_chains_take_no_products() -> None:
+    """Each value by itself, though one number reaches all of them; nothing of the size of the whole times a few."""
+    x = vector(100)
+    steps = gx.concat([x[1:99] - x[:98] - x[99] * (x[1:99] + x[:98]), 1 - gx.sin(x[:99])])
+    jac, hess = gx.sparse_jacobian(steps, x), gx.sparse_hessian(gx.sum(steps**2), x)
+    exe = gx.compile([x], [jac.data, hess.data, gx.hessian(gx.sum(steps**2), x)], threads=1)
+    p = np.random.default_rng(0).normal(size=100)
+    slopes, bends, whole = exe(p)
+    np.testing.assert_allclose(hess.to_scipy(bends).toarray(), whole, rtol=1e-12, atol=1e-12)
+    expected = np.cos(p[:99])
+    np.testing.assert_allclose(jac.to_scipy(slopes).toarray()[98 + np.arange(99), np.arange(99)], -expected)
+    for made in (jac, hess):
+        text = gx.compile([x], made.data, threads=1).stages["canonicalise"]
+        assert not re.search(r"\[\d+, \d+\]", text), text
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -9,7 +9,7 @@ product of matrices with a single term picks rows. Anything else is given all ze
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,17 +18,22 @@ from graphc.derive.pattern import places
 from graphc.ir import dims
 from graphc.ir.arrays import Array
 from graphc.ir.dims import Size
+from graphc.ir.graph import Graph, topological
 from graphc.ir.node import Node
 from graphc.ir.op import Kind
 from graphc.ir.tensor import Tensor
 from graphc.ir.types import Shape
+from graphc.ops.apply import apply
 from graphc.ops.elementwise import equal, where
 from graphc.ops.index import take
+from graphc.ops.reduce import sum as sum_
+from graphc.ops.scatter import segment_sum
 from graphc.ops.shape import broadcast_to, expand_dims, filled, iota, matrix_transpose, ravel, reshape
 
 # Operands in which an elementwise op is linear, and 0 where they are, by its name.
 LINEAR = {"multiply": (0, 1), "divide": (0,), "neg": (0,), "identity": (0,), "astype": (0,)}
 MOST = 32  # terms; more are written out
+FEW = 8  # places that one number is copied to
 KNOWN = 1 << 22  # elements of a tensor for which examples are counted
 
 
@@ -44,30 +49,65 @@ class Term:
 
 
 @dataclass(frozen=True, slots=True)
+class Entries:
+    """``value[k]`` at element number ``at[k]`` in example ``own[k]``, each pair once; ``value`` may be one number."""
+
+    value: Tensor
+    at: Array
+    own: Array
+
+
+@dataclass(frozen=True, slots=True)
 class Diagonal:
-    """``size`` examples of a tensor of ``shape``: the sum of ``terms``."""
+    """``size`` examples of a tensor of ``shape``: the sum of ``terms`` and ``entries``.
+
+    ``compact`` says that elements are wanted one by one, and not all examples: then assemblies write nothing.
+    """
 
     terms: tuple[Term, ...]
     shape: Shape
     size: Size
+    entries: tuple[Entries, ...] = ()
+    compact: bool = False
+
+    @property
+    def graph(self) -> Graph:
+        return (self.terms or self.entries)[0].value.graph
 
     @classmethod
-    def seeds(cls, value: Tensor, shape: Shape) -> Diagonal:
+    def seeds(cls, value: Tensor, shape: Shape, compact: bool = False) -> Diagonal:
         """As many examples as elements, each with ``value`` at one of them."""
-        return cls((Term(value),), shape, dims.product(shape))
+        return cls((Term(value),), shape, dims.product(shape), compact=compact)
 
     def dense(self) -> Tensor:
         """All examples, along a new first axis."""
-        graph = self.terms[0].value.graph
-        example = reshape(iota(graph, self.size), (self.size, *(1,) * len(self.shape)))
+        graph, behind = self.graph, (1,) * len(self.shape)
+        example = reshape(iota(graph, self.size), (self.size, *behind))
         parts = []
         for term in self.terms:
             own = reshape(iota(graph, self.size), self.shape) if term.own is None else graph.constant(term.own)
             parts.append(where(equal(example, own), term.value, 0))
+        for some in self.entries:
+            part = reshape(self._spread(some), (self.size, *behind))
+            if dims.product(self.shape) != 1:
+                own = reshape(iota(graph, dims.product(self.shape)), self.shape)
+                part = where(equal(own, int(some.at[0])), part, 0)
+            parts.append(part)
         whole = parts[0]
         for part in parts[1:]:
             whole = whole + part
         return broadcast_to(whole, (self.size, *self.shape))
+
+    def _spread(self, entries: Entries) -> Tensor:
+        """The value in every example of the one element that entries stand at."""
+        size, count = int(self.size), len(entries.own)  # type: ignore[call-overload]
+        value = broadcast_to(entries.value, (count,))
+        if count == size and np.array_equal(entries.own, np.arange(size)):
+            return value
+        place = np.full(size, -1)
+        place[entries.own] = np.arange(count)
+        picked = take(value, self.graph.constant(np.maximum(place, 0)), axis=0)
+        return where(self.graph.constant(place >= 0), picked, 0)
 
     def own(self, term: Term) -> Array | None:
         """The number of the example of each element; None where sizes are not known, or large."""
@@ -77,6 +117,15 @@ class Diagonal:
             return None
         return np.arange(dims.product(self.shape)).reshape(self.shape)  # type: ignore[arg-type]
 
+    def listed(self, term: Term) -> Entries | None:
+        """A term as entries; None where it has none."""
+        own, value = self.own(term), term.value
+        assert own is not None
+        at = np.flatnonzero(own.ravel() >= 0)
+        if not len(at):
+            return None
+        return Entries(_elements(value, self.shape, at if value.size != 1 else at[:1]), at, own.ravel()[at])
+
     def flat(self, *shape: Size) -> Tensor:
         """The elements of the only term, where they go in order, in another shape."""
         return reshape(broadcast_to(self.terms[0].value, self.shape), shape)
@@ -84,9 +133,9 @@ class Diagonal:
     @property
     def ordered(self) -> bool:
         """Whether each example has the element of its own number, and no other."""
-        return len(self.terms) == 1 and self.terms[0].own is None
+        return len(self.terms) == 1 and self.terms[0].own is None and not self.entries
 
-    def of(self, terms: Iterable[Term], shape: Shape) -> Diagonal | None:
+    def of(self, terms: Iterable[Term], shape: Shape, entries: Iterable[Entries] = ()) -> Diagonal | None:
         """The same examples of another tensor. Terms in which no element has two examples become one."""
         terms, out = list(terms), list[Term]()
         if len({t.own is None for t in terms}) == 2:
@@ -101,7 +150,17 @@ class Diagonal:
                     break
             else:
                 out.append(term)
-        return Diagonal(tuple(out), shape, self.size) if len(out) <= MOST else None
+        one: list[Entries] = []
+        for some in entries:
+            for k, beside in enumerate(one):
+                if np.array_equal(some.at, beside.at) and np.array_equal(some.own, beside.own):
+                    one[k] = Entries(some.value + beside.value, some.at, some.own)
+                    break
+            else:
+                one.append(some)
+        if len(out) + len(one) > MOST:
+            return None
+        return Diagonal(tuple(out), shape, self.size, tuple(one), self.compact)
 
 
 def known(shape: Shape) -> bool:
@@ -139,26 +198,47 @@ def _elementwise(node: Node, shared: Sequence[Tensor], given: Sequence[Diagonal 
         linear = len(held) == 1 and held[0] in LINEAR.get(name, ())
     if not linear:
         return None
-    shape, terms = node.type.shape, []
+    shape, terms, entries = node.type.shape, [], []
     first = given[held[0]]
     assert first is not None
+
+    def made(k: int, value: Tensor, beside: Callable[[Tensor], Tensor] = lambda t: t) -> Tensor:
+        """What the op makes of an operand's value; ``beside`` gives the elements of others that meet it."""
+        if name == "where":
+            return where(beside(shared[0]), *((value, 0) if k == 1 else (0, value)))
+        if name in ("add", "subtract"):
+            return -value if name == "subtract" and k == 1 else value
+        others = [beside(t) for t in shared[:k]], [beside(t) for t in shared[k + 1 :]]
+        return value.graph.append(node.op, [*others[0], value, *others[1]], node.attrs)
+
     for k in held:
         d = given[k]
         assert d is not None
+        if d.shape != shape and (not known(shape) or (d.entries and dims.product(d.shape) != dims.product(shape))):
+            return None
         for term in d.terms:
-            value, own = term.value, term.own
+            own = term.own
             if d.shape != shape:
-                if (own := d.own(term)) is None or not known(shape):
+                if (own := d.own(term)) is None:
                     return None
                 own = np.broadcast_to(own, shape)  # type: ignore[arg-type]
-            if name == "where":
-                value = where(shared[0], *((value, 0) if k == 1 else (0, value)))
-            elif name == "subtract" and k == 1:
-                value = -value
-            elif name not in ("add", "subtract"):
-                value = value.graph.append(node.op, [*shared[:k], value, *shared[k + 1 :]], node.attrs)
-            terms.append(Term(value, own))
-    return first.of(terms, shape)
+            terms.append(Term(made(k, term.value), own))
+        for some in d.entries:
+            at = some.at
+            value = made(k, some.value, lambda t, at=at: _elements(t, shape, at))  # type: ignore[misc]
+            entries.append(Entries(value, at, some.own))
+    return first.of(terms, shape, entries)
+
+
+def _elements(t: Tensor, shape: Shape, at: Array) -> Tensor:
+    """The elements of ``t`` that meet elements number ``at`` of a tensor of ``shape``; one where that is one number."""
+    if dims.product(t.shape) == 1:
+        return reshape(t, (1,))
+    flat, first = ravel(broadcast_to(t, shape)), int(at[0])
+    count = 1 if np.all(at == first) else len(at)
+    if count == 1 or np.array_equal(at, np.arange(first, first + count)):
+        return apply("slice", flat, start=(first,), step=(1,), size=(count,))
+    return take(flat, t.graph.constant(at), axis=0)
 
 
 def _zero(t: Tensor) -> bool:
@@ -177,15 +257,34 @@ def _movement(node: Node, shared: Sequence[Tensor], given: Sequence[Diagonal | N
     if node.op.name == "reshape" and d.ordered:
         value = d.terms[0].value
         return Diagonal((Term(value if value.ndim == 0 else d.flat(*shape)),), shape, d.size)
-    terms = []
+    if not known(d.shape) or not known(shape):
+        return None
+    terms, entries = [], []
     for term in d.terms:
-        if (own := d.own(term)) is None or not known(shape):
-            return None
         value = term.value
         if value.ndim:
             value = value.graph.append(node.op, [broadcast_to(value, d.shape), *shared[1:]], node.attrs)
-        terms.append(Term(value, np.asarray(node.op.reference(own, *indices, **node.attrs))))
-    return d.of(terms, shape)
+        own = np.asarray(node.op.reference(d.own(term), *indices, **node.attrs))
+        terms.append(Term(value, own))
+    if d.entries:
+        numbers = np.arange(dims.product(d.shape)).reshape(d.shape)  # type: ignore[arg-type]
+        source = np.asarray(node.op.reference(numbers, *indices, **node.attrs)).ravel()
+        order = np.argsort(source, kind="stable")
+        for some in d.entries:
+            first, last = (np.searchsorted(source[order], some.at, side) for side in ("left", "right"))
+            if np.all(some.at == some.at[0]):
+                if last[0] - first[0] > FEW:
+                    return None
+                copies = [np.full(len(some.at), at) for at in order[first[0] : last[0]]]
+                entries += [Entries(some.value, at, some.own) for at in copies]
+                continue
+            for k in range(int((last - first).max())):
+                held = np.flatnonzero(first + k < last)
+                value, at = some.value, order[(first + k)[held]]
+                if value.shape != (1,):
+                    value = _elements(value, value.shape, held)
+                entries.append(Entries(value, at, some.own[held]))
+    return d.of(terms, shape, entries) if terms or entries else None
 
 
 def _assembly(node: Node, shared: Sequence[Tensor], given: Sequence[Diagonal | None]) -> Diagonal | None:
@@ -197,47 +296,56 @@ def _assembly(node: Node, shared: Sequence[Tensor], given: Sequence[Diagonal | N
         return None
     assert node.op.regions is not None
     regions = node.op.regions(node.type, [t.type for t in shared], node.attrs)
-    terms: list[Term] = []
+    terms, entries = list[Term](), list[Entries]()
     held = [d for d in given if d is not None]
-    graph = held[0].terms[0].value.graph
+    graph = held[0].graph
+    for t, d, region in zip(shared, given, regions, strict=True):
+        if d is None:
+            continue
+        there = places(region, t.shape, shape).ravel()  # type: ignore[arg-type]
+        entries += [Entries(some.value, there[some.at], some.own) for some in d.entries]
+        if d.compact:
+            entries += [Entries(some.value, there[some.at], some.own) for some in map(d.listed, d.terms) if some]
+    if held[0].compact:
+        return held[0].of((), shape, entries)
     for k in range(max(len(d.terms) for d in held)):
         own, values = np.full(math.prod(shape), -1), []  # type: ignore[arg-type]
         for t, d, region in zip(shared, given, regions, strict=True):
             if d is None or k >= len(d.terms):
                 values.append(filled(graph, 0, t.shape, t.dtype))
                 continue
-            if (numbers := d.own(d.terms[k])) is None:
-                return None
-            own[places(region, numbers.shape, shape)] = numbers  # type: ignore[arg-type]
+            numbers = d.own(d.terms[k])
+            assert numbers is not None
+            own[places(region, t.shape, shape)] = numbers  # type: ignore[arg-type]
             values.append(broadcast_to(d.terms[k].value, t.shape))
         made = graph.append(node.op, values, node.attrs)
         terms.append(Term(made, own.reshape(shape)))  # type: ignore[arg-type]
-    return held[0].of(terms, shape)
+    return held[0].of(terms, shape, entries)
 
 
-def _sum(node: Node, shared: Sequence[Tensor], given: Sequence[Diagonal | None]) -> Tensor | None:
-    """The sum of all elements: for each example the elements that are its own."""
+def _sum(node: Node, shared: Sequence[Tensor], given: Sequence[Diagonal | None]) -> Diagonal | Tensor | None:
+    """The sum of all elements: for each example those that are its own."""
     (d,) = given
     if d is None or node.op.name != "sum" or any(s != 1 and a not in node.attrs["axes"] for a, s in enumerate(d.shape)):
         return None
-    behind = (1,) * len(node.type.shape)
-    if d.ordered:
-        return d.flat(d.size, *behind)
-    total: Tensor | None = None
-    for term in d.terms:
-        own = d.own(term)
-        if own is None or not isinstance(d.size, int):
-            return None
-        place = np.full(d.size, -1)
-        some = own.ravel() >= 0
-        place[own.ravel()[some]] = np.flatnonzero(some)
-        if np.count_nonzero(place >= 0) < np.count_nonzero(some):  # an example has several elements
-            return None
-        graph = term.value.graph
-        picked = take(ravel(broadcast_to(term.value, d.shape)), graph.constant(np.maximum(place, 0)), axis=0)
-        picked = where(graph.constant(place >= 0), picked, 0)
-        total = picked if total is None else total + picked
-    return None if total is None else reshape(total, (d.size, *behind))
+    if d.ordered and not known(d.shape):
+        return d.flat(d.size, *(1,) * len(node.type.shape))
+    if not known(d.shape):
+        return None
+    entries = []
+    for some in (*d.entries, *map(d.listed, d.terms)):
+        if some is None:
+            continue
+        examples, group = np.unique(some.own, return_inverse=True)
+        value = broadcast_to(some.value, (len(some.own),))
+        if len(examples) == 1:
+            value = sum_(value, keepdims=True)
+        elif len(examples) < len(some.own):
+            value = segment_sum(value, d.graph.constant(group), len(examples))
+        elif not np.array_equal(group, np.arange(len(some.own))):
+            value = take(value, d.graph.constant(np.argsort(group)), axis=0)
+        entries.append(Entries(value, np.zeros(len(examples), int), examples))
+    return d.of((), node.type.shape, entries)
 
 
 def _contraction(node: Node, shared: Sequence[Tensor], given: Sequence[Diagonal | None]) -> Tensor | None:
@@ -252,6 +360,21 @@ def _contraction(node: Node, shared: Sequence[Tensor], given: Sequence[Diagonal 
     return None
 
 
+def followed(graph: Graph, output: Tensor, given: Mapping[int, Diagonal]) -> Diagonal | None:
+    """``output`` for all examples of what ``given`` says of others; None where it does not stay a sum of few terms."""
+    found = dict(given)
+    for node in topological(graph, [output.id]):
+        if node.id in found or not any(i in found for i in node.inputs):
+            continue
+        shared = [graph.tensors[i] for i in node.inputs]
+        with graph.placed(node.origin, node.forward):
+            made = through(node, shared, [found.get(i) for i in node.inputs])
+        if not isinstance(made, Diagonal):
+            return None
+        found[node.id] = made
+    return found.get(output.id)
+
+
 Rule = Callable[[Node, Sequence[Tensor], Sequence[Diagonal | None]], Diagonal | Tensor | None]
 RULES: dict[Kind, Rule] = {
     Kind.ELEMENTWISE: _elementwise,
@@ -262,4 +385,4 @@ RULES: dict[Kind, Rule] = {
     Kind.CONTRACTION: _contraction,
 }
 
-__all__ = ["Diagonal", "through"]
+__all__ = ["Diagonal", "followed", "through"]

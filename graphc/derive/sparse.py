@@ -1,14 +1,17 @@
-"""Jacobians and Hessians of which most elements are always 0: their pattern, and the others by a few products."""
+"""Jacobians and Hessians of which most elements are always 0: their pattern, and the others by a few vectors."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from graphc.cached import cached
 from graphc.derive import colouring
+from graphc.derive.diagonal import Diagonal, followed
 from graphc.derive.forward import push, scalar
 from graphc.derive.pattern import pattern
 from graphc.derive.reverse import accumulate, differentiable
@@ -19,11 +22,13 @@ from graphc.ir.graph import located
 from graphc.ir.tensor import Tensor
 from graphc.ir.trace import tracing
 from graphc.ops.apply import apply, cast
+from graphc.ops.assembly import concat
 from graphc.ops.elementwise import equal
+from graphc.ops.index import take
 from graphc.ops.shape import expand_dims, filled, iota, ravel, reshape
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Sparse:
     """A matrix of derivatives in compressed rows (CSR).
 
@@ -31,7 +36,9 @@ class Sparse:
     indices   the column of each, an int array
     indptr    where each row begins in ``data``, and where the last one ends
     shape     rows and columns
-    n_colors  how many products the values take
+    n_colors  how many products with sums of unit vectors give all values: how many colours columns have that share
+              no row. Of a chain or a grid each value is computed by itself, in less time than these take; their
+              number is then found when it is asked for
 
     >>> import numpy as np
     >>> import graphc as gx
@@ -45,7 +52,12 @@ class Sparse:
     indices: Array
     indptr: Array
     shape: tuple[int, int]
-    n_colors: int
+    _colour: Callable[[], Array] = field(repr=False)
+
+    @cached
+    def n_colors(self) -> int:
+        """How many products with sums of unit vectors give all values."""
+        return _count(self._colour())
 
     @property
     def nnz(self) -> int:
@@ -70,7 +82,7 @@ class Sparse:
 
     def __repr__(self) -> str:
         rows, columns = self.shape
-        return f"<Sparse {rows} x {columns}: {self.nnz} elements by {self.n_colors} products>"
+        return f"<Sparse {rows} x {columns}: {self.nnz} elements>"
 
 
 def sparse_jacobian(y: Tensor, x: Tensor) -> Sparse:
@@ -78,8 +90,9 @@ def sparse_jacobian(y: Tensor, x: Tensor) -> Sparse:
     not 0 whatever the values.
 
     Which these are is found from the graph: an element is left out where no op on the way reads it, at constant
-    indices and constant zeros too. Columns that share no row get one colour and are found by one product, in forward
-    or, where that takes fewer, rows in reverse mode. Time and memory are linear in the number of elements. Sizes must
+    indices and constant zeros too. Where derivatives are a sum of few vectors, as of chains and grids, these are
+    computed. Elsewhere columns that share no row get one colour and are found by one product, in forward or, where that
+    takes fewer, rows in reverse mode. Time and memory are linear in the number of elements. Sizes must
     be known.
 
     Raises GradientError for symbolic sizes, for anything but float tensors, and where the pattern would not be sparse.
@@ -90,7 +103,7 @@ def sparse_jacobian(y: Tensor, x: Tensor) -> Sparse:
     >>> x = g.input("x", (4,))
     >>> jac = gx.sparse_jacobian(x[1:] * x[:-1], x)
     >>> jac
-    <Sparse 3 x 4: 6 elements by 2 products>
+    <Sparse 3 x 4: 6 elements>
     >>> f = gx.compile([x], jac.data)
     >>> jac.to_scipy(f(np.array([1.0, 2.0, 3.0, 4.0]))).toarray().tolist()
     [[2.0, 1.0, 0.0, 0.0], [0.0, 3.0, 2.0, 0.0], [0.0, 0.0, 4.0, 3.0]]
@@ -100,14 +113,15 @@ def sparse_jacobian(y: Tensor, x: Tensor) -> Sparse:
         _known(y, x)
         with y.graph.placed(origin, y.name):
             found = pattern(y, x)
-            by_column = colouring.columns(found)
-            by_row = colouring.columns(found.T.tocsr())
+            if (data := _direct(y, x, found)) is not None:
+                return _made(found, data, lambda: min(_both(found), key=_count))
+            by_column, by_row = _both(found)
             rows = np.repeat(np.arange(found.shape[0]), np.diff(found.indptr))
             if _count(by_column) <= _count(by_row):
                 data = _values(y, x, by_column, by_column[found.indices], rows)
-                return _made(found, data, by_column)
+                return _made(found, data, lambda: by_column)
             data = _values(y, x, by_row, by_row[rows], found.indices, reverse=True)
-            return _made(found, data, by_row)
+            return _made(found, data, lambda: by_row)
 
 
 def sparse_hessian(y: Tensor, x: Tensor) -> Sparse:
@@ -136,11 +150,13 @@ def sparse_hessian(y: Tensor, x: Tensor) -> Sparse:
             once = pattern(slope, x)
             found = once.multiply(once.T).tocsr()  # what is 0 on one side of the diagonal is on the other
             found.sort_indices()
+            if (direct := _direct(slope, x, found)) is not None:
+                return _made(found, direct, lambda: colouring.star(found))
             colour = colouring.star(found)
             rows = np.repeat(np.arange(found.shape[0]), np.diff(found.indptr))
             alone = colouring.alone(found, colour)
             own, across = np.where(alone, found.indices, rows), np.where(alone, rows, found.indices)
-            return _made(found, _values(slope, x, colour, colour[own], across), colour)
+            return _made(found, _values(slope, x, colour, colour[own], across), lambda: colour)
 
 
 def _known(y: Tensor, x: Tensor) -> None:
@@ -157,8 +173,58 @@ def _count(colour: Array) -> int:
     return int(colour.max(initial=-1)) + 1
 
 
-def _made(found: Any, data: Tensor, colour: Array) -> Sparse:
-    return Sparse(data, found.indices.copy(), found.indptr.copy(), found.shape, _count(colour))
+def _both(found: Any) -> tuple[Array, Array]:
+    """Colours of columns and of rows."""
+    return colouring.columns(found), colouring.columns(found.T.tocsr())
+
+
+def _made(found: Any, data: Tensor, colour: Callable[[], Array]) -> Sparse:
+    return Sparse(data, found.indices.copy(), found.indptr.copy(), found.shape, colour)
+
+
+def _direct(y: Tensor, x: Tensor, found: Any) -> Tensor | None:
+    """The elements of the pattern without products, where derivatives are a sum of few terms: see `derive.diagonal`."""
+    graph = y.graph
+    if not found.nnz:
+        return None
+    with tracing(graph, "a sparse matrix") as trace:
+        along = trace.stand_in(x.type, x.origin)
+        (tangent,) = push([y], [x], [along])
+        one = graph.constant(1.0, y.dtype)
+        made = (
+            None
+            if tangent is None
+            else followed(graph, tangent, {along.id: Diagonal.seeds(one, x.shape, compact=True)})
+        )
+        data = None if made is None else _picked(made, found)
+        trace.close(() if data is None else (data,))
+    return data
+
+
+def _picked(made: Diagonal, found: Any) -> Tensor | None:
+    """The elements of a pattern, each the sum of what entries have there."""
+    graph, (height, width) = made.graph, found.shape
+    parts = [some for some in (*made.entries, *map(made.listed, made.terms)) if some is not None]
+    key = np.concatenate([some.at * width + some.own for some in parts])
+    size, source = 0, []  # where the value of each entry lies
+    for some in parts:
+        count = int(some.value.shape[0])  # type: ignore[call-overload]
+        source.append(size + (np.arange(count) if count == len(some.at) else np.zeros(len(some.at), np.int64)))
+        size += count
+    wanted = np.repeat(np.arange(height), np.diff(found.indptr)) * width + found.indices
+    order = np.argsort(key, kind="stable")
+    first, last = (np.searchsorted(key[order], wanted, side) for side in ("left", "right"))
+    rounds = range(int((last - first).max(initial=0)))
+    held = [some.value for some in parts]
+    if any(np.any(first + k >= last) for k in rounds):
+        held.append(filled(graph, 0, (1,), held[0].dtype))
+    flat, lies = held[0] if len(held) == 1 else concat(held), np.concatenate(source)
+    data = None
+    for k in rounds:
+        place = np.where(first + k < last, lies[order[np.minimum(first + k, len(order) - 1)]], size)
+        part = flat if np.array_equal(place, np.arange(size)) else take(flat, graph.constant(place), axis=0)
+        data = part if data is None else data + part
+    return data
 
 
 def _values(y: Tensor, x: Tensor, colour: Array, product: Array, place: Array, reverse: bool = False) -> Tensor:
