@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numba
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.codegen.watch import NOT_FINITE
+from graphc.codegen.watch import BOUNDED, NAN_OF_NAN, NOT_FINITE
 from graphc.ir.op import OPS
 from graphc.run.debug import check_bounds
 from graphc.run.executable import Executable
@@ -222,6 +223,17 @@ def test_what_is_a_fault(case: tuple[str, Any, list[Any], str], backend: str) ->
     with pytest.raises(gx.NumericalError, match=words) as caught:
         exe(*arrays)
     assert caught.value.node in g and "test_debug.py" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", sorted(NAN_OF_NAN))
+def test_what_leaves_its_test_to_others_shows_the_fault(name: str) -> None:
+    op, values = OPS[name], np.array([0.0, -0.0, 1.0, -2.0, 1e308, -1e308, np.inf, -np.inf])
+    with np.errstate(all="ignore"):
+        for slot in range(op.arity or 0):
+            for rest in product(values, repeat=(op.arity or 0) - 1):
+                assert np.isnan(op.reference(*rest[:slot], np.nan, *rest[slot:])), rest
+        if name in BOUNDED:
+            assert not np.isinf(op.reference(values[:6])).any()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

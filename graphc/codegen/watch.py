@@ -22,6 +22,14 @@ from graphc.schedule.plan import Form, Statement
 
 NOT_FINITE = 1 << 30  # a status of kernels, beyond those of index tests
 
+# Ops whose result is NaN wherever one of their operands is, whatever the others are; of these, those that make no
+# infinity of finite operands.
+NAN_OF_NAN = frozenset({
+    "abs", "add", "cos", "divide", "erf", "exp", "expm1", "log", "log1p", "multiply", "neg", "one_minus_square",
+    "rsqrt", "sigmoid", "sin", "softplus", "sqrt", "subtract", "tanh",
+})  # fmt: skip
+BOUNDED = frozenset({"abs", "cos", "erf", "neg", "sigmoid", "sin", "sqrt", "tanh"})
+
 
 def guarded(graph: Graph) -> set[int]:
     """Nodes that only selections such as ``where`` and ``relu`` read, at once or through elements and movements.
@@ -68,12 +76,22 @@ def may_be_infinite(node: Node) -> bool:
     return any(isinstance(v, float) and math.isinf(v) for v in node.attrs.values())
 
 
+def shown(graph: Graph, guarded: set[int]) -> set[int]:
+    """Nodes of which every NaN makes one in a result that is tested, or shown in its turn."""
+    found: set[int] = set()
+    for node in graph.nodes:
+        if node.op.name in NAN_OF_NAN and node.id not in guarded and not is_formula(node):
+            found |= {i for i in node.inputs if graph.nodes[i].type.shape == node.type.shape}
+    return found
+
+
 class Watch:
     """Writes the tests of one kernel; with ``inputs`` what is passed is tested too."""
 
     def __init__(self, graph: Graph, inputs: Sequence[int]) -> None:
         self.graph, self.inputs = graph, set(inputs)
         self.guarded = guarded(graph)
+        self.shown = shown(graph, self.guarded)
 
     def write(self, nest: Whole, s: Statement, values: Sequence[str], depth: int) -> None:
         """Appends the tests of a statement, given the text of its operands' values."""
@@ -107,8 +125,9 @@ class Watch:
             return
         y = nest.named("v", node.id)
         zero = nest.literal(0, node.type.dtype)
-        yield f"({y} != {y})"
-        if may_be_infinite(node):
+        if node.id not in self.shown:
+            yield f"({y} != {y})"
+        if may_be_infinite(node) or node.op.name in BOUNDED:
             return
         finite, chosen, infinite = dict[str, str](), list[str](), False
         for slot, (i, value) in enumerate(zip(node.inputs, values, strict=True)):
