@@ -254,6 +254,33 @@ def test_ties_and_nan_in_windows(kernel: Any, more: dict[str, Any], size: tuple[
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize(
+    ("channels", "size", "kernel"),
+    [
+        (1, (9, 28), (5, 5)),  # whole vectors and a part
+        (12, (7, 15), (5, 5)),  # more steps than a block has
+        pytest.param(2, (4, 10), (3, 1), marks=pytest.mark.slow),
+        pytest.param(3, (5, 40), (2, 3), marks=pytest.mark.slow),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_few_filters_have_the_bits_of_many(channels: int, size: Any, kernel: Any, dtype: Any) -> None:
+    """Products of few rows read windows where they lie, others copy them."""
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(3, channels, *size)).astype(dtype), rng.normal(size=(17, channels, *kernel)).astype(dtype)
+    exes = {}
+    for many in (17, 6, 5, 2):
+        g = gx.Graph("conv", float_dtype=dtype)
+        operands = [g.input("x", x.shape), g.input("w", (many, *w.shape[1:]))]
+        exes[many] = gx.compile(operands, gx.conv2d(*operands))
+    whole = exes[17](x, w)
+    windows = np.lib.stride_tricks.sliding_window_view(x, kernel, (2, 3)).astype("float64")
+    expected = np.einsum("ncijkl,mckl->nmij", windows, w.astype("float64"))
+    np.testing.assert_allclose(whole, expected, rtol=1e-4, atol=1e-4)
+    for many in (6, 5, 2):
+        np.testing.assert_array_equal(exes[many](x, w[:many]), whole[:, :many])
+
+
 @pytest.mark.parametrize("backend", ["numba", "numpy"])
 def test_integers_are_pooled(backend: str) -> None:
     g = gx.Graph("integers")

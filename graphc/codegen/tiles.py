@@ -81,15 +81,17 @@ class _Product(Vectors):
         pointer = self.real.as_pointer()
         return [WORD, pointer, WORD, WORD, pointer, WORD, pointer, WORD, WORD, WORD, ir.IntType(1)]
 
-    def tile(self, rows: int, width: int, packed: bool = True) -> Any:
+    def tile(self, rows: int, width: int, packed: bool = True, listed: bool = False) -> Any:
         """``f(depth, a, row step, inner step, b, b's step, c, ldc, count, columns, add)``: tiles of the result.
 
         They lie one below the other and have ``rows`` of the ``count`` rows each. Where the last has fewer, its last
         row stands for those that are missing: they compute and store the same value in its place. A packed panel ``b``
         is whole vectors; of the last one, columns beyond ``columns`` are not stored. Where it is not packed, they are
-        not read either, and there may be several vectors of them.
+        not read either, and there may be several vectors of them. Where its rows are ``listed``, they are not read, and
+        ``b's step`` is the address of a table of where rows lie.
         """
-        function, builder = self.function(f"product_{rows}x{width}{'' if packed else '_apart'}", self.arguments)
+        kind = "_listed" if listed else "" if packed else "_apart"
+        function, builder = self.function(f"product_{rows}x{width}{kind}", self.arguments)
         if builder is None:
             return function
         *_, count, columns, _ = function.args
@@ -97,11 +99,13 @@ class _Product(Vectors):
             None if packed else self.mask(builder, builder.sub(columns, WORD(v * self.lanes))) for v in range(width)
         ]
         with pieces(builder, count, WORD(rows)) as number:
-            self.tile_at(builder, builder.mul(number, WORD(rows)), function.args, rows, inside)
+            self.tile_at(builder, builder.mul(number, WORD(rows)), function.args, rows, inside, listed)
         builder.ret_void()
         return function
 
-    def tile_at(self, builder: Any, first: Any, given: Sequence[Any], rows: int, inside: Sequence[Any]) -> None:
+    def tile_at(
+        self, builder: Any, first: Any, given: Sequence[Any], rows: int, inside: Sequence[Any], listed: bool
+    ) -> None:
         """The tile that begins with row ``first``, with vectors under masks where ``inside`` has some."""
         depth, a, row_step, inner_step, b, b_step, c, ldc, count, columns, add = given
         width, packed, last = len(inside), None in inside, builder.sub(count, ONE)
@@ -111,6 +115,9 @@ class _Product(Vectors):
         for place in result:  # where another processor has the line, it comes while sums are made
             prefetch(builder, place, FOR_WRITING)
 
+        beyond = WORD((width - 1) * self.lanes)
+        table = builder.inttoptr(b_step, WORD(0).type.as_pointer())
+        read = [*inside[:-1], self.mask(builder, builder.sub(columns, beyond))] if listed else inside
         zero = ir.Constant(self.vector, None)
         none = [zero] * (rows * width)
 
@@ -122,8 +129,9 @@ class _Product(Vectors):
 
         def deeper(index: Any, values: list[Any]) -> list[Any]:
             at, panel, *sums = values
-            places = [builder.gep(panel, [WORD(v * self.lanes)]) for v in range(width)]
-            right = [self.load(builder, place, mask) for place, mask in zip(places, inside, strict=True)]
+            line = builder.gep(b, [builder.load(panel)]) if listed else panel
+            places = [builder.gep(line, [WORD(v * self.lanes)]) for v in range(width)]
+            right = [self.load(builder, place, mask) for place, mask in zip(places, read, strict=True)]
             new = []
             for r in range(rows):
                 factor = self.splat(builder, builder.load(builder.gep(left[r], [at])))
@@ -131,13 +139,13 @@ class _Product(Vectors):
                 new += [
                     self.call(builder, "fmuladd", self.vector, factor, *pair) for pair in zip(right, held, strict=True)
                 ]
-            return [builder.add(at, inner_step), builder.gep(panel, [b_step]), *new]
+            return [builder.add(at, inner_step), builder.gep(panel, [ONE if listed else b_step]), *new]
 
         blocks = builder.udiv(builder.add(depth, WORD(STEPS - 1)), WORD(STEPS))
-        _, _, *found = folded(builder, blocks, [ZERO, b, *none], block)
+        _, _, *found = folded(builder, blocks, [ZERO, table if listed else b, *none], block)
         done = builder.block
         places = [builder.gep(result[r], [WORD(v * self.lanes)]) for r in range(rows) for v in range(width)]
-        ends = [self.mask(builder, builder.sub(columns, WORD((width - 1) * self.lanes)))] if packed else []
+        ends = [self.mask(builder, builder.sub(columns, beyond))] if packed else []
         masks = [*inside[: width - len(ends)], *ends] * rows
         with builder.if_then(add):  # all is read before anything is stored, for a row may stand for several
             added = [
@@ -156,7 +164,7 @@ class _Product(Vectors):
                         self.store(builder, value, place, masks[k])
                 if packed:
                     ends, at = total[width - 1 :: width], places[width - 1 :: width]
-                    self.store_part(builder, ends, at, builder.sub(columns, WORD((width - 1) * self.lanes)))
+                    self.store_part(builder, ends, at, builder.sub(columns, beyond))
 
     def turned_row(self) -> Any:
         """A tile of a single row, whose right operand lies transposed: squares are turned in registers, not packed.
@@ -257,9 +265,13 @@ class _Product(Vectors):
         if builder is None:
             return function
         count, table, words, first = function.args
-        with loop(builder, count) as k:
-            index, _, steps = self.digits(builder, words, 0, builder.add(first, k))
+        index, sizes, steps = self.digits(builder, words, 0, first)
+
+        def place_of(k: Any, index: list[Any]) -> list[Any]:
             builder.store(_dot(builder, index, steps), builder.gep(table, [k]))
+            return _next(builder, index, sizes)
+
+        folded(builder, count, index, place_of)
         with loop(builder, builder.udiv(count, WORD(self.side))) as piece:
             start = builder.mul(piece, WORD(self.side))
             place, *others = (builder.load(builder.gep(table, [builder.add(start, WORD(r))])) for r in range(self.side))
@@ -286,15 +298,7 @@ class _Product(Vectors):
         at = [_dot(builder, index, steps)]
         breaks, other, second = ZERO, ZERO, ZERO  # how often they are apart; the last lane behind that, its place
         for x in range(1, self.lanes):
-            last = builder.add(index[2], ONE)
-            over = builder.icmp_signed("==", last, sizes[1])
-            middle = builder.select(over, builder.add(index[1], ONE), index[1])
-            around = builder.icmp_signed("==", middle, sizes[0])
-            index = [
-                builder.select(around, builder.add(index[0], ONE), index[0]),
-                builder.select(around, ZERO, middle),
-                builder.select(over, ZERO, last),
-            ]
+            index = _next(builder, index, sizes)
             there = builder.icmp_signed("<", WORD(x), columns)
             place = builder.select(there, _dot(builder, index, steps), at[-1])
             apart = builder.icmp_signed("!=", place, builder.add(at[-1], ONE))
@@ -349,6 +353,51 @@ class _Product(Vectors):
                         value = builder.insert_element(value, one, ir.IntType(32)(x))
                     self.store(builder, value, rows(k))
 
+    def in_runs(
+        self, builder: Any, extent: Any, a: Any, b: Any, words: Any, table: Any, beta: Any, c: Any, ldc: Any
+    ) -> None:
+        """Does a product of a tile's rows at most, and returns, where the columns of its nested operand lie in runs.
+
+        What is read once is read where it lies, if runs are as long as vectors.
+        """
+        m, n, k = extent
+        start, row_step, inner_step = a
+        add, sub, mul, at = builder.add, builder.sub, builder.mul, builder.gep
+        lanes, panel = WORD(self.lanes), WORD(WIDTH * self.lanes)
+        run, apart = (builder.load(at(words, [WORD(AXES + w)])) for w in (1, AXES - 1))
+        first_inner, first_column = (builder.load(at(words, [WORD(w)])) for w in (FIRST_INNER, FIRST_COLUMN))
+        tests = [
+            builder.icmp_signed("==", apart, ONE),
+            builder.icmp_signed("<=", m, WORD(self.rows)),
+            builder.icmp_signed(">=", run, lanes),
+            builder.icmp_signed("==", builder.urem(first_column, run), ZERO),
+            builder.icmp_signed("==", builder.urem(n, run), ZERO),
+        ]
+        direct = tests[0]
+        for test in tests[1:]:
+            direct = builder.and_(direct, test)
+        narrow, wide = (self.tile(self.rows, width, listed=True) for width in (1, WIDTH))
+        rows = builder.ptrtoint(table, WORD(0).type)
+        with builder.if_then(direct):
+            some = builder.select(builder.icmp_signed(">", k, ZERO), k, ONE)  # of no steps the sums are zeros
+            with pieces(builder, some, WORD(DEPTH)) as layer:
+                inner = mul(layer, WORD(DEPTH))
+                depth = least(builder, WORD(DEPTH), sub(k, inner))
+                adds = builder.or_(beta, builder.icmp_signed(">", inner, ZERO))
+                builder.call(self.places(), [depth, table, words, add(first_inner, inner)])
+                with loop(builder, builder.udiv(n, run)) as number:
+                    column = mul(number, run)
+                    index, _, steps = self.digits(builder, words, AXES, add(first_column, column))
+                    line = at(b, [_dot(builder, index, steps)])
+                    with pieces(builder, run, panel) as piece:
+                        first = mul(piece, panel)
+                        valid = least(builder, panel, sub(run, first))
+                        tile = builder.select(builder.icmp_signed(">", valid, lanes), wide, narrow)
+                        left, place = at(start, [mul(inner, inner_step)]), at(c, [add(column, first)])
+                        given = [depth, left, row_step, inner_step, at(line, [first]), rows]
+                        builder.call(tile, [*given, place, ldc, m, valid, adds])
+            builder.ret_void()
+
     def product(self, nested: bool) -> Any:
         """The function behind ``tile_f32`` and ``tile_f64``, or ``nested_f32`` and so on, with the same arguments."""
         function, builder = self.function("product_nested" if nested else "product_product", [WORD] * 13)
@@ -384,6 +433,8 @@ class _Product(Vectors):
         a, b, c, scratched = (builder.inttoptr(x, pointer) for x in (a, b, c, scratch))
         small = builder.inttoptr(add(scratch, WORD(BLOCK + SPILL)), pointer)
         table = builder.inttoptr(add(scratch, WORD(TABLE)), WORD(0).type.as_pointer())
+        if nested:
+            self.in_runs(builder, (m, n, k), (a, left_row, left_inner), b, words, table, beta, c, ldc)
         pack = self.gathered() if nested else builder.select(tb, self.turned(), self.copied())
         narrow, wide = self.tile(self.rows, 1), self.tile(self.rows, WIDTH)
         short = builder.and_(tb, builder.icmp_signed("<", k, WORD(self.side)))
@@ -458,6 +509,19 @@ def _dot(builder: Any, index: list[Any], steps: list[Any]) -> Any:
     for other in others:
         first = builder.add(first, other)
     return first
+
+
+def _next(builder: Any, index: list[Any], sizes: list[Any]) -> list[Any]:
+    """The indices along nested axes of what comes next; of the first axis no size is needed."""
+    last = builder.add(index[2], ONE)
+    over = builder.icmp_signed("==", last, sizes[1])
+    middle = builder.select(over, builder.add(index[1], ONE), index[1])
+    around = builder.icmp_signed("==", middle, sizes[0])
+    return [
+        builder.select(around, builder.add(index[0], ONE), index[0]),
+        builder.select(around, ZERO, middle),
+        builder.select(over, ZERO, last),
+    ]
 
 
 def _write(context: Any, builder: Any, letter: str, body: bool, nested: bool, args: Any) -> Any:

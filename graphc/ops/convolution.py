@@ -234,12 +234,13 @@ def _lower_input(attrs: Attrs, g: Tensor, w: Tensor) -> Tensor:
 
 
 FEW = 16  # channels
+FULL = (5, 6)  # of them: the rows of a tile of a product, which reads windows where they lie for so few
 MOST = 1 << 18  # elements of all windows of an image
 
 
 def _by_windows(g: Tensor, w: Tensor, attrs: Attrs) -> bool:
     elements = dims.product((*w.shape[1:], *g.shape[2:]))
-    many = not isinstance(w.shape[1], int) or w.shape[1] > FEW
+    many = not isinstance(w.shape[1], int) or w.shape[1] > FEW or w.shape[1] in FULL
     small = isinstance(elements, int) and elements <= MOST
     alone = set(w.shape[2:]) == {1} or _is_depthwise(dims.multiply(w.shape[1], attrs["groups"]), attrs["groups"])
     return small and not alone and not (many and set(attrs["stride"]) == {1})
