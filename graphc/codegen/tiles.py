@@ -42,6 +42,7 @@ from graphc.schedule.sums import DEPTH, PIECE, SPILL
 SYMBOL = f"{PREFIX}_product_"
 STEPS = 64  # of them whose products are added up one after the other
 BLOCK = 1 << 19  # bytes of a block
+NEAR = 1 << 16  # bytes of a left operand that is read once more for each panel of the right one
 PANEL = DEPTH * 8 * 8  # bytes of a panel of the left operand
 TABLE = BLOCK + PANEL + 2 * SPILL  # where the places of a block's rows lie in a nested operand
 DESCRIPTOR = TABLE + DEPTH * (8 + 4)  # where it is said how that lies; before it, which rows follow one another
@@ -108,10 +109,17 @@ class _Product(Vectors):
     ) -> None:
         """The tile that begins with row ``first``, with vectors under masks where ``inside`` has some."""
         depth, a, row_step, inner_step, b, b_step, c, ldc, count, columns, add = given
-        width, packed, last = len(inside), None in inside, builder.sub(count, ONE)
-        row = [least(builder, builder.add(first, WORD(r)), last) for r in range(rows)]
-        left = [builder.gep(a, [builder.mul(r, row_step)]) for r in row]
-        result = [builder.gep(c, [builder.mul(r, ldc)]) for r in row]
+        width, packed, left_over = len(inside), None in inside, builder.sub(count, first)
+        more = [builder.icmp_signed(">", left_over, WORD(r)) for r in range(1, rows)]
+
+        def lines(matrix: Any, step: Any) -> list[Any]:
+            """Where the tile's rows of a matrix begin."""
+            found = [builder.gep(matrix, [builder.mul(first, step)])]
+            for there in more:
+                found.append(builder.gep(found[-1], [builder.select(there, step, ZERO)]))
+            return found
+
+        left, result = lines(a, row_step), lines(c, ldc)
         for place in result:  # where another processor has the line, it comes while sums are made
             prefetch(builder, place, FOR_WRITING)
 
@@ -144,7 +152,7 @@ class _Product(Vectors):
         blocks = builder.udiv(builder.add(depth, WORD(STEPS - 1)), WORD(STEPS))
         _, _, *found = folded(builder, blocks, [ZERO, table if listed else b, *none], block)
         done = builder.block
-        places = [builder.gep(result[r], [WORD(v * self.lanes)]) for r in range(rows) for v in range(width)]
+        places = [builder.gep(row, [WORD(v * self.lanes)]) for row in result for v in range(width)]
         ends = [self.mask(builder, builder.sub(columns, beyond))] if packed else []
         masks = [*inside[: width - len(ends)], *ends] * rows
         with builder.if_then(add):  # all is read before anything is stored, for a row may stand for several
@@ -406,6 +414,7 @@ class _Product(Vectors):
         ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc, scratch = function.args
         add, sub, mul, at, pointer = builder.add, builder.sub, builder.mul, builder.gep, self.real.as_pointer()
         lanes, columns = WORD(self.lanes), WORD(BLOCK // (DEPTH * self.bytes))
+        tall = WORD(self.rows)
         flags = ta, tb
         no = ir.IntType(1)(0)
         only, ready = (no if nested else builder.icmp_signed("==", x, WORD(PACKED)) for x in flags)
@@ -444,9 +453,6 @@ class _Product(Vectors):
         few = builder.select(tb, WORD(SQUARES * self.lanes), WORD(STRIP * self.lanes))
         panel = builder.select(single, few, WORD(WIDTH * self.lanes))
 
-        one = builder.and_(builder.icmp_signed("<=", n, lanes), builder.icmp_signed(">", m, ONE))
-        tall = builder.select(one, m, WORD(self.rows))  # one call for all tiles of a panel that nothing is beside
-
         def cut(number: Any) -> tuple[Any, Any, Any]:
             """A panel's first column, how many there are, and how many with those that fill its last vector."""
             first = add(begin, mul(number, panel))
@@ -482,9 +488,14 @@ class _Product(Vectors):
                         else:
                             start = add(mul(inner, right_inner), mul(column, right_column))
                             builder.call(pack, [depth, at(b, [start]), ldb, into, width, there])
-                with pieces(builder, m, tall) as row_at:
-                    row = mul(row_at, tall)
-                    there = least(builder, tall, sub(m, row))
+                # What stays near of the left operand is read for one panel after the other, else rows go through all.
+                near = builder.icmp_signed("<=", mul(mul(m, depth), WORD(self.bytes)), WORD(NEAR))
+                near = builder.or_(near, builder.icmp_signed("<=", across, panel))
+                near = builder.and_(near, builder.icmp_signed(">", m, tall))
+                below = builder.select(builder.and_(near, builder.not_(packs)), m, tall)
+                with pieces(builder, m, below) as row_at:
+                    row = mul(row_at, below)
+                    there = least(builder, below, sub(m, row))
                     left = at(a, [add(mul(row, left_row), mul(inner, left_inner))])
                     with builder.if_then(packs):  # what is copied beyond the rows is overwritten by the next vector
                         builder.call(self.copied(), [depth, left, lda, small, tall, there])
