@@ -221,17 +221,25 @@ class _Product(Vectors):
         builder.ret_void()
         return function
 
-    def copied(self) -> Any:
-        """``f(count, source, source step, target, target step, columns)``: ``count`` vectors of ``columns`` lanes."""
+    def copied(self, width: int = 1) -> Any:
+        """``f(count, source, source step, target, target step, columns)``: ``count`` rows of so many vectors.
+
+        Of the last vector, what is beyond the columns is zero.
+        """
         pointer = self.real.as_pointer()
-        function, builder = self.function("product_copied", [WORD, pointer, WORD, pointer, WORD, WORD])
+        function, builder = self.function(f"product_copied_{width}", [WORD, pointer, WORD, pointer, WORD, WORD])
         if builder is None:
             return function
         count, source, source_step, target, target_step, columns = function.args
-        mask = self.mask(builder, columns)
+        mask = self.mask(builder, builder.sub(columns, WORD((width - 1) * self.lanes)))
         with loop(builder, count) as k:
-            value = self.load(builder, builder.gep(source, [builder.mul(k, source_step)]), mask)
-            self.store(builder, value, builder.gep(target, [builder.mul(k, target_step)]))
+            row, into = (
+                builder.gep(x, [builder.mul(k, step)]) for x, step in ((source, source_step), (target, target_step))
+            )
+            for v in range(width):
+                beside = [WORD(v * self.lanes)]
+                value = self.load(builder, builder.gep(row, beside), mask if v == width - 1 else None)
+                self.store(builder, value, builder.gep(into, beside))
         builder.ret_void()
         return function
 
@@ -452,6 +460,7 @@ class _Product(Vectors):
         alone = narrow if nested else builder.select(tb, self.turned_row(), self.tile(1, STRIP, packed=False))
         few = builder.select(tb, WORD(SQUARES * self.lanes), WORD(STRIP * self.lanes))
         panel = builder.select(single, few, WORD(WIDTH * self.lanes))
+        unit = lanes if nested else builder.select(tb, lanes, panel)  # columns that are packed at once
 
         def cut(number: Any) -> tuple[Any, Any, Any]:
             """A panel's first column, how many there are, and how many with those that fill its last vector."""
@@ -478,16 +487,18 @@ class _Product(Vectors):
                 with builder.if_then(builder.not_(lies)), pieces(builder, across, panel) as panel_at:
                     first, valid, width = cut(panel_at)
                     target = at(block, [mul(sub(first, begin), depth)])
-                    with pieces(builder, valid, lanes) as unit_at:
-                        ahead = mul(unit_at, lanes)
+                    with pieces(builder, valid, unit) as unit_at:
+                        ahead = mul(unit_at, unit)
                         column, into = add(first, ahead), at(target, [ahead])
-                        there = least(builder, lanes, sub(valid, ahead))
+                        there = least(builder, unit, sub(valid, ahead))
                         if nested:
                             place = add(builder.load(first_column), column)
                             builder.call(pack, [depth, b, table, words, place, into, width, there])
                         else:
                             start = add(mul(inner, right_inner), mul(column, right_column))
-                            builder.call(pack, [depth, at(b, [start]), ldb, into, width, there])
+                            several = builder.icmp_signed(">", there, lanes)
+                            copy = builder.select(several, self.copied(WIDTH), pack)
+                            builder.call(copy, [depth, at(b, [start]), ldb, into, width, there])
                 # What stays near of the left operand is read for one panel after the other, else rows go through all.
                 near = builder.icmp_signed("<=", mul(mul(m, depth), WORD(self.bytes)), WORD(NEAR))
                 near = builder.or_(near, builder.icmp_signed("<=", across, panel))
