@@ -53,6 +53,7 @@ NESTED = "nested_"  # products whose right operand has up to three axes for its 
 AXES, FIRST_INNER, FIRST_COLUMN = 5, 10, 11
 PACKED = 2  # a flag: of the right operand, that it is packed; of the left, that the right one is only packed, into C
 WIDTH = 2  # vectors of a tile's row at most; with three it is no faster and compiles longer
+LOW = 4  # rows of a tile that takes what is left of the rows
 STRIP = 8  # vectors of a result of a single row that are summed side by side
 SQUARES = 2  # the same where the right operand lies transposed
 
@@ -85,8 +86,9 @@ class _Product(Vectors):
     def tile(self, rows: int, width: int, packed: bool = True, listed: bool = False) -> Any:
         """``f(depth, a, row step, inner step, b, b's step, c, ldc, count, columns, add)``: tiles of the result.
 
-        They lie one below the other and have ``rows`` of the ``count`` rows each. Where the last has fewer, its last
-        row stands for those that are missing: they compute and store the same value in its place. A packed panel ``b``
+        They lie one below the other and have ``rows`` of the ``count`` rows each, the last ones `LOW` where that is
+        less work. Where the last has fewer, its last row stands for those that are missing: they compute and store the
+        same value in its place. A packed panel ``b``
         is whole vectors; of the last one, columns beyond ``columns`` are not stored. Where it is not packed, they are
         not read either, and there may be several vectors of them. Where its rows are ``listed``, they are not read, and
         ``b's step`` is the address of a table of where rows lie.
@@ -99,10 +101,32 @@ class _Product(Vectors):
         inside = [
             None if packed else self.mask(builder, builder.sub(columns, WORD(v * self.lanes))) for v in range(width)
         ]
-        with pieces(builder, count, WORD(rows)) as number:
-            self.tile_at(builder, builder.mul(number, WORD(rows)), function.args, rows, inside, listed)
+        whole, low = WORD(rows), packed and rows > LOW and width == WIDTH
+        tiles, lows = self.heights(builder, count, rows) if low else (ZERO, ZERO)
+        with loop(builder, tiles) if low else pieces(builder, count, whole) as number:
+            self.tile_at(builder, builder.mul(number, whole), function.args, rows, inside, listed)
+        if low:
+            above = builder.mul(tiles, whole)
+            with loop(builder, lows) as number:
+                first = builder.add(above, builder.mul(number, WORD(LOW)))
+                self.tile_at(builder, first, function.args, LOW, inside, listed)
         builder.ret_void()
         return function
+
+    def heights(self, builder: Any, count: Any, rows: int) -> tuple[Any, Any]:
+        """How many tiles of ``rows`` rows, and how many of `LOW` below them, go least beyond ``count``.
+
+        32 rows are four tiles of 6 and two of 4; six of 6 would compute four rows twice.
+        """
+        select, tall = builder.select, WORD(rows)
+        whole, rest = builder.udiv(count, tall), builder.urem(count, tall)
+        more, some = builder.add(whole, ONE), builder.icmp_signed(">", rest, ZERO)
+        single = builder.and_(some, builder.icmp_signed("<=", rest, WORD(LOW)))
+        pair = builder.and_(single, builder.icmp_signed("<=", rest, WORD(2 * LOW - rows)))
+        pair = builder.and_(pair, builder.icmp_signed(">", whole, ZERO))
+        lows = select(pair, WORD(2), select(single, ONE, ZERO))
+        tiles = select(pair, builder.sub(whole, ONE), whole)
+        return select(builder.and_(some, builder.not_(single)), more, tiles), lows
 
     def tile_at(
         self, builder: Any, first: Any, given: Sequence[Any], rows: int, inside: Sequence[Any], listed: bool
