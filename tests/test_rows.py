@@ -115,3 +115,29 @@ def blocks(exe: gx.Executable) -> str:
 def test_the_block_fits_the_cache() -> None:
     assert ", 8):" in blocks(least_squares(5000, "float64"))
     assert ", 64):" in blocks(least_squares(10, "float64"))
+
+
+def test_short_rows_of_functions_go_together_where_an_operand_is_the_same_for_all() -> None:
+    g = gx.Graph("rows", float_dtype="float64")
+    x, m, flat = g.input("x", ("k", "a", "b")), g.input("m", ("a", "b")), g.input("flat", ("n", "b"))
+    v, w, c = g.input("v", ("b",)), g.input("w", ("b",)), g.input("c", ("a", 1))
+    inputs, h = [x, m, flat, v, w, c], gx.tanh(flat + v)
+    builds = {
+        "three axes": (gx.exp(x * v), lambda x, m, flat, v, w, c: np.exp(x * v)),
+        "two rows": (gx.exp(flat * v) + gx.sin(w * flat), lambda x, m, flat, v, w, c: np.exp(flat * v) + np.sin(w * flat)),
+        "chain": (gx.exp(h * w) * gx.cos(h), lambda x, m, flat, v, w, c: np.exp(np.tanh(flat + v) * w) * np.cos(np.tanh(flat + v))),
+        "computed": (gx.exp(flat * gx.exp(v)), lambda x, m, flat, v, w, c: np.exp(flat * np.exp(v))),
+        "some rows": (gx.tanh(flat[1:] * flat[0]), lambda x, m, flat, v, w, c: np.tanh(flat[1:] * flat[0])),
+        "backwards": (gx.exp(flat[:, ::-1] * v), lambda x, m, flat, v, w, c: np.exp(flat[:, ::-1] * v)),
+        "row from behind": (gx.exp(flat * v[::-1]), lambda x, m, flat, v, w, c: np.exp(flat * v[::-1])),
+        "a number a row": (gx.exp(m * c + v), lambda x, m, flat, v, w, c: np.exp(m * c + v)),
+    }  # fmt: skip
+    exe = gx.compile(inputs, {name: out for name, (out, _) in builds.items()})
+    assert exe.source.count("copy_bytes(") >= 4
+    rng = np.random.default_rng(0)
+    for k, a, b, n in ((1, 1, 1, 1), (2, 3, 4, 5), (3, 1, 33, 2), (2, 5, 32, 70), (2, 3, 64, 9), (1, 4, 65, 3), (5, 7, 21, 99),
+                       (0, 2, 3, 1), (2, 0, 3, 4), (2, 2, 0, 3), (2, 2, 31, 1)):  # fmt: skip
+        arrays = [rng.normal(size=t) for t in ((k, a, b), (a, b), (n, b), (b,), (b,), (a, 1))]
+        found = exe(*arrays)
+        for name, (_, oracle) in builds.items():
+            assert np.allclose(found[name], oracle(*arrays), rtol=1e-11, atol=1e-13), (name, k, a, b, n)

@@ -24,7 +24,7 @@ from graphc.ir.op import LETTERS, Kind, indexed
 from graphc.ir.template import template
 from graphc.ir.types import DType
 from graphc.schedule.access import ZERO, Access, Index, is_formula, row_major, steps_of
-from graphc.schedule.joined import joined
+from graphc.schedule.joined import joined, rows_alike
 from graphc.schedule.plan import (
     Block,
     Buffer,
@@ -85,6 +85,8 @@ class Nest:
         self.group: Group | None = None
         self.body: list[Line] = []
         self.places: dict[tuple[str, int], None] = {}  # whose addresses are needed
+        self.repeated: dict[str, str] = {}  # the same element of all rows -> where it is repeated for several
+        self.starts: dict[str, str] = {}  # of pointers that may begin elsewhere than their place
         self.rows_read: dict[str, int] = {}  # in a function apart: names of constant indices, and what they are
         self.pointers: dict[str, tuple[tuple[str, int], DType]] = {}
 
@@ -185,7 +187,8 @@ class Nest:
         pointers = []
         for name, (place, dtype) in self.pointers.items():
             kind = SHORT[dtype.name] if dtype.kind != "b" else "bool_"
-            where = f"local({BLOCK}" if place[0] == "block" else f"buffer({self.address(place)}"
+            at = self.starts.get(name) or self.address(place)
+            where = f"local({BLOCK}" if place[0] == "block" else f"buffer({at}"
             scope = f"{scopes[place]}, {len(scopes)}" if apart else "0, 1"
             pointers.append(f"    {name} = {where}, {kind}, {scope})")
         return [*map(Line, [*sizes, *addresses, *pointers]), *self.body]
@@ -224,6 +227,8 @@ class Nest:
             inside, level, loop = whole
             last = f"hi*{self.factor(inside)}" if last == "hi" else self.size(loop.size)
             first = f"lo*{self.factor(inside)}" if first == "lo" else first
+        elif self.together(loop, level, first, last, depth, loads):
+            return
         blocks = Blocks(self, loop) if depth == 1 else None
         phases = blocks if blocks is not None and blocks.gain else None
         cut = self.plan.blocks.get(id(loop), Block()).sums
@@ -260,6 +265,40 @@ class Nest:
             self.margin -= 1
         for fold in loop.folds:
             self.finish(fold, depth)
+
+    def together(self, loop: Loop, level: int, first: str, last: str, depth: int, loads: Loads) -> bool:
+        """Writes a loop over short rows so that several rows are one; False where they must stay apart.
+
+        Functions are evaluated in vectors, and most of a short row would be what is left over.
+        """
+        if (found := rows_alike(self.plan, loop, level)) is None:
+            return False
+        inner, again = found
+        kept = {access.root: self.plan.buffers.get(access.root) for access in again}
+        at, width, number = f"[i{level + 1}]", self.factor(inner.size), len(self.body)
+        if any((b := kept[a.root]) is None or f"[{self.place(b, a.index)}]" != at for a in again):
+            return False
+        many, outside = self.named("many", number), dict(self.repeated)
+        self.put(depth, f"{many} = max(min({BLOCK}//max({width}, 1), {last} - {first}), 1)")
+        for root, buffer in kept.items():
+            assert buffer is not None
+            dtype, base = self.graph.nodes[root].type.dtype, self.address(buffer.place)
+            held = self.pointer(buffer.place, dtype)
+            copy, rows = (self.primitive(self.named(kind, number, root), dtype) for kind in ("copy", "rows"))
+            self.pointers[copy] = ("block", -1 - len(self.pointers)), dtype
+            self.pointers[rows] = buffer.place, dtype
+            self.starts[rows] = f"address({copy}) if {width} <= {BLOCK // 2} else {base}"
+            self.repeated[held + at] = rows + at
+            self.put(depth, f"for r in range({many} if {width} <= {BLOCK // 2} else 0):", root)
+            row = f"{dtype.itemsize}*{width}"
+            self.put(depth + 1, f"copy_bytes(address({copy}) + r*{row}, {base}, {row})", root)
+        self.put(depth, f"for b{level} in range(({last} - {first} + {many} - 1)//{many}):")
+        row = f"{first} + b{level}*{many}"
+        self.put(depth + 1, f"for i{level} in range({row}, {row} + 1):")  # once
+        self.put(depth + 2, f"for i{level + 1} in range(min({many}, {last} - i{level})*{width}):")
+        self.steps(inner, depth + 2, loads)
+        self.repeated = outside
+        return True
 
     def steps(self, loop: Loop, depth: int, loads: Loads) -> None:
         """All that a loop does in a step."""
@@ -591,6 +630,7 @@ class Nest:
             buffer = Buffer(buffer.place, tuple(range(node.type.ndim)), node.type.shape, buffer.step)
         held = self.pointer(buffer.place, node.type.dtype)
         text = f"{held}[{self.place(buffer, access.index, dict(enumerate(values)))}]"
+        text = self.repeated.get(text, text)
         if (root, text) not in loads:
             loads[root, text] = f"x{len(self.body)}"
             self.put(depth, f"{loads[root, text]} = {text}")

@@ -10,6 +10,7 @@ from graphc.ir.dims import Size
 from graphc.ir.types import Shape
 from graphc.schedule.access import Access, Index, is_formula, steps_of
 from graphc.schedule.plan import Form, Loop, Schedule, Statement, memory_of
+from graphc.schedule.stages import is_function
 
 
 def joined(plan: Schedule, loop: Loop, level: int) -> tuple[Size, int, Loop] | None:
@@ -48,6 +49,40 @@ def joined(plan: Schedule, loop: Loop, level: int) -> tuple[Size, int, Loop] | N
 def _stores(s: Statement) -> bool:
     """Whether each step gives an element of the result that no other gives."""
     return s.form is Form.MAP or (s.form is Form.PLACE and s.node.attrs.get("fill") is None)
+
+
+def rows_alike(plan: Schedule, loop: Loop, level: int) -> tuple[Loop, list[Access]] | None:
+    """The loop inside ``loop``, over rows of functions, where several rows may be taken as one long row.
+
+    Rows go on one after the other in all that is read and written, but for operands that are the same for all rows,
+    which are given: they must be repeated. None where the rows' length is known, where nothing is repeated, or where
+    something lies otherwise.
+    """
+    if len(loop.body) != 1 or not isinstance(loop.body[0], Loop) or loop.folds:
+        return None
+    inner = loop.body[0]
+    body = [s for s in inner.body if isinstance(s, Statement) and s.form is Form.MAP]
+    if isinstance(inner.size, int) or inner.folds or len(body) < len(inner.body) or not any(map(is_function, body)):
+        return None
+    made, again = {s.node.id for s in body}, []
+    for s in body:
+        targets = [Access(s.node.id, s.target)]
+        for access in (*targets, *(a for a in s.operands if a.root not in made)):
+            index, shape = _memory(plan, access)
+            steps = steps_of(index, shape)
+            goes_on = steps.get(level, 0) == dims.multiply(inner.size, steps.get(level + 1, 0))
+            if any(ix.slot is not None for ix in index):
+                return None
+            if not goes_on and (set(steps) != {level + 1} or steps[level + 1] != 1 or access in targets):
+                return None
+            if not goes_on and is_formula(plan.graph.nodes[access.root]):
+                return None
+            if not goes_on:
+                again.append(access)
+        steps = steps_of(s.target, s.node.type.shape)
+        if steps.get(level, 0) != dims.multiply(inner.size, steps.get(level + 1, 0)):
+            return None
+    return (inner, again) if again else None
 
 
 def _places(plan: Schedule, statement: Statement) -> Iterator[tuple[tuple[Index, ...], Shape]]:

@@ -31,9 +31,7 @@ KNOWN = [1, 10**3, 10**6]  # each is compiled by itself
 FORMS = ("tall", "wide", "even")
 HELD = {"cross_entropy": 3, "nll": 3, "one_hot": 4, "permute_dims": 0}  # a size that the row of the table gives
 # What is slower for a reason that is known: ops, words of the call, how many times
-SLOWER: list[tuple[str, str, float]] = [
-    ("pow", "symbolic", 6.0),  # functions of short rows, that are broadcast and whose length is not known
-]
+SLOWER: list[tuple[str, str, float]] = []
 Shapes = list[tuple[int, ...]]
 
 
