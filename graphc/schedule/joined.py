@@ -22,12 +22,14 @@ def joined(plan: Schedule, loop: Loop, level: int) -> tuple[Size, int, Loop] | N
     others left out: it counts all steps.
     """
     sizes, inner = [loop.size], loop
-    while len(inner.body) == 1 and isinstance(inner.body[0], Loop) and not inner.folds:
+    while len(inner.body) == 1 and isinstance(inner.body[0], Loop) and (inner is loop or not inner.folds):
         inner = inner.body[0]
         sizes.append(inner.size)
     last = level + len(sizes) - 1
-    body = [s for s in inner.body if isinstance(s, Statement) and _stores(s)]
-    if last == level or any(fold not in body for fold in inner.folds) or len(body) < len(inner.body):
+    body = [s for s in inner.body if isinstance(s, Statement) and (_stores(s) or s in loop.folds)]
+    if last == level or not all(_reduces(plan, loop, s) for s in loop.folds if not _stores(s)):
+        return None
+    if any(fold not in body for fold in (*loop.folds, *inner.folds)) or len(body) < len(inner.body):
         return None
     for index, shape in (place for s in body for place in _places(plan, s)):
         steps = steps_of(index, shape)
@@ -43,12 +45,21 @@ def joined(plan: Schedule, loop: Loop, level: int) -> tuple[Size, int, Loop] | N
         )
         for s in body
     ]
-    return dims.product(sizes[1:]), last, Loop(dims.product(sizes), made)
+    return dims.product(sizes[1:]), last, Loop(dims.product(sizes), made, loop.folds)
 
 
 def _stores(s: Statement) -> bool:
     """Whether each step gives an element of the result that no other gives."""
     return s.form is Form.MAP or (s.form is Form.PLACE and s.node.attrs.get("fill") is None)
+
+
+def _reduces(plan: Schedule, loop: Loop, fold: Statement) -> bool:
+    """Whether a reduction that begins with the loop combines all of its steps, in no blocks, into one number."""
+    return (
+        fold.form is Form.REDUCE
+        and not fold.accumulated
+        and not any(fold is f for b in plan.blocks.values() for f, _ in b.sums)
+    )
 
 
 def rows_alike(plan: Schedule, loop: Loop, level: int) -> tuple[Loop, list[Access]] | None:
