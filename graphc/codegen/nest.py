@@ -355,14 +355,43 @@ class Nest:
             if axis in levels:
                 index.append(f"i{levels[axis]}")
             elif axis in inner:
-                self.put(depth, f"for j{axis} in range({self.size(node.type.shape[axis])}):", node.id)
+                if axis < node.type.ndim - 1:
+                    self.put(depth, f"for j{axis} in range({self.size(node.type.shape[axis])}):", node.id)
+                    depth += 1
                 index.append(f"j{axis}")
-                depth += 1
             else:
                 index.append("0")
         held = self.pointer(buffer.place, node.type.dtype)
         at = self.offset(buffer, dict(enumerate(index)))
-        self.put(depth, f"{held}[{at}] = {self.literal(value, node.type.dtype)}", node.id)
+        first = f"{held}[{at}] = {self.literal(value, node.type.dtype)}"
+        if index[-1:] != [f"j{node.type.ndim - 1}"]:
+            self.put(depth, first, node.id)
+            return
+        for span in self.beside(node, index, depth):
+            self.put(depth, f"for j{node.type.ndim - 1} in range({span}):", node.id)
+            self.put(depth + 1, first, node.id)
+
+    def beside(self, node: Node, index: Sequence[str], depth: int) -> list[str]:
+        """Where a row is filled: beside what is placed in it, if that is most of the whole."""
+        *outer, width = node.type.shape
+        whole = [self.size(width)]
+        if node.op.name != "place" or set(node.attrs["step"]) != {1}:
+            return whole
+        starts, sizes = node.attrs["start"], self.graph.nodes[node.inputs[0]].type.shape
+        if not all(isinstance(n, int) for n in (*starts, *sizes, *node.type.shape)):
+            return whole
+        if 2 * math.prod(sizes) < math.prod(node.type.shape):  # else functions of all places may be one
+            return whole
+        low, high = starts[-1], starts[-1] + sizes[-1]
+        tests = []
+        for j, start, size, n in zip(index, starts, sizes, outer, strict=False):
+            tests += [f"{j} < {start}"] * (start > 0) + [f"{j} >= {start + size}"] * (start + size < n)
+        if not tests:
+            return [f"{low}"] * (low > 0) + [f"{high}, {width}"] * (high < width)
+        self.put(depth, f"low, high = {low}, {high}", node.id)
+        self.put(depth, f"if {' or '.join(tests)}:", node.id)
+        self.put(depth + 1, f"low, high = {width}, {width}", node.id)
+        return ["low", f"high, {width}"]
 
     def home(self, fold: Statement) -> Buffer | None:
         """Where a reduction's result is kept: each shard of its own group has a part."""
