@@ -380,7 +380,8 @@ class Nest:
         starts, sizes = node.attrs["start"], self.graph.nodes[node.inputs[0]].type.shape
         if not all(isinstance(n, int) for n in (*starts, *sizes, *node.type.shape)):
             return whole
-        if 2 * math.prod(sizes) < math.prod(node.type.shape):  # else functions of all places may be one
+        placed, size = dims.product(sizes), node.type.size
+        if isinstance(placed, int) and isinstance(size, int) and 2 * placed < size:  # functions of all may be one
             return whole
         low, high = starts[-1], starts[-1] + sizes[-1]
         tests = []

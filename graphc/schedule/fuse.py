@@ -213,7 +213,7 @@ class _Placer:
             self._place(statement)
 
     def _goes_on(self, statement: Statement) -> bool:
-        """True for short rows, found loops for but the one along them, that go on in memory where one ends.
+        """True for short rows of what lies apart, found loops for but the one along them, that go on in memory.
 
         As one long row they go in vectors (`graphc.schedule.joined`).
         """
@@ -223,7 +223,8 @@ class _Placer:
         places = [(a.index, self.graph.nodes[a.root].type.shape) for a in statement.operands]
         steps = [steps_of(index, shape) for index, shape in (*places, (statement.target, statement.node.type.shape))]
         row = statement.sizes[last]
-        return all(s.get(last - 1, 0) == dims.multiply(row, s.get(last, 0)) for s in steps)
+        apart = any(s.get(last, 0) not in (0, 1) for s in steps)  # as the elements of windows
+        return apart and all(s.get(last - 1, 0) == dims.multiply(row, s.get(last, 0)) for s in steps)
 
     def _product(self, node: Node) -> Product:
         if node.id not in self.folding:
