@@ -141,3 +141,26 @@ def test_short_rows_of_functions_go_together_where_an_operand_is_the_same_for_al
         found = exe(*arrays)
         for name, (_, oracle) in builds.items():
             assert np.allclose(found[name], oracle(*arrays), rtol=1e-11, atol=1e-13), (name, k, a, b, n)
+
+
+def test_a_reduction_to_one_number_goes_through_short_rows_as_one() -> None:
+    g = gx.Graph("whole", float_dtype="float64")
+    x, y = g.input("x", ("n", "k")), g.input("y", ("n", "k"))
+    builds = {
+        "all": (gx.all(x > -1.9), lambda x, y: np.all(x > -1.9)),
+        "any": (gx.any(x * y > 3.9), lambda x, y: np.any(x * y > 3.9)),
+        "max": (gx.max(x - y), lambda x, y: np.max(x - y)),
+        "min": (gx.min(x[:, ::-1] + y), lambda x, y: np.min(x[:, ::-1] + y)),
+        "count": (gx.count_nonzero(x > y), lambda x, y: np.count_nonzero(x > y)),
+        "part": (gx.max(x[1:, :2]), lambda x, y: np.max(x[1:, :2])),
+        "turned": (gx.max(x.T - y.T * 0.5), lambda x, y: np.max(x.T - y.T * 0.5)),
+    }
+    exes = {name: gx.compile([x, y], out, unused="ignore", threads=2) for name, (out, _) in builds.items()}
+    for name in ("all", "any", "max", "count"):
+        assert "in range(lo*n1, hi*n1):" in exes[name].source, name
+    rng = np.random.default_rng(0)
+    for n, k in ((2, 2), (3, 5), (70, 4), (5, 64), (3, 1000), (40_000, 3)):
+        a, b = rng.uniform(-2, 2, (n, k)), rng.uniform(-2, 2, (n, k))
+        a[n // 2, k // 2] = np.nan if n == 70 else 2.0
+        for name, (_, oracle) in builds.items():
+            np.testing.assert_array_equal(exes[name](a, b), oracle(a, b), err_msg=f"{name} of {n} x {k}")
