@@ -472,6 +472,7 @@ def test_inference_enters_bodies() -> None:
 
 ENDLESS = """
 import os, signal, threading, numpy as np, graphc as gx
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin without
 g = gx.Graph(float_dtype="float64")
 x, n, p = g.input("x"), g.input("n", ("n",)), g.parameter("p", np.zeros(100))
 loop = gx.compile([x], gx.while_loop(lambda c: c[0] < 1e300, lambda c: (c[0] * 1.0, gx.sin(c[1])), (x, x))[1])
@@ -517,6 +518,7 @@ MODULE = """
 import os, signal, sys, threading
 import numpy as np
 import endless
+signal.signal(signal.SIGINT, signal.default_int_handler)
 assert "graphc" not in sys.modules
 endless.endless(1e301)
 held = endless.state["p"]

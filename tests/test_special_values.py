@@ -331,7 +331,20 @@ ELSEWHERE |= {"polygamma", "i0e", "i1e", "gammainc", "gammaincc", "betainc", "ze
 ELSEWHERE |= {"gamma_quantile", "poisson_quantile", "gammainc_by_aa", "ctc"}
 ELSEWHERE |= {"clip_between", "copysign_of_rows", "fma"}  # clip with numbers, copysign, multiply and add have rows
 ELSEWHERE |= {"full_like_number", "arange", "linspace_open", "linspace", "full", "eye", "tri"}
-ELSEWHERE |= {"cholesky", "solve", "solve_triangular", "inv", "slogdet", "logdet", "det", "qr", "eigh", "svd", "pinv"}
+ELSEWHERE |= {
+    "cholesky",
+    "cholesky_squared",
+    "solve",
+    "solve_triangular",
+    "inv",
+    "slogdet",
+    "logdet",
+    "det",
+    "qr",
+    "eigh",
+    "svd",
+    "pinv",
+}
 ELSEWHERE |= {"lstsq", "matrix_power", "expm", "fft", "irfft", "conv_depthwise"}
 ELEMENTWISE = [c for c in CASES if c.name not in ELSEWHERE and made_of(c, Kind.ELEMENTWISE)]
 # Linear in what they take, which depends on the elements.
