@@ -21,17 +21,7 @@ from numba import types
 
 from graphc.codegen.llvm import intrinsic
 from graphc.codegen.sums import carried
-from graphc.codegen.vectors import (
-    ONE,
-    WORD,
-    Vectors,
-    element_bytes,
-    folded,
-    least,
-    pieces,
-    prefetch,
-    vector_bytes,
-)
+from graphc.codegen.vectors import ONE, WORD, Vectors, element_bytes, folded, least, pieces, prefetch, vector_bytes
 
 LANES = 64  # bytes of the partial sums of an inner product
 FEW = 128  # bytes of the columns that are few

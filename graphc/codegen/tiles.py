@@ -88,10 +88,9 @@ class _Product(Vectors):
 
         They lie one below the other and have ``rows`` of the ``count`` rows each, the last ones `LOW` where that is
         less work. Where the last has fewer, its last row stands for those that are missing: they compute and store the
-        same value in its place. A packed panel ``b``
-        is whole vectors; of the last one, columns beyond ``columns`` are not stored. Where it is not packed, they are
-        not read either, and there may be several vectors of them. Where its rows are ``listed``, they are not read, and
-        ``b's step`` is the address of a table of where rows lie.
+        same value in its place. A packed panel ``b`` is whole vectors; of the last one, columns beyond ``columns`` are
+        not stored. Where it is not packed, they are not read either, and there may be several vectors of them. Where
+        its rows are ``listed``, they are not read, and ``b's step`` is the address of a table of where rows lie.
         """
         kind = "_listed" if listed else "" if packed else "_apart"
         function, builder = self.function(f"product_{rows}x{width}{kind}", self.arguments)
