@@ -65,16 +65,22 @@ class CaseGraph:
 
 
 def fitted(x: gx.Tensor, domain: tuple[float, float], shape: tuple[int, ...], rng: Any) -> gx.Tensor:
-    """An operand of this shape within its domain, away from ties: waves of ``x``, each element with another phase."""
+    """An operand of this shape within its domain, away from ties: a wave of ``x``, each element with another phase.
+
+    Where ``x`` has too few elements they are at times repeated, at times its mean stands for all. The wave is one that
+    compiles fast.
+    """
     count, low, high = int(np.prod(shape)), *domain
-    phase = x.graph.constant(rng.uniform(0, 6.28, shape), x.dtype)
-    if all(isinstance(s, int) for s in x.shape) and x.shape:
-        have = int(np.prod(x.shape))
+    phase = x.graph.constant(rng.uniform(-2, 2, shape), x.dtype)
+    have = int(np.prod(x.shape)) if all(isinstance(s, int) for s in x.shape) else 0
+    if have >= count or (have > 1 and rng.random() < 0.25):
         flat = gx.reshape(x, (have,))
-        spread = gx.reshape(gx.take(flat, np.arange(count) % have) if have < count else flat[:count], shape)
+        flat = flat[:count] if have >= count else gx.take(flat, np.arange(count) % have)
+        spread = gx.reshape(flat, shape)
     else:
         spread = gx.mean(x)
-    return low + (high - low) * (0.5 + 0.45 * gx.sin(0.7 * gx.tanh(spread) + phase))
+    v = phase + 0.7 * spread
+    return 0.5 * (low + high) + 0.9 * (high - low) * (v / (1.0 + v * v))
 
 
 @cache
