@@ -120,6 +120,13 @@ def moves(g: gx.Graph) -> Any:
     return [x], laid + cut + slopes
 
 
+def views_reduced(g: gx.Graph) -> Any:
+    """Views in another shape, some of whose readers have fewer than two axes."""
+    x = g.input("x", (2, 3, 4), "float64")
+    views = [gx.repeat(x[0], 2, 1), gx.reshape(gx.permute_dims(x, (0, 2, 1)), (8, 3))]
+    return [x], [r for y in views for r in (y, gx.sum(y), gx.max(y), gx.max(y, 1), gx.grad(gx.mean(y * y), x))]
+
+
 def numbers_in_other_shapes(g: gx.Graph) -> Any:
     x = g.input("x", ("n", "m"), "float64")
     one = gx.reshape(g.constant(2.0), ("n", "m"))  # legal where both are 1 when called
@@ -147,6 +154,7 @@ CASES: dict[str, tuple[Build, list[Any]]] = {
     "rows of -inf": (rows, [np.array([[1.0, 2, -np.inf, 0], [-np.inf] * 4])]),
     "random numbers": (draws, []),
     "moves": (moves, [normal(6)]),
+    "views reduced": (views_reduced, [normal(2, 3, 4)]),
     "numbers in other shapes": (numbers_in_other_shapes, [normal(1, 1)]),
 }  # fmt: skip
 

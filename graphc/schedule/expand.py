@@ -287,7 +287,7 @@ def _nested(graph: Graph) -> set[int]:
 
     found = set()
     for node in graph.nodes:
-        matrix, turned = reshaped(graph, node) if node.type.ndim > 1 else (node, False)
+        matrix, turned = reshaped(graph, node)
         if not turned and node.op.name == "reshape" and nested(graph, node, (ZERO,) * (node.type.ndim - 2)):
             users = readers.get(matrix.id, [])
             views = [n.id for n in users if n.op.kind is not Kind.CONTRACTION]

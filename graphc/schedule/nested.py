@@ -18,9 +18,9 @@ Nest = tuple[tuple[Size, ...], tuple[Size, ...]]  # sizes of the inner axes, and
 
 
 def reshaped(graph: Graph, operand: Node) -> tuple[Node, bool]:
-    """The node whose last two axes are those of a right operand, and whether it is read transposed."""
-    *outer, row, column = range(operand.type.ndim)
-    if operand.op.name == "permute_dims" and operand.attrs["axes"] == (*outer, column, row):
+    """The node whose last two axes are those of an operand, and whether it is read transposed."""
+    rank = operand.type.ndim
+    if operand.op.name == "permute_dims" and operand.attrs["axes"] == (*range(rank - 2), rank - 1, rank - 2):
         return graph.nodes[operand.inputs[0]], True
     return operand, False
 
