@@ -81,21 +81,23 @@ def _type_store(context: Any) -> Any:
 
 
 def _mark(module: Any, kind: BufferType, instruction: Any) -> None:
-    """Puts the access in its buffer's scope, apart from all others."""
+    """Puts the access in its buffer's scope, apart from all others.
+
+    Two numbers differ in a binary digit. There is a domain for each digit, with a scope for 0 and one for 1: an access
+    is in those of its buffer's digits and apart from the others. Lists of all other buffers would say the same, and
+    LLVM would read them at every comparison of two accesses.
+    """
+    digits = range((kind.scopes - 1).bit_length())
+    if not digits:
+        return
     held = module.__dict__.setdefault("_graphc_scopes", {})
     if kind.scopes not in held:
-        domain = module.add_metadata([f"graphc {kind.scopes}"])
-        scopes = [module.add_metadata([f"buffer {k}", domain]) for k in range(kind.scopes)]
-        held[kind.scopes] = scopes, {}
-    scopes, marks = held[kind.scopes]
-    if kind.scope not in marks:
-        others = [s for k, s in enumerate(scopes) if k != kind.scope]
-        own = module.add_metadata([scopes[kind.scope]])
-        marks[kind.scope] = own, module.add_metadata(others) if others else None
-    own, apart = marks[kind.scope]
-    instruction.set_metadata("alias.scope", own)
-    if apart is not None:
-        instruction.set_metadata("noalias", apart)
+        domains = [module.add_metadata([f"graphc {kind.scopes}, digit {k}"]) for k in digits]
+        held[kind.scopes] = [[module.add_metadata([str(value), domain]) for value in (0, 1)] for domain in domains]
+    scopes = held[kind.scopes]
+    for name, flipped in (("alias.scope", 0), ("noalias", 1)):
+        listed = [scopes[k][kind.scope >> k & 1 ^ flipped] for k in digits]
+        instruction.set_metadata(name, module.add_metadata(listed))
 
 
 def load(context: Any, builder: Any, kind: BufferType, pointer: Any, index: Any) -> Any:

@@ -22,7 +22,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.node import Node
 from graphc.ir.op import LETTERS, Kind, indexed
 from graphc.ir.template import template
-from graphc.ir.types import DType
+from graphc.ir.types import BOOL, FLOAT32, FLOAT64, INT32, INT64, UINT8, DType
 from graphc.schedule.access import ZERO, Access, Index, is_formula, row_major, steps_of
 from graphc.schedule.joined import joined, rows_alike
 from graphc.schedule.plan import (
@@ -44,7 +44,7 @@ from graphc.schedule.plan import (
 from graphc.schedule.stages import is_function, statements_in
 from graphc.schedule.sums import LINE, SHORT_ROW, STEPS, adds_rows, sizes_met
 
-SHORT = {"float32": "f32", "float64": "f64", "int32": "i32", "int64": "i64", "uint8": "u8", "bool": "bool"}
+SHORT = {FLOAT32: "f32", FLOAT64: "f64", INT32: "i32", INT64: "i64", UINT8: "u8", BOOL: "bool"}
 NO_OTHER: Mapping[int, str] = {}
 UNROLLED = 128  # steps of an inner loop that LLVM may unroll
 
@@ -135,7 +135,7 @@ class Nest:
 
     def pointer(self, place: tuple[str, int], dtype: DType) -> str:
         """The name of the typed pointer to a place."""
-        name = f"{self.address(place)[:-3]}_{SHORT[dtype.name]}"
+        name = f"{self.address(place)[:-3]}_{SHORT[dtype]}"
         self.pointers.setdefault(name, (place, dtype))
         return name
 
@@ -147,7 +147,7 @@ class Nest:
     @staticmethod
     def primitive(name: str, dtype: DType) -> str:
         """The name of a function that there is for each dtype."""
-        return f"{name}_{SHORT[dtype.name]}"
+        return f"{name}_{SHORT[dtype]}"
 
     def factor(self, size: Size) -> str:
         """A size, in brackets where it is a sum."""
@@ -186,7 +186,7 @@ class Nest:
         sizes = [f"    {n} = word(dims, {k})" for k, (name, n) in enumerate(self.symbols.items()) if name in self.sizes]
         pointers = []
         for name, (place, dtype) in self.pointers.items():
-            kind = SHORT[dtype.name] if dtype.kind != "b" else "bool_"
+            kind = SHORT[dtype] if dtype.kind != "b" else "bool_"
             at = self.starts.get(name) or self.address(place)
             where = f"local({BLOCK}" if place[0] == "block" else f"buffer({at}"
             scope = f"{scopes[place]}, {len(scopes)}" if apart else "0, 1"
@@ -589,7 +589,7 @@ class Nest:
         code = code_of(self.graph, node)
         if code in tiles.ROUTINES:
             places.append("scratch")
-        element = "bool_" if types[0].dtype.kind == "b" else SHORT[types[0].dtype.name]
+        element = "bool_" if types[0].dtype.kind == "b" else SHORT[types[0].dtype]
         self.put(depth, f"{code}({', '.join([element, *places, *sizes, *given])})", node.id)
 
     def reduce(self, s: Statement, value: str, buffer: Buffer | None, depth: int) -> None:
@@ -613,7 +613,7 @@ class Nest:
         node, dtype = s.node, s.node.type.dtype
         before = self.graph.nodes[s.operands[0].root].type.dtype
         made = template(node.op.map).filled({"a": value}, lambda name: self.attribute(node, before, name))
-        return made if made == value and before == dtype else f"{SHORT[dtype.name]}({made})"
+        return made if made == value and before == dtype else f"{SHORT[dtype]}({made})"
 
     def combined(self, node: Node, acc: str, value: str) -> str:
         """Two partial results of a reduction as one, or what a scatter makes of two elements at one place."""
@@ -697,7 +697,7 @@ class Nest:
 
     def attribute(self, node: Node, in_dtype: DType, name: str) -> str:
         if name in ("dtype", "in_dtype"):
-            return SHORT[(node.type.dtype if name == "dtype" else in_dtype).name]
+            return SHORT[node.type.dtype if name == "dtype" else in_dtype]
         value = node.attrs[name]
         if isinstance(value, (int, dims.Dim)) and not isinstance(value, bool):
             return self.factor(value)
@@ -706,7 +706,7 @@ class Nest:
     @staticmethod
     def narrow(code: str, dtype: DType) -> str:
         """Integer arithmetic widens in Numba; this brings it back."""
-        return f"{SHORT[dtype.name]}({code})" if dtype.name in ("int32", "uint8") else code
+        return f"{SHORT[dtype]}({code})" if dtype in (INT32, UINT8) else code
 
     @staticmethod
     def literal(value: Any, dtype: DType) -> str:
@@ -714,15 +714,15 @@ class Nest:
             return str(bool(value))
         if dtype.kind in "iu":
             number = str(int(value))
-            return number if dtype.name == "int64" else f"{SHORT[dtype.name]}({number})"
+            return number if dtype == INT64 else f"{SHORT[dtype]}({number})"
         value = float(value)
         if math.isnan(value):
             number = "nan"
         elif math.isinf(value):
             number = "inf" if value > 0 else "-inf"
         else:
-            number = repr(float(np.float32(value))) if dtype.name == "float32" else repr(value)
-        return f"{SHORT[dtype.name]}({number})"
+            number = repr(float(np.float32(value))) if dtype == FLOAT32 else repr(value)
+        return f"{SHORT[dtype]}({number})"
 
     def index(self, ix: Index, values: Mapping[int, str] | None = None, counters: Mapping[int, str] = NO_OTHER) -> str:
         """An index as source. Levels are counted by i0, i1 and so on, but for those in ``counters``."""

@@ -206,6 +206,8 @@ def total(sizes: Iterable[Size]) -> Size:
 
 def multiply(left: Size, right: Size) -> Size:
     """The product of two sizes."""
+    if isinstance(left, int) and isinstance(right, int):
+        return left * right
     terms: dict[Monomial, int] = {}
     for mono_l, c_l in _terms(left):
         for mono_r, c_r in _terms(right):

@@ -290,7 +290,9 @@ class Graph(Creation[Tensor], Uncopied):
         id = len(self.nodes)
         name = self._readable(node.op, id, None) if node.name in self._names else node.name
         if (id, inputs, name) != (node.id, node.inputs, node.name):
-            node = replace(node, id=id, inputs=inputs, name=name)
+            node = Node(
+                id, node.op, inputs, node.attrs, node.type, name, node.origin, node.value, node.forward, node.call
+            )
         self._names[name] = id
         self.nodes.append(node)
         self.tensors.append(Tensor(self, id))
@@ -687,7 +689,8 @@ def rebuild(graph: Graph, visit: Callable[[Graph, Node, tuple[Tensor, ...]], Ten
     made: dict[int, Tensor] = {}
     roots = [t.id for t in graph.outputs]
     needed = topological(graph, roots)
-    for node in sorted(needed, key=lambda n: bool(n.inputs) or n.op.kind is not Kind.LEAF):  # leaves keep their names
+    leaves = [node for node in needed if node.op.kind is Kind.LEAF]  # first, for they keep their names
+    for node in leaves + [node for node in needed if node.op.kind is not Kind.LEAF]:
         operands = tuple([made[i] for i in node.inputs])
         tensor = None
         if visit is not None:

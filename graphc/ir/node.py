@@ -40,7 +40,7 @@ class Node:
     def computed_of(self, operands: Sequence[int]) -> tuple[object, ...]:
         """What this node computes of operands with these numbers: equal where the results are."""
         value = None if self.value is None else self.value.tobytes()
-        return self.op.name, tuple(operands), tuple(sorted(self.attrs.items())), self.type, value
+        return self.op.name, tuple(operands), tuple(sorted(self.attrs.items())) if self.attrs else (), self.type, value
 
     @property
     def role(self) -> str:

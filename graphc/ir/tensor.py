@@ -46,12 +46,13 @@ class Tensor(Uncopied):
     @property
     def op(self) -> Op:
         """The record of the op that computes this value."""
-        return self.node.op
+        return self.graph.nodes[self.id].op
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
         """The operands, in slot order."""
-        return tuple(self.graph.tensors[i] for i in self.node.inputs)
+        tensors = self.graph.tensors
+        return tuple([tensors[i] for i in self.graph.nodes[self.id].inputs])
 
     @property
     def attrs(self) -> Attrs:
@@ -66,22 +67,22 @@ class Tensor(Uncopied):
     @property
     def type(self) -> TensorType:
         """Dtype and shape together; as text ``float32[n, 3]``."""
-        return self.node.type
+        return self.graph.nodes[self.id].type
 
     @property
     def shape(self) -> Shape:
         """A tuple of ints and, where a size is symbolic, polynomials of symbols."""
-        return self.node.type.shape
+        return self.graph.nodes[self.id].type.shape
 
     @property
     def dtype(self) -> DType:
         """A ``numpy.dtype``."""
-        return self.node.type.dtype
+        return self.graph.nodes[self.id].type.dtype
 
     @property
     def ndim(self) -> int:
         """How many axes there are."""
-        return len(self.node.type.shape)
+        return len(self.graph.nodes[self.id].type.shape)
 
     @property
     def size(self) -> dims.Size:

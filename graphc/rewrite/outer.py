@@ -172,6 +172,8 @@ def gather(graph: Graph) -> Graph:
     uses = Counter(i for node in graph.nodes for i in node.inputs)
     uses.update(t.id for t in graph.outputs)
     inside = {i for n in graph.nodes if _adds(graph, n) for i in n.inputs if uses[i] == 1}
+    if not inside:
+        return graph
     opened: set[int] = set()  # in the new graph: what is read by one sum and nothing else
 
     def visit(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:
@@ -201,8 +203,9 @@ def gather(graph: Graph) -> Graph:
 
 def _adds(graph: Graph, node: Node) -> bool:
     """Whether a node adds two matrices of its own shape."""
-    kinds = {graph.nodes[i].type for i in node.inputs}
-    return node.op.name == "add" and kinds == {node.type} and len(node.type.shape) == 2 and is_float(node.type.dtype)
+    if node.op.name != "add" or len(node.type.shape) != 2 or not is_float(node.type.dtype):
+        return False
+    return all(graph.nodes[i].type == node.type for i in node.inputs)
 
 
 def _thin(tensor: Tensor) -> bool:

@@ -14,7 +14,7 @@ from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.graph import OBSERVER, Graph, copy_node, rebuild, same
 from graphc.ir.node import Node
-from graphc.ir.op import Attrs, Kind
+from graphc.ir.op import Kind
 from graphc.ir.tensor import Tensor
 from graphc.ir.types import Shape
 from graphc.ops.apply import cast
@@ -52,8 +52,10 @@ def canonicalise(graph: Graph) -> Graph:
 
 def _transposes(node: Node) -> bool:
     """True where the last two axes are swapped."""
-    *outer, row, column = range(node.type.ndim) if node.type.ndim > 1 else (0, 0)
-    return node.op.name == "permute_dims" and node.attrs["axes"] == (*outer, column, row)
+    if node.op.name != "permute_dims" or node.type.ndim < 2:
+        return False
+    *outer, row, column = range(node.type.ndim)
+    return bool(node.attrs["axes"] == (*outer, column, row))
 
 
 def _canonical(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:
@@ -62,6 +64,11 @@ def _canonical(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor |
         return operands[0]
     if name == "full_like" and not tests_indices(operands[0]):
         return filled(new, attrs["fill"], node.type.shape, node.type.dtype)
+    merged = name in ("reshape", "broadcast_to", "permute_dims") and operands[0].op.name == name
+    if merged:
+        if name == "permute_dims":
+            attrs = {"axes": tuple(operands[0].attrs["axes"][a] for a in attrs["axes"])}
+        operands = operands[0].inputs
     if len(operands) == 1 and operands[0].type == node.type:
         if name in ("reshape", "broadcast_to", "astype", "sum_broadcast"):
             return operands[0]
@@ -70,12 +77,8 @@ def _canonical(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor |
         whole = (0,) * node.type.ndim, (1,) * node.type.ndim
         if name == "slice" and (attrs["start"], attrs["step"]) == whole:
             return operands[0]
-    if name in ("reshape", "broadcast_to", "permute_dims") and operands[0].op.name == name:
-        inner = operands[0]
-        merged: Attrs = attrs
-        if name == "permute_dims":
-            merged = {"axes": tuple(inner.attrs["axes"][a] for a in attrs["axes"])}
-        return new.append(node.op, inner.inputs, merged, type=node.type)
+    if merged:
+        return new.append(node.op, operands, attrs, type=node.type)
     if name == "reshape" and _drops_leading(operands[0], node.type.shape):  # the gradient of what was broadcast
         summed = operands[0].node
         return new.append(summed.op, operands[0].inputs, {**summed.attrs, "keepdims": False}, type=node.type)
@@ -96,6 +99,8 @@ def _drops_leading(tensor: Tensor, shape: Shape) -> bool:
 
 def assemble(graph: Graph) -> Graph:
     """Parts placed among zeros and then added are one concatenation: the gradient of a tensor that is cut in pieces."""
+    if all(node.op.name != "place" for node in graph.nodes):
+        return graph
     covered: dict[int, Size] = {}  # placement among zeros, or sum of such -> how many elements they cover
 
     def visit(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:
@@ -170,20 +175,24 @@ def _folded(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | No
 
 def rewriting(rules: Sequence[Rule]) -> Pass:
     """The pass that applies ``rules`` at every node, operands first."""
-    by_op: dict[str, list[Rule]] = defaultdict(list)
+    by_op: dict[str, list[tuple[Rule, frozenset[str], bool]]] = defaultdict(list)
     for rule in rules:
-        by_op[rule.before.op].append(rule)
+        made_by = frozenset("constant" if part.op == "number" else part.op for part in rule.before.parts if part.op)
+        by_op[rule.before.op].append((rule, made_by, "root" in inspect.signature(rule.after).parameters))
 
     def visit(new: Graph, node: Node, operands: tuple[Tensor, ...]) -> Tensor | None:
-        candidates = by_op.get(node.op.name)
+        listed = by_op.get(node.op.name)
+        if not listed:
+            return None
+        made_by = {t.op.name for t in operands}
+        candidates = [(rule, wants_root) for rule, needs, wants_root in listed if needs <= made_by]
         if not candidates:
             return None
         made = copy_node(new, node, operands)
-        for rule in candidates:
+        for rule, wants_root in candidates:
             found = rule.before.match(made, {})
             if found is None or not rule.when(made, found):
                 continue
-            wants_root = "root" in inspect.signature(rule.after).parameters
             after = rule.after(**found, **({"root": made} if wants_root else {}))
             if after.type == made.type:
                 if (observer := OBSERVER.get()) is not None:

@@ -30,10 +30,10 @@ def nested(graph: Graph, operand: Node, lead: tuple[Index, ...]) -> tuple[Access
 
     None where it is no reshaped view, or one that does not come apart into few axes.
     """
-    if operand.type.ndim < 2 or not is_float(operand.type.dtype) or settings().blas != "tiles":
+    if operand.type.ndim < 2 or not is_float(operand.type.dtype):
         return None
     matrix, turned = reshaped(graph, operand)
-    if matrix.op.kind is not Kind.MOVEMENT or not is_alias(graph, matrix):
+    if matrix.op.kind is not Kind.MOVEMENT or not is_alias(graph, matrix) or settings().blas != "tiles":
         return None
     source = graph.nodes[matrix.inputs[0]]
     batch, shape = matrix.type.shape[:-2], source.type.shape
