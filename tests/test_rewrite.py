@@ -13,11 +13,11 @@ import pytest
 import graphc as gx
 from graphc.compile import extract
 from graphc.ir.body import within
-from graphc.ir.graph import rebuild, topological
+from graphc.ir.graph import rebuild, same, topological
 from graphc.ir.op import Kind
 from graphc.ir.verify import verify
 from graphc.reference import evaluate
-from graphc.rewrite.passes import rewriting, run
+from graphc.rewrite.passes import PIPELINE, rewriting, run
 from graphc.rewrite.pattern import Pattern
 from graphc.rewrite.rules import ALGEBRA, STABILITY, Rule
 
@@ -260,6 +260,21 @@ def test_no_outer_product_is_made(name: str, dtype: str) -> None:
         assert found.shape == expected.shape and found.dtype == expected.dtype
         scale = np.abs(expected).max(initial=0.0)
         np.testing.assert_allclose(found, expected, rtol=0, atol=(1e-13 if dtype == "float64" else 1e-5) * scale)
+
+
+@pytest.mark.parametrize("name", [*outer_products(), "a number's", "of a movement"])
+def test_passes_come_to_an_end(name: str) -> None:
+    """A pass that always changes something, were it a node that nothing reads, would have all of them run again."""
+    more = {
+        "a number's": lambda p, q, s: gx.sum(p * 0.9) + gx.sum(s * s * gx.sum(q)),
+        "of a movement": lambda p, q, s: gx.sum(gx.matrix_transpose(gx.matrix_transpose(p) * 2.0) @ p.T),
+    }
+    g = gx.Graph("outer", float_dtype="float64")
+    inputs = [g.input("p", ("n", 20)), g.input("q", ("n", 30)), g.input("s", ("n",))]
+    y = gx.sum({**outer_products(), **more}[name](*inputs))
+    after = run(extract(g, inputs, [y, *gx.grad(y, inputs, on_disconnected="zeros")], "ignore"))
+    for pass_name, step in PIPELINE:
+        assert same(after, step(after)), pass_name
 
 
 def steps_with_products() -> dict[str, tuple[Any, int]]:

@@ -192,6 +192,9 @@ def _function(atom: Atom | None) -> Function | None:
 
 def combine(parts: Iterable[tuple[Size, int]]) -> Size:
     """The sum of sizes, each times a number."""
+    parts = list(parts)
+    if all(isinstance(size, int) for size, _ in parts):
+        return sum(size * factor for size, factor in parts)
     terms: dict[Monomial, int] = {}
     for size, factor in parts:
         for mono, coefficient in _terms(size):
@@ -208,6 +211,8 @@ def multiply(left: Size, right: Size) -> Size:
     """The product of two sizes."""
     if isinstance(left, int) and isinstance(right, int):
         return left * right
+    if left == 1 or right == 1:
+        return right if left == 1 else left
     terms: dict[Monomial, int] = {}
     for mono_l, c_l in _terms(left):
         for mono_r, c_r in _terms(right):

@@ -31,8 +31,8 @@ MOST = 6  # factors that are looked at
 
 
 class _Factor(NamedTuple):
-    tensor: Tensor  # with as many axes as the product
-    axes: frozenset[int]  # along which it differs
+    tensor: Tensor
+    axes: frozenset[int]  # of the product, along which it differs
 
 
 class _Sides(NamedTuple):
@@ -58,7 +58,7 @@ def contracted(root: Tensor) -> Tensor:
     batch, rows, columns = ([full[a] for a in axes] for axes in (sides.batch, sides.rows, sides.columns))
 
     def side(factors: Sequence[_Factor], first: list[int], last: list[int]) -> Tensor:
-        tensor = reduce(multiply, (f.tensor for f in factors))
+        tensor = _multiplied(factors, len(full))
         order = [*sides.batch, *first, *last]
         order += [a for a in range(len(full)) if a not in order]
         turned = permute_dims(tensor, tuple(order))
@@ -84,7 +84,7 @@ def separated(root: Tensor) -> Tensor:
     assert groups is not None
     scales, sums = list[Tensor](), list[Tensor]()
     for factors, axes in groups:
-        tensor = reduce(multiply, (f.tensor for f in factors))
+        tensor = _multiplied(factors, root.inputs[0].ndim)
         largest = max_(abs_(tensor), axes, keepdims=True)
         scales.append(where(equal(largest, 0), 1, largest))
         part = tensor / scales[-1]
@@ -155,8 +155,14 @@ def _factors(product: Tensor, full: Sequence[Size]) -> list[_Factor] | None:
         axes = frozenset(a for a, s in enumerate(shape) if s != 1)
         if len(found) == MOST or any(shape[a] != full[a] for a in axes) or shape == tuple(full):
             return None
-        found.append(_Factor(t if t.ndim == len(full) else reshape(t, shape), axes))
+        found.append(_Factor(t, axes))
     return found
+
+
+def _multiplied(factors: Sequence[_Factor], ndim: int) -> Tensor:
+    """The product of factors, with so many axes."""
+    tensors = (f.tensor for f in factors)
+    return reduce(multiply, (t if t.ndim == ndim else reshape(t, (*(1,) * (ndim - t.ndim), *t.shape)) for t in tensors))
 
 
 def _long(sizes: Sequence[Size]) -> bool:

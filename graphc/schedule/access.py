@@ -44,6 +44,8 @@ class Index:
 
     def without(self, levels: Callable[[int], bool]) -> Index:
         """The same where the counters of these levels are 0."""
+        if not any(map(levels, self.levels)):
+            return self
         kept = [t for t in self.terms if t.level is None or not levels(t.level)]
         return added(Index(None, self.start if self not in kept else 0), *(replace(t, more=()) for t in kept))
 

@@ -289,17 +289,18 @@ class _Placer:
             if len(self.readers[node.id]) != 1 or node.op.kind is not Kind.ELEMENTWISE or not self._thin(node):
                 break
             reader = self.graph.nodes[self.readers[node.id][0]]
-            _, index = levels_of(reader.type.shape)
             for i in reader.inputs:
-                if i != node.id:
-                    after = max(after, self._before(i, reader, index))
+                if i != node.id and self.graph.nodes[i].op.kind is not Kind.LEAF:  # those are there beforehand
+                    after = max(after, self._before(i, reader))
             node = reader
         return after
 
-    def _before(self, id: int, reader: Node, index: tuple[Index, ...]) -> int:
+    def _before(self, id: int, reader: Node) -> int:
         """The item after which a reader may read an operand: the one before the producer's, if it can join that."""
         shape = self.graph.nodes[id].type.shape
-        over = broadcast_index(shape, reader.type.shape, index) if reader.op.kind is Kind.ELEMENTWISE else None
+        over = None
+        if reader.op.kind is Kind.ELEMENTWISE:
+            over = broadcast_index(shape, reader.type.shape, levels_of(reader.type.shape)[1])
         access = resolve(self.graph, id, self._any_index(id) if over is None else over)
         joins = over is None or (self._joinable(access.root) and _aligned(access, self.statements[access.root][0], 0))
         return self.last.get(access.root, -1) - joins
