@@ -342,13 +342,14 @@ def _written(module: Any, symbol: str, build: Callable[..., Value], kinds: Seque
     return function
 
 
+PURE = "nounwind willreturn memory(none)"
 MOST_INLINED = 1500  # instructions of elementary functions in a module, some twenty functions
 
 
 def call_where_many(module: Any, vector_bytes: int) -> None:
     """Leaves calls of elementary functions as calls in a module that has many, and of those with branches everywhere.
 
-    Inlined, many would take LLVM longer than they are worth, and a branch keeps a loop from vectors. Its loop
+    Inlined, many would take LLVM longer than they are worth, and a branch keeps a loop from vectors. In loops its
     vectoriser replaces them by calls of a form on vectors, which the function names (LLVM's language reference,
     "vector-function-abi-variant").
     """
@@ -363,12 +364,31 @@ def call_where_many(module: Any, vector_bytes: int) -> None:
     for i in calls:
         i.attributes.discard("alwaysinline")
         i.attributes.add("noinline")
+    for form in of.values():
+        set.add(form.function.attributes, PURE)
+    repeated = {id(i.callee) for i in calls if _repeated(i.parent)}
     # As they are: nothing refers to the vector forms yet, and the scalar ones must go on to take the same operands
-    kept = [f for form in of.values() for f in (form.function, _vector(module, form, vector_bytes))]
+    kept = [f for k, form in of.items() if k in repeated for f in (form.function, _vector(module, form, vector_bytes))]
+    if not kept:
+        return
     byte = ir.IntType(8).as_pointer()
     held = ir.GlobalVariable(module, ir.ArrayType(byte, len(kept)), "llvm.compiler.used")
     held.linkage, held.section = "appending", "llvm.metadata"
     held.initializer = ir.Constant(held.value_type, [f.bitcast(byte) for f in kept])
+
+
+def _repeated(block: Any) -> bool:
+    """Whether a block stands in a loop of its function. Those of a body that is inlined in another's are no vectors."""
+    seen: set[int] = set()
+    left = [block]
+    while left:
+        for after in left.pop().terminator.operands:
+            if after is block:
+                return True
+            if isinstance(after, ir.Block) and id(after) not in seen:
+                seen.add(id(after))
+                left.append(after)
+    return False
 
 
 def _vector(module: Any, form: Form, vector_bytes: int) -> Any:
@@ -378,7 +398,6 @@ def _vector(module: Any, form: Form, vector_bytes: int) -> Any:
     symbol = f"{form.function.name}_{lanes}"
     vector = _written(module, symbol, form.build, [ir.VectorType(k, lanes) for k in kinds])
     mapping = f"_ZGV_LLVM_N{lanes}{'v' * len(kinds)}_{form.function.name}({symbol})"
-    for function in (form.function, vector):
-        set.add(function.attributes, "nounwind willreturn memory(none)")
+    set.add(vector.attributes, PURE)
     set.add(form.function.attributes, f'"vector-function-abi-variant"="{mapping}"')
     return vector
