@@ -72,6 +72,43 @@ def test_values(name: str, dtype: str, backend: str) -> None:
     np.testing.assert_allclose(found[~inside], rest, rtol=1e-6, atol=np.finfo(dtype).tiny)
 
 
+ZEROS = (
+    1.0,
+    2.0,
+    -2.4570247382,
+    -2.7476826467,
+    -3.1435808884,
+    -9.7026725400,
+    1.4616321450,
+    -0.5040830083,
+    -1.5734984732,
+)
+
+
+@pytest.mark.parametrize("name", ["lgamma", "digamma"])
+def test_the_gamma_function_in_single_precision(name: str) -> None:
+    """Within a unit in the last place, beside its zeros and poles, too, and NumPy's where there is no value."""
+    rng = np.random.default_rng(0)
+    beside = [np.nextafter(np.float32(z), np.float32(side)) for z in ZEROS for side in (-INF, INF)]
+    sizes = 10.0 ** rng.uniform(-36, 36, 99)
+    points = [*beside, *ZEROS, *rng.uniform(-12, 12, 300), *rng.uniform(-300, 0, 99), *sizes, *-sizes[sizes < 1]]
+    x = np.array(points, "f4")
+    function = compiled(getattr(gx, name), 1, "float32", "numba")
+    with mp.workdps(60):
+        exact = (lambda v: mp.log(abs(mp.gamma(v))) if v < 1e6 else mp.loggamma(v)) if name == "lgamma" else mp.digamma
+        wanted = [exact(mpf(float(v))) for v in x]
+        errors = [abs(mpf(float(y)) - w) for y, w in zip(function(x), wanted, strict=True)]
+    spacing = np.maximum(np.spacing(np.abs(np.array(wanted, "f4"))), np.finfo("f4").tiny)
+    assert (np.array(errors, float) <= 1.01 * spacing).all()
+    edges = np.array([0.0, -0.0, -1.0, -2.0, -8388608.0, -1e30, INF, -INF, NAN], "f4")
+    for dtype in ("float32", "float64"):
+        with np.errstate(all="ignore"):
+            right = {"lgamma": np.where(np.isnan(edges), NAN, INF), "digamma": sp.digamma(edges)}[name]
+        found = compiled(getattr(gx, name), 1, dtype, "numba")(edges.astype(dtype))
+        np.testing.assert_array_equal(found, right)
+        np.testing.assert_array_equal(np.signbit(found[:2]), np.signbit(right[:2]))
+
+
 @ENGINES
 def test_derivatives_by_the_parameter_of_the_gamma_function(backend: str) -> None:
     """First and second ones, of the lower and upper function, where each way of computing them is taken."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 
-from graphc.codegen.buffer import f32, f64, inf, nan
+from graphc.codegen.buffer import f32, f64, inf
+from graphc.codegen.vecmath import gamma
 from graphc.codegen.vecmath.by_dtype import function_by_dtype
 from graphc.codegen.vecmath.instructions import round
+from graphc.codegen.vecmath.value import kernel_function
 
 
 def lgamma_f64(x):  # type: ignore[no-untyped-def]
@@ -14,9 +16,20 @@ def lgamma_f64(x):  # type: ignore[no-untyped-def]
 
 
 def lgamma_f32(x):  # type: ignore[no-untyped-def]
-    return f32(math.lgamma(x))
+    return f32(wide_lgamma(f64(x)))
 
 
+def digamma_f64(x):  # type: ignore[no-untyped-def]
+    return wide_digamma(x)
+
+
+def digamma_f32(x):  # type: ignore[no-untyped-def]
+    return f32(wide_digamma(f64(x)))
+
+
+wide_lgamma = kernel_function(gamma.lgamma, "wide_lgamma")
+wide_digamma = kernel_function(gamma.digamma, "wide_digamma")
+digamma = function_by_dtype("digamma", digamma_f32, digamma_f64)
 lgamma = function_by_dtype("lgamma", lgamma_f32, lgamma_f64)
 
 
@@ -63,23 +76,6 @@ beta_ln_f64_call = function_by_dtype("beta_ln_f64_call", beta_ln_f64, beta_ln_f6
 beta_ln = function_by_dtype("beta_ln", beta_ln_f32, beta_ln_f64)
 
 
-def digamma_f64(x):  # type: ignore[no-untyped-def]
-    """Reflection, recurrence to 10, then the asymptotic series (Abramowitz and Stegun 6.3.5, 6.3.7, 6.3.18)."""
-    out = 0.0
-    if x <= 0.0:
-        r = x - round(x)
-        if r == 0.0:
-            return nan if x != 0.0 else -math.copysign(inf, x)
-        out = -math.pi / math.tan(math.pi * r)
-        x = 1.0 - x
-    while x < 10.0:
-        out -= 1.0 / x
-        x += 1.0
-    z = 1.0 / (x * x)
-    s = z * (1 / 12 - z * (1 / 120 - z * (1 / 252 - z * (1 / 240 - z * (1 / 132 - z * (691 / 32760 - z / 12))))))
-    return out + math.log(x) - 0.5 / x - s
-
-
 def scaled_zeta_f64(n, x):  # type: ignore[no-untyped-def]
     """n! times the sum of (x + k)^-(n + 1) over k >= 0, for x > 0: terms to 20, then Abramowitz and Stegun 6.4.11."""
     factorial = math.gamma(n + 1.0)
@@ -109,16 +105,10 @@ def polygamma_f64(n, x):  # type: ignore[no-untyped-def]
     return sign * scaled_zeta(n, x)
 
 
-def digamma_f32(x):  # type: ignore[no-untyped-def]
-    return f32(digamma_f64_call(f64(x)))
-
-
 def polygamma_f32(n, x):  # type: ignore[no-untyped-def]
     return f32(polygamma_f64_call(n, f64(x)))
 
 
 scaled_zeta = function_by_dtype("scaled_zeta", scaled_zeta_f64, scaled_zeta_f64)
-digamma_f64_call = function_by_dtype("digamma_f64_call", digamma_f64, digamma_f64)
 polygamma_f64_call = function_by_dtype("polygamma_f64_call", polygamma_f64, polygamma_f64)
-digamma = function_by_dtype("digamma", digamma_f32, digamma_f64)
 polygamma = function_by_dtype("polygamma", polygamma_f32, polygamma_f64)

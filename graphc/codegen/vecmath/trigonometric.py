@@ -24,7 +24,7 @@ def _odd(r: Value, coefficients: Constants) -> Value:
     return fma(polynomial(z, r.of(coefficients)) * z, r, r)
 
 
-def _sine(r: Value) -> Value:
+def sine(r: Value) -> Value:
     """For 0 <= r <= pi / 2, not above 1."""
     return at_most(_odd(r, SIN), 1.0)
 
@@ -32,13 +32,13 @@ def _sine(r: Value) -> Value:
 def sin(x: Value) -> Value:
     """The sine."""
     r = folded(x, 1, 0)
-    return _signed(_sine(r.size), r.negative ^ r.odd ^ x.bits())
+    return _signed(sine(r.size), r.negative ^ r.odd ^ x.bits())
 
 
 def cos(x: Value) -> Value:
     """The cosine, as the sine of pi / 2 more."""
     r = folded(x, 1, 1)
-    return _signed(_sine(r.size), r.negative ^ r.odd)
+    return _signed(sine(r.size), r.negative ^ r.odd)
 
 
 def tan(x: Value) -> Value:

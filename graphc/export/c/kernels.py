@@ -58,8 +58,8 @@ def kernels_source(library: Library) -> str:
     return head + module.text(declared)
 
 
-GAMMA = "lgamma digamma polygamma zeta beta_ln betainc incomplete_gamma gamma_quantile poisson_quantile"
-WITHOUT = frozenset(GAMMA.split())  # ops that have no form in C
+GAMMA = "lgamma polygamma zeta beta_ln betainc incomplete_gamma gamma_quantile poisson_quantile"
+WITHOUT = frozenset(GAMMA.split())  # ops that have no form in C, `lgamma` in float64
 
 
 def prototype(function: Function) -> str:
