@@ -1,4 +1,4 @@
-"""A second opinion: the same random graphs in JAX, in float64."""
+"""A second opinion: the same ops and random graphs of them in JAX, in float64."""
 
 from __future__ import annotations
 
@@ -7,67 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 from op_cases import CASES
-from random_graphs import RandomGraph, random_graph, shrink
+from random_cases import case_graph, shrunk
+from test_random_cases import disagreement
 
 import graphc as gx
-from graphc.reference import evaluate
 
 pytestmark = pytest.mark.oracle
-
-
-class JaxNames:
-    """``gx.name`` of a step's code, in jax.numpy."""
-
-    def __init__(self, jax: Any) -> None:
-        self.jnp, self.nn, self.special, self.jax = jax.numpy, jax.nn, jax.scipy.special, jax
-
-    def __getattr__(self, name: str) -> Any:
-        jnp = self.jnp
-        own = {
-            "sigmoid": self.nn.sigmoid,
-            "softplus": self.nn.softplus,
-            "relu": self.nn.relu,
-            "softmax": self.nn.softmax,
-            "log_softmax": self.nn.log_softmax,
-            "stop_gradient": self.jax.lax.stop_gradient,
-            "logsumexp": lambda x, axis, keepdims: self.special.logsumexp(x, axis=axis, keepdims=keepdims),
-            "concat": lambda xs, axis: jnp.concatenate(xs, axis),
-            "matrix_transpose": lambda x: jnp.swapaxes(x, -1, -2),
-            "permute_dims": jnp.transpose,
-            "take": lambda x, i, axis: jnp.take(x, np.array(i), axis),
-        }
-        return own.get(name) or getattr(jnp, name)
-
-
-def in_jax(jax: Any, graph: RandomGraph) -> list[np.ndarray]:
-    """The value and the gradients by JAX."""
-    names = JaxNames(jax)
-
-    def value(*inputs: Any) -> Any:
-        values = list(inputs)
-        for step in graph.steps:
-            scope = {f"t{i}": values[i] for i in step.operands}
-            values.append(eval(step.code.format(*(f"t{i}" for i in step.operands)), {"gx": names, **scope}))
-        return names.jnp.mean(names.jnp.tanh(values[-1]))
-
-    arrays = [jax.numpy.asarray(a) for a in graph.arrays()]
-    y, slopes = jax.value_and_grad(value, tuple(range(len(arrays))))(*arrays)
-    return [np.asarray(y), *map(np.asarray, slopes)]
-
-
-def disagreement(jax: Any, graph: RandomGraph) -> str:
-    inputs, outputs = graph.build()
-    wanted = [outputs[0], *outputs[-len(inputs) :]]
-    arrays = graph.arrays()
-    found = gx.compile(inputs, wanted, unused="ignore")(*arrays)
-    expected = in_jax(jax, graph)
-    feeds = {t.name: np.nextafter(a, np.inf) for t, a in zip(inputs, arrays, strict=True)}
-    moved = [np.abs(a - b) for a, b in zip(evaluate(wanted, feeds), found, strict=True)]
-    for k, (a, b, m) in enumerate(zip(found, expected, moved, strict=True)):
-        bound = 1e-9 * np.maximum(np.abs(b), np.max(np.abs(b), initial=0)) + 1e3 * m + 1e-14
-        if not (np.abs(a - b) <= bound).all():
-            return f"output {k}: {np.asarray(a).ravel()[:4]} instead of {np.asarray(b).ravel()[:4]}"
-    return ""
 
 
 def _peer(jax: Any, name: str) -> Any:
@@ -112,21 +57,26 @@ def test_ops_and_their_derivatives_agree_with_jax() -> None:
 
 
 def _run(seeds: range) -> None:
-    jax = pytest.importorskip("jax")
-    jax.config.update("jax_enable_x64", True)
+    pytest.importorskip("jax")
     for seed in seeds:
-        graph = random_graph(seed)
-        problem = disagreement(jax, graph)
+        graph = case_graph(seed)
+        problem = disagreement(graph, "jax")
         if problem:
-            small = shrink(graph, lambda g: bool(disagreement(jax, g)))
-            pytest.fail(f"seed {seed}: {problem}\nminimal script:\n{small.script()}")
+            small = shrunk(graph, lambda g: bool(disagreement(g, "jax")))
+            pytest.fail(f"seed {seed}: {problem}; the least that fails, of inputs {small.shapes}: {small.names()}")
 
 
-def test_random_graphs_agree_with_jax() -> None:
-    _run(range(60))
+def test_random_graphs_over_all_ops_agree_with_jax() -> None:
+    _run(range(0, 240, 40))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("block", range(20))
-def test_two_thousand_random_graphs_agree_with_jax(block: int) -> None:
-    _run(range(100 * block, 100 * block + 100))
+@pytest.mark.parametrize("block", range(10))
+def test_every_row_agrees_with_jax_among_others(block: int) -> None:
+    _run(range(25 * block, 25 * block + 25))
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("block", range(100))
+def test_ten_thousand_random_graphs_agree_with_jax(block: int) -> None:
+    _run(range(1000 + 100 * block, 1100 + 100 * block))
