@@ -70,6 +70,19 @@ def test_ops(dtype: str, step: int, tmp_path: Path) -> None:
         agrees(exe, tmp_path / str(first), *arrays, single=1e-4)
 
 
+def test_rows_in_order(tmp_path: Path) -> None:
+    """By a network and by bytes, as the process sorts them."""
+    g = gx.Graph("order")
+    x, wide = g.input("x", ("r", "n"), "float32"), g.input("wide", ("r", "n"), "float64")
+    exe = gx.compile([x, wide], [gx.sort(x), gx.sort(wide, descending=True)])
+    library = exported(exe, tmp_path / "order")
+    for size in (1, 9, 100, 1000, 5000, 17_000):
+        a = np.random.default_rng(size).normal(size=(2, size))
+        a[:, ::5], a[:, ::7] = np.nan, -0.0
+        for mine, right in zip(library.call(exe, "", a.astype("float32"), a), exe(a.astype("float32"), a), strict=True):
+            assert np.array_equal(mine, right, equal_nan=True) and np.array_equal(np.signbit(mine), np.signbit(right))
+
+
 def of_gamma(given: list[gx.Tensor], made: gx.Tensor) -> bool:
     exe = gx.compile(given, made, backend="numpy", unused="ignore")
     return any(node.op.name in WITHOUT for node in exe.program.optimised.nodes)

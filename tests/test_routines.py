@@ -65,6 +65,28 @@ def test_sorting_is_stable_and_puts_nan_last(size: int, dtype: str) -> None:
         assert np.array_equal(found, np.take_along_axis(x, order, -1), equal_nan=dtype[0] == "f")
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "int64", "uint8"])
+def test_rows_of_every_length_are_sorted(dtype: str) -> None:
+    """By a network or by bytes, with bits: zeros have their signs in order, and integers go to both ends."""
+    g = gx.Graph("rows")
+    x = g.input("x", ("r", "n"), dtype)
+    outputs = [gx.sort(x), gx.sort(x, descending=True)]
+    exe, plain = gx.compile([x], outputs), gx.compile([x], outputs, backend="numpy")
+    for size in (2, 15, 16, 17, 24, 40, 100, 129, 316, 1000, 4096, 4104, 20_000):
+        if dtype[0] == "f":
+            special = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-40, -1e-40]
+            a = np.where(RNG.random((3, size)) < 0.3, RNG.choice(special, (3, size)), RNG.normal(size=(3, size)))
+        else:
+            ends = np.iinfo(dtype)
+            a = RNG.integers(ends.min, ends.max, (3, size), dtype, endpoint=True)
+            a[:, 0], a[:, 1] = ends.max, ends.min
+        a = a.astype(dtype)
+        for found, want in zip(exe(a), plain(a), strict=True):
+            assert np.array_equal(found, want, equal_nan=dtype[0] == "f"), size
+            assert dtype[0] != "f" or np.array_equal(np.signbit(found)[found == found], np.signbit(want)[want == want])
+        assert np.array_equal(exe(a)[0], np.sort(a, -1), equal_nan=dtype[0] == "f")
+
+
 def test_topk_takes_the_first_of_equal_elements() -> None:
     values, places = run(lambda t: gx.topk(t, 3, 0), np.array([1.0, 3, 2, 3, np.nan]))
     assert values.tolist() == [3, 3, 2] and places.tolist() == [1, 3, 2]

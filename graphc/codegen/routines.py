@@ -172,43 +172,6 @@ def before(a, b, descending):
 
 
 @routine
-def sorted_row(real, x_at, y_at, spare_at, n, descending):
-    """A row in order: runs of eight by insertion, then two at a time merged."""
-    x, y, spare = buffer(x_at, real, 0, 1), buffer(y_at, real, 0, 1), buffer(spare_at, real, 0, 1)
-    for i in range(n):
-        value = x[i]
-        j = i
-        while j % 8 > 0 and before(value, y[max(j - 1, 0)], descending):
-            y[j] = y[j - 1]
-            j = j - 1
-        y[j] = value
-    run = 8
-    while run < n:
-        start = 0
-        while start + run < n:
-            middle = start + run
-            stop = min(middle + run, n)
-            if before(y[middle], y[middle - 1], descending):
-                for k in range(start, middle):
-                    spare[k] = y[k]
-                left = start
-                right = middle
-                at = start
-                while left < middle and right < stop:
-                    if before(y[right], spare[left], descending):
-                        y[at] = y[right]
-                        right = right + 1
-                    else:
-                        y[at] = spare[left]
-                        left = left + 1
-                    at = at + 1
-                for k in range(left, middle):
-                    y[at + k - left] = spare[k]
-            start = stop
-        run = 2 * run
-
-
-@routine
 def sorted_places(real, x_at, y_at, spare_at, n, descending):
     """The order of a row: runs of eight by insertion, then two at a time merged; equal elements stay in order."""
     x, y, spare = buffer(x_at, real, 0, 1), buffer(y_at, i64, 0, 1), buffer(spare_at, i64, 0, 1)

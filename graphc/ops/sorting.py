@@ -55,7 +55,16 @@ register(
 
 
 def _sort(x: Any, descending: bool) -> Any:
+    """-0 is less than 0 here, which are equal to `_argsort`."""
+    if x.dtype.kind == "f":
+        x = np.take_along_axis(x, np.argsort(np.signbit(x) == descending, axis=-1, kind="stable"), -1)
     return np.take_along_axis(x, _argsort(x, descending), -1)
+
+
+def _words(types: Sequence[TensorType], attrs: Attrs) -> dims.Size:
+    """A row twice as integers, or once and up to seven more, and counts of the bytes in them."""
+    word = max(4, types[0].dtype.itemsize)
+    return dims.total([dims.multiply(types[0].shape[-1], 2 * word), 8 * word + 9 * 8 * 256])
 
 
 def _back(g: Tensor, y: Tensor, x: Tensor) -> Tensor:
@@ -71,9 +80,9 @@ register(
         lambda types, attrs: TensorType(types[0].dtype, _infer(types, attrs).shape),
         _sort,
         (_back,),
-        code="sorted_row",
+        code=lambda out, types, attrs: "sorted_wide_row" if out.dtype.itemsize == 8 else "sorted_row",
         core=(1,),
-        scratch=lambda types, attrs: dims.multiply(types[0].shape[-1], types[0].dtype.itemsize),
+        scratch=_words,
         attrs=("descending",),
     )
 )
@@ -101,7 +110,10 @@ def argsort(x: Tensor, axis: int = -1, *, descending: bool = False) -> Tensor:
 
 @public
 def sort(x: Tensor, axis: int = -1, *, descending: bool = False) -> Tensor:
-    """``x`` sorted along an axis; NaN comes last. The gradient goes back by the same order (`argsort`).
+    """``x`` sorted along an axis; NaN comes last, and -0 is less than 0. The gradient goes back by `argsort`'s order.
+
+    A network of comparisons (Batcher 1968), or for many elements a pass for each byte (Knuth, *The Art of Computer
+    Programming* 3, 5.2.5).
 
     Shape and dtype are those of ``x``. Raises ShapeError where the axis does not exist.
 

@@ -1,0 +1,259 @@
+"""Routines that sort a row: by integers in the same order, compared by a network where they are few, else by digits.
+
+As `routines`. A network compares elements that do not depend on their values, so that vectors compare many at once and
+no branch is guessed wrongly (Batcher, Sorting networks and their applications, 1968); for more, a pass over all of
+them for each byte takes less (Knuth, *The Art of Computer Programming* 3, 5.2.5).
+"""
+
+# Numba reads this code, which has no types of its own.
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import register_jitable
+
+from graphc.codegen.buffer import buffer, i32, i64, place_of
+from graphc.codegen.llvm import intrinsic
+from graphc.codegen.routines import routine
+from graphc.codegen.vecmath import maximum, minimum
+
+FEW, FEW_WIDE = 16384, 4096  # words of 32 and of 64 bits that a network sorts in less time than passes over bytes
+VALUES = 256  # of a digit
+RUN = 8  # words that are compared in registers
+
+
+def _word(kind: Any) -> Any:
+    """The integers that stand for numbers of a dtype."""
+    return types.int64 if getattr(kind, "bitwidth", 1) == 64 else types.int32
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def to_word(typingctx: Any, x: Any, descending: Any) -> Any:
+    """An integer in the order of numbers: -0 before 0, and a NaN last either way."""
+    word = _word(x)
+
+    def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        value, down = args
+        kind = ir.IntType(word.bitwidth)
+        if not isinstance(x, types.Float):
+            made = context.cast(b, value, x, word)
+            return b.select(down, b.not_(made), made)
+        most = kind(2 ** (kind.width - 1) - 1)
+        bits = b.bitcast(value, kind)
+        made = b.xor(bits, b.and_(b.ashr(bits, kind(kind.width - 1)), most))
+        return b.select(b.fcmp_unordered("uno", value, value), most, b.select(down, b.not_(made), made))
+
+    return word(x, types.boolean), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def from_word(typingctx: Any, dtype: Any, word: Any, descending: Any) -> Any:
+    """The number of a dtype that `to_word` has made this of; a NaN is any."""
+    real = dtype.dtype
+
+    def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        _, value, down = args
+        made = b.select(down, b.not_(value), value)
+        if not isinstance(real, types.Float):
+            return context.cast(b, made, word, real)
+        kind = ir.IntType(word.bitwidth)
+        most = kind(2 ** (kind.width - 1) - 1)
+        made = b.xor(made, b.and_(b.ashr(made, kind(kind.width - 1)), most))
+        return b.bitcast(made, context.get_value_type(real))
+
+    return real(dtype, word, types.boolean), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def largest(typingctx: Any, word: Any) -> Any:
+    """The word that comes last."""
+
+    def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        width = word.dtype.bitwidth
+        return ir.IntType(width)(2 ** (width - 1) - 1)
+
+    return word.dtype(word), codegen
+
+
+@register_jitable(error_model="numpy", fastmath=False)
+def exchanged(word, low_at, high_at, n):
+    """The smaller of each pair goes to the lower place."""
+    low, high = buffer(low_at, word, 0, 2), buffer(high_at, word, 1, 2)
+    for i in range(n):
+        a = low[i]
+        b = high[i]
+        low[i] = minimum(a, b)
+        high[i] = maximum(a, b)
+
+
+@register_jitable(error_model="numpy", fastmath=False)
+def mirrored(word, low_at, high_at, n):
+    """The same of pairs from outside to inside: ``high_at`` is where the highest place lies."""
+    low, high = buffer(low_at, word, 0, 2), buffer(high_at, word, 1, 2)
+    for i in range(n):
+        a = low[i]
+        b = high[-i]
+        low[i] = minimum(a, b)
+        high[-i] = maximum(a, b)
+
+
+def _compared(title: str, steps: Sequence[int], text: str) -> Any:
+    """An intrinsic that compares lane i of eight words with lane i xor a number, for each of some numbers."""
+
+    def typer(typingctx: Any, word: Any, at: Any) -> Any:
+        def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
+            element = ir.IntType(word.dtype.bitwidth)
+            kind, order = ir.VectorType(element, RUN), ir.VectorType(ir.IntType(32), RUN)
+            place = b.inttoptr(args[1], kind.as_pointer())
+            held = b.load(place)
+            held.align = element.width // 8
+            for step in steps:
+                other = b.shuffle_vector(held, held, ir.Constant(order, [i ^ step for i in range(RUN)]))
+                less = b.icmp_signed("<", held, other)
+                low, high = b.select(less, held, other), b.select(less, other, held)
+                lanes = [i if i < i ^ step else RUN + i for i in range(RUN)]
+                held = b.shuffle_vector(low, high, ir.Constant(order, lanes))
+            b.store(held, place).align = element.width // 8
+            return context.get_dummy_value()
+
+        return types.none(word, types.int64), codegen
+
+    typer.__name__ = typer.__qualname__ = title
+    typer.__doc__ = text
+    return intrinsic(typer)
+
+
+ordered_run = _compared("ordered_run", (1, 3, 1, 7, 2, 1), "Eight words in order.")
+merged_run = _compared("merged_run", (4, 2, 1), "What a merge compares last: words that are four, two and one apart.")
+
+
+@register_jitable(error_model="numpy", fastmath=False)
+def halved(word, y_at, n, apart):
+    """Compares words that are so far apart, in blocks of twice as many; the last block may be cut short."""
+    for block in range((n + apart - 1) // (2 * apart)):
+        start = 2 * apart * block
+        low_at, high_at = place_of(word, y_at, start), place_of(word, y_at, start + apart)
+        exchanged(word, low_at, high_at, min(apart, n - apart - start))
+
+
+@register_jitable(error_model="numpy", fastmath=False)
+def quartered(word, y_at, n):
+    """A block of four times ``n`` words: those that are 2 n apart are compared, then those n apart, in one pass."""
+    first, second = buffer(y_at, word, 0, 4), buffer(place_of(word, y_at, n), word, 1, 4)
+    third, fourth = buffer(place_of(word, y_at, 2 * n), word, 2, 4), buffer(place_of(word, y_at, 3 * n), word, 3, 4)
+    for i in range(n):
+        a, b, c, d = first[i], second[i], third[i], fourth[i]
+        low, high, under, over = minimum(a, c), maximum(a, c), minimum(b, d), maximum(b, d)
+        first[i] = minimum(low, under)
+        second[i] = maximum(low, under)
+        third[i] = minimum(high, over)
+        fourth[i] = maximum(high, over)
+
+
+@routine
+def network(word, y_at, n):
+    """A row in order: runs of eight, then two at a time merged. ``n`` is a multiple of eight.
+
+    What the last run lacks counts as larger than all, and is not compared.
+    """
+    for start in range(0, n, RUN):
+        ordered_run(word, place_of(word, y_at, start))
+    half = RUN
+    while half < n:
+        for pair in range((n + half - 1) // (2 * half)):
+            start = 2 * half * pair
+            first = max(0, start + 2 * half - n)  # of the lower half: those before have no partner
+            low_at, high_at = place_of(word, y_at, start + first), place_of(word, y_at, start + 2 * half - 1 - first)
+            mirrored(word, low_at, high_at, half - first)
+        apart = half // 2
+        while apart >= 2 * RUN:
+            blocks = n // (2 * apart)
+            for block in range(blocks):
+                quartered(word, place_of(word, y_at, 2 * apart * block), apart // 2)
+            whole = 2 * apart * blocks
+            rest_at = place_of(word, y_at, whole)
+            halved(word, rest_at, n - whole, apart)
+            halved(word, rest_at, n - whole, apart // 2)
+            apart = apart // 4
+        if apart == RUN:
+            halved(word, y_at, n, RUN)
+        for start in range(0, n, RUN):
+            merged_run(word, place_of(word, y_at, start))
+        half = 2 * half
+
+
+@routine
+def digits(word, y_at, spare_at, counts_at, n, last):
+    """A row in order of the bytes of its words, an even number of them, the least first; the last has the sign.
+
+    While words go to their places by one byte, the next one is counted.
+    """
+    y, counts = buffer(y_at, word, 0, 2), buffer(counts_at, i64, 1, 2)
+    for k in range(VALUES * (last + 1)):
+        counts[k] = 0
+    for i in range(n):
+        at = i64(y[i]) & i64(255)
+        counts[at] = counts[at] + 1
+    for digit in range(last):
+        flip = 128 if digit == last - 1 else 0
+        total = 0
+        for k in range(VALUES):
+            value_at = VALUES * digit + (k ^ flip)
+            count = counts[value_at]
+            counts[value_at] = total
+            total = total + count
+        odd = digit % 2 == 1
+        source = buffer(spare_at if odd else y_at, word, 0, 4)
+        target = buffer(y_at if odd else spare_at, word, 1, 4)
+        places = buffer(counts_at + 8 * VALUES * digit, i64, 2, 4)
+        after = buffer(counts_at + 8 * VALUES * (digit + 1), i64, 3, 4)
+        shift, shift_after = word(8 * digit), word(8 * min(digit + 1, last - 1))
+        for i in range(n):
+            value = source[i]
+            at = i64(value >> shift) & i64(255)
+            place = places[at]
+            places[at] = place + 1
+            target[place] = value
+            at = i64(value >> shift_after) & i64(255)
+            after[at] = after[at] + 1
+
+
+@register_jitable(error_model="numpy", fastmath=False)
+def words_sorted(word, held_at, n, last, few):
+    """Words of ``last`` bytes in order, ``few`` by a network; behind them lies memory for as many, and for counts."""
+    if n <= few:
+        held, whole = buffer(held_at, word, 0, 1), n + -n % RUN
+        for i in range(n, whole):
+            held[i] = largest(word)
+        network(word, held_at, whole)
+    else:
+        spare_at = place_of(word, held_at, n)
+        digits(word, held_at, spare_at, place_of(word, spare_at, n), n, last)
+
+
+@register_jitable(error_model="numpy", fastmath=False)
+def values_sorted(real, word, x_at, y_at, held_at, n, last, few, descending):
+    """A row in order by the words that stand for its numbers."""
+    x, y, held = buffer(x_at, real, 0, 3), buffer(y_at, real, 1, 3), buffer(held_at, word, 2, 3)
+    for i in range(n):
+        held[i] = to_word(x[i], descending)
+    words_sorted(word, held_at, n, last, few)
+    for i in range(n):
+        y[i] = from_word(real, held[i], descending)
+
+
+@routine
+def sorted_row(real, x_at, y_at, held_at, n, descending):
+    """A row of numbers of at most 32 bits in order."""
+    values_sorted(real, i32, x_at, y_at, held_at, n, 4, FEW, descending)
+
+
+@routine
+def sorted_wide_row(real, x_at, y_at, held_at, n, descending):
+    """The same of 64 bits."""
+    values_sorted(real, i64, x_at, y_at, held_at, n, 8, FEW_WIDE, descending)
