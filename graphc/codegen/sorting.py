@@ -2,7 +2,8 @@
 
 As `routines`. A network compares elements that do not depend on their values, so that vectors compare many at once and
 no branch is guessed wrongly (Batcher, Sorting networks and their applications, 1968); for more, a pass over all of
-them for each byte takes less (Knuth, *The Art of Computer Programming* 3, 5.2.5).
+them for each byte takes less (Knuth, *The Art of Computer Programming* 3, 5.2.5). What tells two parts of one row
+apart is a function of its own, as other calls of it have other parts.
 """
 
 # Numba reads this code, which has no types of its own.
@@ -22,7 +23,7 @@ from graphc.codegen.llvm import intrinsic
 from graphc.codegen.routines import routine
 from graphc.codegen.vecmath import maximum, minimum
 
-FEW, FEW_WIDE = 16384, 4096  # words of 32 and of 64 bits that a network sorts in less time than passes over bytes
+FEW = 16384  # words that a network sorts in less time than passes over their bytes
 VALUES = 256  # of a digit
 RUN = 8  # words that are compared in registers
 
@@ -80,7 +81,7 @@ def largest(typingctx: Any, word: Any) -> Any:
     return word.dtype(word), codegen
 
 
-@register_jitable(error_model="numpy", fastmath=False)
+@routine
 def exchanged(word, low_at, high_at, n):
     """The smaller of each pair goes to the lower place."""
     low, high = buffer(low_at, word, 0, 2), buffer(high_at, word, 1, 2)
@@ -91,7 +92,7 @@ def exchanged(word, low_at, high_at, n):
         high[i] = maximum(a, b)
 
 
-@register_jitable(error_model="numpy", fastmath=False)
+@routine
 def mirrored(word, low_at, high_at, n):
     """The same of pairs from outside to inside: ``high_at`` is where the highest place lies."""
     low, high = buffer(low_at, word, 0, 2), buffer(high_at, word, 1, 2)
@@ -141,7 +142,7 @@ def halved(word, y_at, n, apart):
         exchanged(word, low_at, high_at, min(apart, n - apart - start))
 
 
-@register_jitable(error_model="numpy", fastmath=False)
+@routine
 def quartered(word, y_at, n):
     """A block of four times ``n`` words: those that are 2 n apart are compared, then those n apart, in one pass."""
     first, second = buffer(y_at, word, 0, 4), buffer(place_of(word, y_at, n), word, 1, 4)
@@ -188,6 +189,21 @@ def network(word, y_at, n):
 
 
 @routine
+def distributed(word, source_at, target_at, places_at, after_at, n, shift, shift_after):
+    """Words go to the places that there are for one of their bytes, and another byte is counted."""
+    source, target = buffer(source_at, word, 0, 4), buffer(target_at, word, 1, 4)
+    places, after = buffer(places_at, i64, 2, 4), buffer(after_at, i64, 3, 4)
+    for i in range(n):
+        value = source[i]
+        at = i64(value >> word(shift)) & i64(255)
+        place = places[at]
+        places[at] = place + 1
+        target[place] = value
+        at = i64(value >> word(shift_after)) & i64(255)
+        after[at] = after[at] + 1
+
+
+@routine
 def digits(word, y_at, spare_at, counts_at, n, last):
     """A row in order of the bytes of its words, an even number of them, the least first; the last has the sign.
 
@@ -208,25 +224,16 @@ def digits(word, y_at, spare_at, counts_at, n, last):
             counts[value_at] = total
             total = total + count
         odd = digit % 2 == 1
-        source = buffer(spare_at if odd else y_at, word, 0, 4)
-        target = buffer(y_at if odd else spare_at, word, 1, 4)
-        places = buffer(counts_at + 8 * VALUES * digit, i64, 2, 4)
-        after = buffer(counts_at + 8 * VALUES * (digit + 1), i64, 3, 4)
-        shift, shift_after = word(8 * digit), word(8 * min(digit + 1, last - 1))
-        for i in range(n):
-            value = source[i]
-            at = i64(value >> shift) & i64(255)
-            place = places[at]
-            places[at] = place + 1
-            target[place] = value
-            at = i64(value >> shift_after) & i64(255)
-            after[at] = after[at] + 1
+        source_at, target_at = spare_at if odd else y_at, y_at if odd else spare_at
+        places_at, after_at = counts_at + 8 * VALUES * digit, counts_at + 8 * VALUES * (digit + 1)
+        shift, shift_after = 8 * digit, 8 * min(digit + 1, last - 1)
+        distributed(word, source_at, target_at, places_at, after_at, n, shift, shift_after)
 
 
 @register_jitable(error_model="numpy", fastmath=False)
-def words_sorted(word, held_at, n, last, few):
-    """Words of ``last`` bytes in order, ``few`` by a network; behind them lies memory for as many, and for counts."""
-    if n <= few:
+def words_sorted(word, held_at, n, last):
+    """Words of ``last`` bytes in order; behind them lies memory for as many, and for counts."""
+    if n <= FEW:
         held, whole = buffer(held_at, word, 0, 1), n + -n % RUN
         for i in range(n, whole):
             held[i] = largest(word)
@@ -237,12 +244,12 @@ def words_sorted(word, held_at, n, last, few):
 
 
 @register_jitable(error_model="numpy", fastmath=False)
-def values_sorted(real, word, x_at, y_at, held_at, n, last, few, descending):
+def values_sorted(real, word, x_at, y_at, held_at, n, last, descending):
     """A row in order by the words that stand for its numbers."""
     x, y, held = buffer(x_at, real, 0, 3), buffer(y_at, real, 1, 3), buffer(held_at, word, 2, 3)
     for i in range(n):
         held[i] = to_word(x[i], descending)
-    words_sorted(word, held_at, n, last, few)
+    words_sorted(word, held_at, n, last)
     for i in range(n):
         y[i] = from_word(real, held[i], descending)
 
@@ -250,10 +257,10 @@ def values_sorted(real, word, x_at, y_at, held_at, n, last, few, descending):
 @routine
 def sorted_row(real, x_at, y_at, held_at, n, descending):
     """A row of numbers of at most 32 bits in order."""
-    values_sorted(real, i32, x_at, y_at, held_at, n, 4, FEW, descending)
+    values_sorted(real, i32, x_at, y_at, held_at, n, 4, descending)
 
 
 @routine
 def sorted_wide_row(real, x_at, y_at, held_at, n, descending):
     """The same of 64 bits."""
-    values_sorted(real, i64, x_at, y_at, held_at, n, 8, FEW_WIDE, descending)
+    values_sorted(real, i64, x_at, y_at, held_at, n, 8, descending)
