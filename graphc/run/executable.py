@@ -36,7 +36,7 @@ from graphc.errors import (
     warn_once,
 )
 from graphc.ir import dims
-from graphc.ir.graph import Graph, located
+from graphc.ir.graph import Graph, located, rebuild
 from graphc.ir.op import LATER, Kind
 from graphc.ir.state import Array, copying
 from graphc.ir.tensor import Tensor
@@ -590,7 +590,9 @@ class Executable(Uncopied):
     @property
     def stages(self) -> Mapping[str, str]:
         """The text of every stage of the compiler, in order."""
-        out = {name: print_graph(graph) for name, graph in self._program.stages}
+        (first, built), *passed = self._program.stages
+        out = {first: print_graph(built)}  # in the user's order
+        out |= {name: print_graph(rebuild(graph)) for name, graph in passed}  # without what a pass has left unread
         if self.wait():
             out["schedule"] = self.listing.loops
             out["source"] = self.source
