@@ -47,6 +47,7 @@ from graphc.ir.op import Kind
 from graphc.ir.state import Array
 from graphc.schedule.memory import PART, nests
 from graphc.schedule.plan import Control, Group, Item, Product, Schedule, Stage
+from graphc.schedule.stages import cost
 from graphc.schedule.sums import is_long, room
 
 TABLES = {"input": "inputs", "output": "outputs", "state": "state"}
@@ -81,6 +82,7 @@ class Text:
     work_bytes: Size
     scratch_bytes: int  # more of it for each thread beyond the first
     cost: Size  # of all that can run side by side
+    alone: Size  # the cost of all that cannot
     failures: list[Node] = field(default_factory=list)  # status k > 0 is the test of failures[k - 1]
     rows: Array | None = None  # places of each call of an item's function; a constant behind all others
     timed: list[list[int]] = field(default_factory=list)  # the items, by number, behind each time that is taken
@@ -109,10 +111,11 @@ def emit(
     nests = [_module(function) for _, function in writer.functions.values()]
     outside = [Line(f'nest{k} = part("{part_symbol(_joined(lines))}")') for k, lines in enumerate(nests)]
     spent = dims.total(group.cost for stage in plan.stages for group in stage.groups)
+    alone = dims.total(cost(plan.graph, item) for stage in plan.stages for item in stage.alone)
     work = writer.offsets[-1] + writer.scratch
     rows = writer.numbers()
     lines = _module(kernel, outside)
-    return Text(lines, nests, tuple(symbols), work, writer.scratch, spent, writer.failures, rows, writer.timed)
+    return Text(lines, nests, tuple(symbols), work, writer.scratch, spent, alone, writer.failures, rows, writer.timed)
 
 
 def _multiplies(plan: Schedule) -> bool:

@@ -26,8 +26,8 @@ from graphc.codegen.words import c_function, call_address
 (
     INPUTS, OUTPUTS, STRUCTURE, KEYS, ARRAYS, STATES, DESK, SCALARS, PLACES, MADE, WORK, KERNEL, DIMS, STATE, THREADS,
     CREW, LOCK, WRITES, TAKE, GIVE, STATUS, WHERE, VALUE, ARRAY_TYPE, NEW_ARRAY, NEW_SCALAR, NOT_IMPLEMENTED, NONE,
-    NOTE, HEAD,
-) = range(30)  # fmt: skip
+    NOTE, BRIEF, HEAD,
+) = range(31)  # fmt: skip
 ONE, LIST, DICT, NOTHING = range(4)  # structures of results
 DTYPE, RANK, SHAPE, BYTES, FACTS = range(5)  # words of an array's facts in a table, and how many
 
@@ -135,19 +135,22 @@ def _allocate(table: int, facts: int) -> int:
 
 
 def _run(table: int, lock: int) -> Any:
-    """The status of the kernel, which runs without the interpreter's lock; then the state is free again."""
-    places, work, note, noted = word(table, PLACES), word(table, WORK), word(table, NOTE), 0
+    """The status of the kernel; then the state is free again. It runs without the interpreter's lock, unless giving
+    that away and taking it back would be much of the call."""
+    places, work, note, noted, thread = word(table, PLACES), word(table, WORK), word(table, NOTE), 0, 0
     if note != 0 and PyThread_get_thread_ident() != word(note, THREAD):
         note = 0  # Ctrl-C is for the main thread
     if note != 0:
         noted = word(note, CALL)
         set_word(note, RAISED, 0)
         set_word(note, CALL, work)
-    thread = PyEval_SaveThread()
+    if word(table, BRIEF) == 0:
+        thread = PyEval_SaveThread()
     outputs, dims, state = places + 8 * word(table, INPUTS), word(table, DIMS), word(table, STATE)
     status = call_kernel(word(table, KERNEL), places, outputs, dims, state, work)
     _give(table, lock)
-    PyEval_RestoreThread(thread)
+    if thread != 0:
+        PyEval_RestoreThread(thread)
     if note != 0:
         set_word(note, CALL, noted)
         set_word(note, RAISED, 0)

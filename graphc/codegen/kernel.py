@@ -59,6 +59,7 @@ class Kernel:
     work_bytes: Size
     scratch_bytes: int  # more workspace for each thread beyond the first
     cost: Size  # of what several threads may share
+    alone: Size  # the cost of the rest, loops over bodies apart
     failures: tuple[Node, ...]
     text: Text | None  # None where the kernel was recalled from disk
     schedule: Schedule | None
@@ -125,6 +126,7 @@ def build(
         text.work_bytes,
         text.scratch_bytes,
         text.cost,
+        text.alone,
         tuple(text.failures),
         text,
         plan,

@@ -49,6 +49,7 @@ def to_record(kernel: Kernel, source: Graph, updates: Sequence[str], key: str) -
         "work_bytes": str(kernel.work_bytes),
         "scratch_bytes": kernel.scratch_bytes,
         "cost": str(kernel.cost),
+        "alone": str(kernel.alone),
         "failures": failing,
     }
     return {**fields, "sum": _sum(key, fields)}
@@ -72,6 +73,7 @@ def from_record(record: Any, source: Graph, updates: Sequence[str], key: str) ->
         work_bytes=parse(record["work_bytes"]),
         scratch_bytes=record["scratch_bytes"],
         cost=parse(record["cost"]),
+        alone=parse(record["alone"]),
         failures=tuple(everything[i] for i in record["failures"]),
         text=None,
         schedule=None,

@@ -35,6 +35,7 @@ class Plan:
     threads: int
     failures: tuple[Node, ...]  # of each test that may fail
     stops: bool = False  # whether its loops look for Ctrl-C
+    brief: bool = False  # whether it is done before another thread could use the interpreter
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class Entry:
             words.DESK: memory, words.SCALARS: memory + scalars, words.PLACES: memory + places,
             words.MADE: memory + made, words.WORK: memory + work, words.THREADS: plan.threads,
             words.CREW: crew().count_address, words.LOCK: face.lock.address if face.lock else 0,
-            words.NOTE: note() if plan.stops else 0,
+            words.NOTE: note() if plan.stops else 0, words.BRIEF: plan.brief,
             words.WRITES: face.writes, words.TAKE: TAKE, words.GIVE: GIVE, **INTERPRETER,
         }.items():  # fmt: skip
             table[word] = value

@@ -56,6 +56,7 @@ from graphc.run.program import MOST_BYTES, Program
 
 DAMAGED = "what the cache holds of {} is damaged; building it anew: {!r:.200}"
 MOST_ENTRIES = 256  # shapes remembered by one executable
+BRIEF = 1 << 17  # the cost of a call of about a microsecond, which giving the interpreter's lock away would prolong
 STRUCTURES = {"one": words.ONE, "list": words.LIST, "dict": words.DICT, "none": words.NOTHING}
 
 
@@ -367,7 +368,9 @@ class Executable(Uncopied):
         if bytes > MOST_BYTES:
             raise self._program.too_large(sizes)
         address = conductor() if threads > 1 else bound.address
-        return Plan(sizes, shapes, table, bytes, address, bound.state_address, threads, kernel.failures, kernel.stops)
+        brief = not kernel.stops and dims.evaluate(dims.total([kernel.cost, kernel.alone]), sizes) < BRIEF
+        state = bound.state_address
+        return Plan(sizes, shapes, table, bytes, address, state, threads, kernel.failures, kernel.stops, brief)
 
     def run_batches(
         self,
