@@ -76,9 +76,6 @@ class Nest:
         self.plan, self.graph, self.symbols, self.failures = plan, plan.graph, symbols, failures
         self.functions: dict[str, Function] = {} if functions is None else functions
         self.stops = stops
-        cut = [(loop, fold) for loop, block in plan.blocks.items() for fold, _ in block.sums]
-        self.carried = {fold.node.id for _, fold in cut}  # sums in blocks; of those in several loops, steps are counted
-        self.counted = {fold.node.id for loop, fold in cut if id(fold.path[fold.open_depth]) != loop}
         self.watch = None if plan.watched is None else Watch(self.graph, plan.watched)
         self.clock: Mapping[int, int] = {}  # id of an item -> what its time is added to, where times are taken
         self.margin = 0  # levels of indentation around the items
@@ -338,11 +335,11 @@ class Nest:
             inner = fold.accumulated
             if not inner:
                 self.define(depth, node, self.literal(value, node.type.dtype))
-                if node.id in self.carried:
+                if node.id in self.plan.carried:
                     nothing = self.literal(-0.0, node.type.dtype)  # x + -0.0 is x, so compilers leave that out
                     s, c = self.named("s", node.id), self.named("c", node.id)
                     self.put(depth, f"{s}, {c} = {nothing}, {nothing}", node.id)
-                if node.id in self.counted:
+                if node.id in self.plan.counted:
                     self.put(depth, f"{self.named('r', node.id)} = 0", node.id)
                 return
             if node.id in self.plan.rooms:
@@ -410,7 +407,7 @@ class Nest:
             self.put(depth, f"if {self.named('k', node.id)} > 0:", node.id)
             self.put(depth + 1, f"{self.primitive('settle', node.type.dtype)}({self.sums(fold)})", node.id)
         elif fold.form is Form.REDUCE and not fold.accumulated:
-            if node.id in self.carried:
+            if node.id in self.plan.carried:
                 s, c = self.named("s", node.id), self.named("c", node.id)
                 self.define(depth, node, f"{s} + ({self.read(node.id)} + {c})")
             self.keep(fold, depth)
@@ -444,7 +441,7 @@ class Nest:
         self.put(depth, f"{t} = {s} + ({v} + {c})", id)
         self.put(depth, f"{c} = lost({s}, {v} + {c}, {t})", id)
         self.put(depth, f"{s}, {v} = {t}, {self.literal(0, dtype)}", id)
-        if id in self.counted:
+        if id in self.plan.counted:
             self.put(depth, f"{self.named('r', id)} = 0", id)
 
     def count(self, fold: Statement, steps: str, every: int, depth: int) -> None:

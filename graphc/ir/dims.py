@@ -211,8 +211,10 @@ def multiply(left: Size, right: Size) -> Size:
     """The product of two sizes."""
     if isinstance(left, int) and isinstance(right, int):
         return left * right
-    if left == 1 or right == 1:
-        return right if left == 1 else left
+    if isinstance(left, int):
+        left, right = right, left
+    if isinstance(right, int):
+        return left if right == 1 else Dim(tuple((m, c * right) for m, c in _terms(left))) if right else 0
     terms: dict[Monomial, int] = {}
     for mono_l, c_l in _terms(left):
         for mono_r, c_r in _terms(right):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,12 @@ def limits(dtype: DType) -> tuple[Any, Any]:
     return (False, True) if dtype == BOOL else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
 
 
+@cache
+def _name(dtype: DType) -> str:
+    """NumPy makes the name of a dtype anew each time."""
+    return dtype.name
+
+
 @dataclass(frozen=True, slots=True)
 class TensorType:
     """dtype and shape of one value.
@@ -75,7 +82,7 @@ class TensorType:
     shape: Shape
 
     def __str__(self) -> str:
-        return f"{self.dtype.name}[{', '.join(map(str, self.shape))}]"
+        return f"{_name(self.dtype)}[{', '.join(map(str, self.shape))}]"
 
     @property
     def ndim(self) -> int:

@@ -6,6 +6,7 @@ import enum
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from graphc.cached import cached
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node
@@ -250,7 +251,7 @@ class Room:
     slot: int = -1
 
 
-@dataclass(slots=True)
+@dataclass
 class Schedule:
     """A graph's program: items in order, a buffer for each node that needs one, the sizes of the workspace's slots."""
 
@@ -280,6 +281,17 @@ class Schedule:
         """All constants, in the order of their places behind the state."""
         own = (self.graph.nodes[i].value for i in self.constants)
         return (*(value for value in own if value is not None), *self.held)
+
+    @cached
+    def carried(self) -> set[int]:
+        """Nodes that are sums in blocks."""
+        return {fold.node.id for block in self.blocks.values() for fold, _ in block.sums}
+
+    @cached
+    def counted(self) -> set[int]:
+        """Those of them that go on in several loops, the steps of which are counted."""
+        cut = [(loop, fold) for loop, block in self.blocks.items() for fold, _ in block.sums]
+        return {fold.node.id for loop, fold in cut if id(fold.path[fold.open_depth]) != loop}
 
     def items(self) -> Iterator[Item]:
         """All items, those of bodies too."""
