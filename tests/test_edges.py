@@ -120,6 +120,13 @@ def moves(g: gx.Graph) -> Any:
     return [x], laid + cut + slopes
 
 
+def padded_alone(g: gx.Graph) -> Any:
+    """Of one element, whose cotangent is placed over all that there is."""
+    x = g.input("x", (1, 1), "float64")
+    padded = gx.pad(x, 1, "edge")
+    return [x], [padded, gx.grad(gx.sum(padded * padded), x)]
+
+
 def views_reduced(g: gx.Graph) -> Any:
     """Views in another shape, some of whose readers have fewer than two axes."""
     x = g.input("x", (2, 3, 4), "float64")
@@ -154,6 +161,7 @@ CASES: dict[str, tuple[Build, list[Any]]] = {
     "rows of -inf": (rows, [np.array([[1.0, 2, -np.inf, 0], [-np.inf] * 4])]),
     "random numbers": (draws, []),
     "moves": (moves, [normal(6)]),
+    "padded alone": (padded_alone, [normal(1, 1)]),
     "views reduced": (views_reduced, [normal(2, 3, 4)]),
     "numbers in other shapes": (numbers_in_other_shapes, [normal(1, 1)]),
 }  # fmt: skip

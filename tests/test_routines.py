@@ -87,6 +87,36 @@ def test_rows_of_every_length_are_sorted(dtype: str) -> None:
         assert np.array_equal(exe(a)[0], np.sort(a, -1), equal_nan=dtype[0] == "f")
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "int64", "uint8", "bool"])
+def test_rows_of_every_length_are_put_in_order(dtype: str) -> None:
+    """By a network or by bytes: equal elements and both zeros stay in order; numbers that differ in few bits are told apart."""
+    g = gx.Graph("places")
+    x = g.input("x", ("r", "n"), dtype)
+    outputs = [gx.argsort(x), gx.argsort(x, descending=True)]
+    exe, plain = gx.compile([x], outputs), gx.compile([x], outputs, backend="numpy")
+    for size in (1, 2, 9, 100, 1000, 4104, 20_000):
+        if dtype[0] == "f":
+            special = RNG.choice([np.nan, -np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-40, -1e-40], (4, size))
+            a = np.where(RNG.random((4, size)) < 0.5, special, RNG.normal(size=(4, size)))
+            a[2] = 1 + RNG.integers(-9, 9, size) * 2.0**-50
+            a[3] = RNG.normal(size=size)
+        else:
+            low, high = (0, 2) if dtype == "bool" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+            a = RNG.integers(low, high, (4, size), "int64")
+            a[2] = RNG.integers(0, 99, size)
+            a[3] = a[3] // 2**20 + a[2]
+        a = a.astype(dtype)
+        for found, want in zip(exe(a), plain(a), strict=True):
+            assert np.array_equal(found, want), size
+
+
+def test_too_many_elements_have_no_order() -> None:
+    g = gx.Graph("many")
+    x = g.input("x", (2**32 + 1,), "uint8")
+    with pytest.raises(gx.ShapeError, match="4294967297"):
+        gx.argsort(x)
+
+
 def test_topk_takes_the_first_of_equal_elements() -> None:
     values, places = run(lambda t: gx.topk(t, 3, 0), np.array([1.0, 3, 2, 3, np.nan]))
     assert values.tolist() == [3, 3, 2] and places.tolist() == [1, 3, 2]

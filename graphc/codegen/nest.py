@@ -323,7 +323,8 @@ class Nest:
         if fold.form in (Form.PLACE, Form.SCATTER):
             identity = node.op.identity
             value = node.attrs.get("fill") if identity is None else identity(node.type.dtype)
-            if value is None:
+            whole = node.op.name == "place" and self.graph.nodes[node.inputs[0]].type.shape == node.type.shape
+            if value is None or whole:
                 return
             inner = list(range(node.type.ndim))
             levels = {axis: level for level, axis in fold.kept.items() if level < fold.start_depth}

@@ -1,4 +1,4 @@
-"""Functions of whole rows and matrices, which kernels call: recurrences, sorting, decompositions.
+"""Functions of whole rows and matrices, which kernels call: recurrences, running sums, extremes, transforms.
 
 Each takes a dtype, the addresses of its operands and of its result, perhaps that of scratch memory, then the sizes of
 its operands, then attributes. They are Python in the forms that `lower` knows.
@@ -159,51 +159,6 @@ def first_extreme(real, x_at, y_at, n, largest):
             value = x[place + i] * sign
             first = minimum(first, select((value == best) | (value != value), i32(i), i32(STRETCH)))
         y[0] = place + first
-
-
-@register_jitable(error_model="numpy", fastmath=False)
-def before(a, b, descending):
-    """Whether a stands strictly before b; NaN comes last."""
-    if a != a:
-        return False
-    if b != b:
-        return True
-    return a > b if descending else a < b
-
-
-@routine
-def sorted_places(real, x_at, y_at, spare_at, n, descending):
-    """The order of a row: runs of eight by insertion, then two at a time merged; equal elements stay in order."""
-    x, y, spare = buffer(x_at, real, 0, 1), buffer(y_at, i64, 0, 1), buffer(spare_at, i64, 0, 1)
-    for i in range(n):
-        j = i
-        while j % 8 > 0 and before(x[i], x[y[max(j - 1, 0)]], descending):
-            y[j] = y[j - 1]
-            j = j - 1
-        y[j] = i
-    run = 8
-    while run < n:
-        start = 0
-        while start + run < n:
-            middle = start + run
-            stop = min(middle + run, n)
-            for k in range(start, middle):
-                spare[k] = y[k]
-            left = start
-            right = middle
-            at = start
-            while left < middle and right < stop:
-                if before(x[y[right]], x[spare[left]], descending):
-                    y[at] = y[right]
-                    right = right + 1
-                else:
-                    y[at] = spare[left]
-                    left = left + 1
-                at = at + 1
-            for k in range(left, middle):
-                y[at + k - left] = spare[k]
-            start = stop
-        run = 2 * run
 
 
 @routine

@@ -23,6 +23,8 @@ from graphc.codegen.llvm import intrinsic
 from graphc.codegen.routines import routine
 from graphc.codegen.vecmath import maximum, minimum
 
+UNIT = 2**32  # of the high half of a word
+LOW, HIGH, SIGN = UNIT - 1, -UNIT, UNIT // 2  # bits of the low half, of the high one, and the sign that one has
 FEW = 16384  # words that a network sorts in less time than passes over their bytes
 VALUES = 256  # of a digit
 RUN = 8  # words that are compared in registers
@@ -31,6 +33,17 @@ RUN = 8  # words that are compared in registers
 def _word(kind: Any) -> Any:
     """The integers that stand for numbers of a dtype."""
     return types.int64 if getattr(kind, "bitwidth", 1) == 64 else types.int32
+
+
+def _in_order(b: Any, bits: Any) -> Any:
+    """A float's bits so that integers are in the order of floats, or those of an integer so made."""
+    kind = bits.type
+    return b.xor(bits, b.and_(b.ashr(bits, kind(kind.width - 1)), kind(_most(kind.width))))
+
+
+def _most(width: int) -> int:
+    """The largest signed integer of so many bits."""
+    return (1 << width - 1) - 1
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -44,10 +57,9 @@ def to_word(typingctx: Any, x: Any, descending: Any) -> Any:
         if not isinstance(x, types.Float):
             made = context.cast(b, value, x, word)
             return b.select(down, b.not_(made), made)
-        most = kind(2 ** (kind.width - 1) - 1)
-        bits = b.bitcast(value, kind)
-        made = b.xor(bits, b.and_(b.ashr(bits, kind(kind.width - 1)), most))
-        return b.select(b.fcmp_unordered("uno", value, value), most, b.select(down, b.not_(made), made))
+        made = _in_order(b, b.bitcast(value, kind))
+        made = b.select(down, b.not_(made), made)
+        return b.select(b.fcmp_unordered("uno", value, value), kind(_most(kind.width)), made)
 
     return word(x, types.boolean), codegen
 
@@ -62,12 +74,19 @@ def from_word(typingctx: Any, dtype: Any, word: Any, descending: Any) -> Any:
         made = b.select(down, b.not_(value), value)
         if not isinstance(real, types.Float):
             return context.cast(b, made, word, real)
-        kind = ir.IntType(word.bitwidth)
-        most = kind(2 ** (kind.width - 1) - 1)
-        made = b.xor(made, b.and_(b.ashr(made, kind(kind.width - 1)), most))
-        return b.bitcast(made, context.get_value_type(real))
+        return b.bitcast(_in_order(b, made), context.get_value_type(real))
 
     return real(dtype, word, types.boolean), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def with_one_zero(typingctx: Any, x: Any) -> Any:
+    """x, but 0 for -0."""
+
+    def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        return b.fadd(args[0], args[0].type(0.0)) if isinstance(x, types.Float) else args[0]
+
+    return x(x), codegen
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -75,8 +94,7 @@ def largest(typingctx: Any, word: Any) -> Any:
     """The word that comes last."""
 
     def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        width = word.dtype.bitwidth
-        return ir.IntType(width)(2 ** (width - 1) - 1)
+        return ir.IntType(word.dtype.bitwidth)(_most(word.dtype.bitwidth))
 
     return word.dtype(word), codegen
 
@@ -204,8 +222,8 @@ def distributed(word, source_at, target_at, places_at, after_at, n, shift, shift
 
 
 @routine
-def digits(word, y_at, spare_at, counts_at, n, last):
-    """A row in order of the bytes of its words, an even number of them, the least first; the last has the sign.
+def digits(word, y_at, spare_at, counts_at, n, first, last):
+    """A row in order of some last bytes of its words, an even number of them, the least first; the last has the sign.
 
     While words go to their places by one byte, the next one is counted.
     """
@@ -213,9 +231,9 @@ def digits(word, y_at, spare_at, counts_at, n, last):
     for k in range(VALUES * (last + 1)):
         counts[k] = 0
     for i in range(n):
-        at = i64(y[i]) & i64(255)
+        at = VALUES * first + (i64(y[i] >> word(8 * first)) & i64(255))
         counts[at] = counts[at] + 1
-    for digit in range(last):
+    for digit in range(first, last):
         flip = 128 if digit == last - 1 else 0
         total = 0
         for k in range(VALUES):
@@ -231,8 +249,11 @@ def digits(word, y_at, spare_at, counts_at, n, last):
 
 
 @register_jitable(error_model="numpy", fastmath=False)
-def words_sorted(word, held_at, n, last):
-    """Words of ``last`` bytes in order; behind them lies memory for as many, and for counts."""
+def words_sorted(word, held_at, n, first, last):
+    """Words of ``last`` bytes in order; behind them lies memory for as many, and for counts.
+
+    Of what is equal in the bytes from ``first`` on, the words must be in order before.
+    """
     if n <= FEW:
         held, whole = buffer(held_at, word, 0, 1), n + -n % RUN
         for i in range(n, whole):
@@ -240,7 +261,7 @@ def words_sorted(word, held_at, n, last):
         network(word, held_at, whole)
     else:
         spare_at = place_of(word, held_at, n)
-        digits(word, held_at, spare_at, place_of(word, spare_at, n), n, last)
+        digits(word, held_at, spare_at, place_of(word, spare_at, n), n, first, last)
 
 
 @register_jitable(error_model="numpy", fastmath=False)
@@ -249,7 +270,7 @@ def values_sorted(real, word, x_at, y_at, held_at, n, last, descending):
     x, y, held = buffer(x_at, real, 0, 3), buffer(y_at, real, 1, 3), buffer(held_at, word, 2, 3)
     for i in range(n):
         held[i] = to_word(x[i], descending)
-    words_sorted(word, held_at, n, last)
+    words_sorted(word, held_at, n, 0, last)
     for i in range(n):
         y[i] = from_word(real, held[i], descending)
 
@@ -264,3 +285,44 @@ def sorted_row(real, x_at, y_at, held_at, n, descending):
 def sorted_wide_row(real, x_at, y_at, held_at, n, descending):
     """The same of 64 bits."""
     values_sorted(real, i64, x_at, y_at, held_at, n, 8, descending)
+
+
+@routine
+def sorted_places(real, x_at, y_at, held_at, n, descending):
+    """The order of a row of at most 32 bits: words of number and place, so that equal elements stay in order."""
+    x, y, held = buffer(x_at, real, 0, 3), buffer(y_at, i64, 1, 3), buffer(held_at, i64, 2, 3)
+    for i in range(n):
+        held[i] = i64(to_word(with_one_zero(x[i]), descending)) * i64(UNIT) + i
+    words_sorted(i64, held_at, n, 4, 8)
+    for i in range(n):
+        y[i] = held[i] & i64(LOW)
+
+
+@routine
+def ordered_by_low_half(real, x_at, y_at, held_at, n, descending):
+    """Places in order of the low half of their numbers of 64 bits, where the high one is equal."""
+    x, y, held = buffer(x_at, real, 0, 3), buffer(y_at, i64, 1, 3), buffer(held_at, i64, 2, 3)
+    for i in range(n):
+        low = to_word(with_one_zero(x[y[i]]), descending) & i64(LOW)
+        held[i] = (low - i64(SIGN)) * i64(UNIT) + y[i]
+    words_sorted(i64, held_at, n, 4, 8)
+    for i in range(n):
+        y[i] = held[i] & i64(LOW)
+
+
+@routine
+def sorted_wide_places(real, x_at, y_at, held_at, n, descending):
+    """The order of a row of 64 bits: by high halves, then what is equal in them by low halves."""
+    x, y, held = buffer(x_at, real, 0, 3), buffer(y_at, i64, 1, 3), buffer(held_at, i64, 2, 3)
+    for i in range(n):
+        held[i] = (to_word(with_one_zero(x[i]), descending) & i64(HIGH)) + i
+    words_sorted(i64, held_at, n, 4, 8)
+    for i in range(n):
+        y[i] = held[i] & i64(LOW)
+    start = 0
+    for stop in range(1, n + 1):
+        if stop == n or (held[start] ^ held[min(stop, n - 1)]) & i64(HIGH) != 0:
+            if stop - start > 1:
+                here_at, spare_at = place_of(i64, y_at, start), place_of(i64, held_at, n)
+                ordered_by_low_half(real, x_at, here_at, spare_at, stop - start, descending)
+            start = stop

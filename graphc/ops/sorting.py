@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from graphc.errors import ShapeError
 from graphc.ir import dims
 from graphc.ir.op import Attrs, Kind, Op, register
 from graphc.ir.tensor import Tensor
-from graphc.ir.types import TensorType, is_float, normalize_axes, normalize_axis
+from graphc.ir.types import SizeCheck, TensorType, is_float, normalize_axes, normalize_axis
 from graphc.ops.apply import Operand, apply, cast, public, size_node, tensor
 from graphc.ops.elementwise import isnan, lerp, minimum, where
 from graphc.ops.functions import floor
@@ -19,13 +19,31 @@ from graphc.ops.index import put_along_last, take, take_along_last
 from graphc.ops.shape import expand_dims, moveaxis, permute_dims, reshape
 
 INT64 = np.dtype("int64")
+MOST = 2**32  # elements whose places fit into half a word
 Axis = int | Sequence[int] | None
 
 
 def _infer(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
     if types[0].ndim == 0:
         raise ShapeError(f"expected at least one axis, found {types[0]}")
+    if isinstance(n := types[0].shape[-1], int) and n > MOST:
+        raise ShapeError(f"expected at most {MOST} elements in order, found {n}")
     return TensorType(INT64, types[0].shape)
+
+
+def _of_width(narrow: str, wide: str) -> Callable[[TensorType, Sequence[TensorType], Attrs], str]:
+    """The function of a row of at most 32 bits, or of 64."""
+    return lambda out, types, attrs: wide if types[0].dtype.itemsize == 8 else narrow
+
+
+def _room(words: int, size: int, n: dims.Size) -> dims.Size:
+    """Bytes for a row some times as words, up to seven more in each, and counts of their bytes."""
+    return dims.total([dims.multiply(n, words * size), 8 * words * size + 9 * 8 * 256])
+
+
+def _placed_in_halves(types: Sequence[TensorType], attrs: Attrs) -> list[SizeCheck]:
+    """Each place goes into half a word."""
+    return [SizeCheck(MOST + 1, n, False, positive=True) for n in types[0].shape[-1:] if not isinstance(n, int)]
 
 
 def _argsort(x: Any, descending: bool) -> Any:
@@ -45,9 +63,10 @@ register(
         _infer,
         _argsort,
         (None,),
-        code="sorted_places",
+        checks=_placed_in_halves,
+        code=_of_width("sorted_places", "sorted_wide_places"),
         core=(1,),
-        scratch=lambda types, attrs: dims.multiply(types[0].shape[-1], 8),
+        scratch=lambda types, attrs: _room(3 if types[0].dtype.itemsize == 8 else 2, 8, types[0].shape[-1]),
         attrs=("descending",),
         facts=frozenset({"places"}),
     )
@@ -59,12 +78,6 @@ def _sort(x: Any, descending: bool) -> Any:
     if x.dtype.kind == "f":
         x = np.take_along_axis(x, np.argsort(np.signbit(x) == descending, axis=-1, kind="stable"), -1)
     return np.take_along_axis(x, _argsort(x, descending), -1)
-
-
-def _words(types: Sequence[TensorType], attrs: Attrs) -> dims.Size:
-    """A row twice as integers, or once and up to seven more, and counts of the bytes in them."""
-    word = max(4, types[0].dtype.itemsize)
-    return dims.total([dims.multiply(types[0].shape[-1], 2 * word), 8 * word + 9 * 8 * 256])
 
 
 def _back(g: Tensor, y: Tensor, x: Tensor) -> Tensor:
@@ -80,9 +93,9 @@ register(
         lambda types, attrs: TensorType(types[0].dtype, _infer(types, attrs).shape),
         _sort,
         (_back,),
-        code=lambda out, types, attrs: "sorted_wide_row" if out.dtype.itemsize == 8 else "sorted_row",
+        code=_of_width("sorted_row", "sorted_wide_row"),
         core=(1,),
-        scratch=_words,
+        scratch=lambda types, attrs: _room(2, max(4, types[0].dtype.itemsize), types[0].shape[-1]),
         attrs=("descending",),
     )
 )
@@ -92,10 +105,9 @@ register(
 def argsort(x: Tensor, axis: int = -1, *, descending: bool = False) -> Tensor:
     """The order in which an axis is sorted: int64 indices along it, in the shape of ``x``.
 
-    Equal elements stay in order (stable), and NaN comes last. Merge sort: Knuth, *The Art of Computer Programming* 3,
-    5.2.4.
+    Equal elements stay in order (stable), and NaN comes last. Sorted as by `sort`, each with its place.
 
-    Raises ShapeError where the axis does not exist.
+    Raises ShapeError where the axis does not exist or has more than 2**32 elements.
 
     >>> import numpy as np
     >>> import graphc as gx
