@@ -27,6 +27,7 @@ runtime = pytest.importorskip("onnxruntime", reason='needs the extra "onnx"')
 runtime.set_default_logger_severity(4)
 
 CLOSE = {"float32": 1e-5, "float64": 1e-12}  # of the largest element, or of 1
+ROUNDING = {"attention/key/bias"}  # no softmax moves with it: its gradient is rounding alone, which Adam makes large
 # Before 1.23 the runtime has no such functions of float64, or loses NaN in them.
 OLD = tuple(map(int, runtime.__version__.split(".")[:2])) < (1, 23)
 LACKED_BY_OLD = {
@@ -309,7 +310,9 @@ def test_every_network_of_the_examples(name: str, tmp_path: Path, monkeypatch: p
                 results = exe(*arrays)
                 expected = make_golden.flat(results) if exe.program.n_outputs else []
                 state = [exe.graph.state[s] for s in before]
-                assert apart(found, [*expected, *state]) < CLOSE[exe.graph.float_dtype.name], name
+                pairs = zip(found, [*expected, *state], [*("" for _ in expected), *before], strict=True)
+                told = [(a, b) for a, b, state_name in pairs if state_name not in ROUNDING]
+                assert apart(*zip(*told, strict=True)) < CLOSE[exe.graph.float_dtype.name], name
 
 
 def test_training_goes_on_in_onnx_runtime(tmp_path: Path) -> None:

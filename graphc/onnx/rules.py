@@ -35,6 +35,7 @@ REFUSED = {
     **dict.fromkeys(
         (
             "cholesky",
+            "cholesky_adjoint",
             "triangular_system",
             "system",
             "sign_and_logdet",
