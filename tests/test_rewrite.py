@@ -262,6 +262,44 @@ def test_no_outer_product_is_made(name: str, dtype: str) -> None:
         np.testing.assert_allclose(found, expected, rtol=0, atol=(1e-13 if dtype == "float64" else 1e-5) * scale)
 
 
+def sums_of_products() -> dict[str, Any]:
+    """Sums of products of matrices of which rows or columns can be added up before, and how many rows are left."""
+    return {
+        "of rows": lambda p, q: gx.sum(p @ q, 0),
+        "of negated rows": lambda p, q: gx.sum(-(p @ q), 0, True),
+        "of columns": lambda p, q: gx.sum(q.T @ p.T, 1),
+        "of all": lambda p, q: gx.sum(p @ q),
+        "of a batch": lambda p, q: gx.sum(gx.stack([p, 2 * p]) @ q, 1),
+        "of a batch too": lambda p, q: gx.sum(gx.stack([p, 2 * p]) @ gx.stack([q, q + 1]), (0, 1)),
+        "by rows": lambda p, q: gx.grad(gx.sum(((p - q[:, 0]) @ q[:, :9]) ** 2), q),
+    }
+
+
+@pytest.mark.parametrize("name", sums_of_products())
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_sums_of_products_are_products_of_sums(name: str, dtype: str) -> None:
+    g = gx.Graph("sums", float_dtype=dtype)
+    p, q = g.input("p", ("n", 9)), g.input("q", (9, 12))
+    y = sums_of_products()[name](p, q)
+    after = run(extract(g, [p, q], [y], "ignore"))
+    products = [n.type for n in after.nodes if n.op.name == "matmul" and "n" in map(str, n.type.shape)]
+    assert len(products) == (1 if name == "by rows" else 0), products
+    rng = np.random.default_rng(0)
+    for n in (300, 1, 0):
+        feeds = {"p": rng.normal(size=(n, 9)).astype(dtype), "q": rng.normal(size=(9, 12)).astype(dtype)}
+        found, expected = evaluate(after, feeds, None, {"n": n})[0], evaluate([y], feeds)[0]
+        assert found.shape == expected.shape and found.dtype == expected.dtype
+        atol = (1e-12 if dtype == "float64" else 1e-4) * np.abs(expected).max(initial=0.0)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=atol)
+
+
+def test_sums_of_products_that_are_smaller_than_their_sides_stay() -> None:
+    g = gx.Graph("stay", float_dtype="float64")
+    p, q = g.input("p", ("n", 12)), g.input("q", (12, 9))
+    after = run(extract(g, [p, q], [gx.sum(p @ q, 0)], "ignore"))
+    assert [str(n.type) for n in after.nodes if n.op.name == "matmul"] == ["float64[n, 9]"]
+
+
 @pytest.mark.parametrize("name", [*outer_products(), "a number's", "of a movement"])
 def test_passes_come_to_an_end(name: str) -> None:
     """A pass that always changes something, were it a node that nothing reads, would have all of them run again."""

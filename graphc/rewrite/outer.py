@@ -2,7 +2,8 @@
 
 ``sum(p[n, i, 1] * q[n, 1, j] * s[n, 1, 1], 0)`` is ``(p * s)^T q``, and ``sum((p[n, i, 1] * q[n, 1, j])^2, (1, 2))`` is
 ``sum(p^2) * sum(q^2)``: so the gradients of examples are measured, clipped and added up without one of them being made
-(Goodfellow, *Efficient per-example gradient computations*, 2015).
+(Goodfellow, *Efficient per-example gradient computations*, 2015). The sum of the rows of ``x @ y`` is the sum of the
+rows of ``x``, times ``y``.
 """
 
 from __future__ import annotations
@@ -68,6 +69,35 @@ def contracted(root: Tensor) -> Tensor:
     made = reshape(made, (*batch, *rows, *columns))
     kept = [*sides.batch, *sides.rows, *sides.columns]
     return reshape(permute_dims(made, tuple(kept.index(a) for a in sorted(kept))), root.shape)
+
+
+def ahead(root: Tensor) -> list[bool]:
+    """Of the sum of a product of matrices, whether rows of the left side, and columns of the right, add up before.
+
+    They do where that is no more to add up.
+    """
+    product, summed = root.inputs[0], root.attrs["axes"]
+    if product.op.name == "neg":
+        product = product.inputs[0]
+    if not is_float(root.dtype):
+        return [False, False]
+    rows, columns = (product.shape[a] for a in (-2, -1))
+    inner = product.inputs[0].shape[-1]
+    found = []
+    for axis, size, other in ((product.ndim - 2, rows, columns), (product.ndim - 1, columns, rows)):
+        found.append(axis in summed and _long([size]) and dims.at_most(inner, other))
+    return found
+
+
+def added_ahead(root: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """The same sum as a product of sums."""
+    rows, columns = ahead(root)
+    left = sum_(x, -2, keepdims=True) if rows else x
+    right = sum_(y, -1, keepdims=True) if columns else y
+    made = matmul(left, right)
+    summed = tuple(a for a in root.attrs["axes"] if made.shape[a] != 1)
+    made = reshape(sum_(made, summed, keepdims=True) if summed else made, root.shape)
+    return -made if root.inputs[0].op.name == "neg" else made
 
 
 def separable(root: Tensor) -> bool:
@@ -222,4 +252,4 @@ def _thin(tensor: Tensor) -> bool:
     return len(sizes) == 3 and sizes[0] + sizes[1] <= sizes[2]
 
 
-__all__ = ["contracted", "contractible", "gather", "separable", "separated"]
+__all__ = ["added_ahead", "ahead", "contracted", "contractible", "gather", "separable", "separated"]

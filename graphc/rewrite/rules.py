@@ -17,7 +17,7 @@ from graphc.ir.tensor import Tensor
 from graphc.ops import functions as f
 from graphc.ops.reduce import sum as summed
 from graphc.ops.softmax import logsumexp
-from graphc.rewrite.outer import contracted, contractible, separable, separated
+from graphc.rewrite.outer import added_ahead, ahead, contracted, contractible, separable, separated
 from graphc.rewrite.pattern import Binding, Pattern, constant_value, op, variable
 
 
@@ -35,7 +35,7 @@ class Rule:
 x, y, z, g, c = (variable(n) for n in "xyzgc")
 exp, log, log1p, sqrt = op("exp"), op("log"), op("log1p"), op("sqrt")
 sigmoid, where, equal, total, maximum = op("sigmoid"), op("where"), op("equal"), op("sum"), op("maximum")
-minimum, logical_not = op("minimum"), op("logical_not")
+minimum, logical_not, matmul = op("minimum"), op("logical_not"), op("matmul")
 
 
 def tests_indices(tensor: Tensor) -> bool:
@@ -146,6 +146,9 @@ COST: tuple[Rule, ...] = (
     Rule(
         "sum-of-squared-outer-products", total(x * x), lambda root, x: separated(root), when=lambda r, _: separable(r)
     ),
+    # the gradient of what is taken from each row before a product
+    Rule("sum-of-product", total(matmul(x, y)), added_ahead, when=lambda root, _: any(ahead(root))),
+    Rule("sum-of-negated-product", total(-matmul(x, y)), added_ahead, when=lambda root, _: any(ahead(root))),
     Rule("sum-of-outer-products", total(x * y), lambda root, x, y: contracted(root), when=lambda r, _: contractible(r)),
 )
 
