@@ -75,11 +75,13 @@ def test_rows_of_every_length_are_sorted(dtype: str) -> None:
     for size in (2, 15, 16, 17, 24, 40, 100, 129, 316, 1000, 4096, 4104, 20_000):
         if dtype[0] == "f":
             special = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-40, -1e-40]
-            a = np.where(RNG.random((3, size)) < 0.3, RNG.choice(special, (3, size)), RNG.normal(size=(3, size)))
+            a = np.where(RNG.random((5, size)) < 0.3, RNG.choice(special, (5, size)), RNG.normal(size=(5, size)))
         else:
             ends = np.iinfo(dtype)
-            a = RNG.integers(ends.min, ends.max, (3, size), dtype, endpoint=True)
+            a = RNG.integers(ends.min, ends.max, (5, size), dtype, endpoint=True)
             a[:, 0], a[:, 1] = ends.max, ends.min
+        a[3] = 1 + RNG.integers(0, 99, size) * (2.0**-50 if dtype[0] == "f" else 1)  # high halves are equal
+        a[4] = np.where(RNG.random(size) < 0.5, a[3], RNG.integers(0, 99, size))
         a = a.astype(dtype)
         for found, want in zip(exe(a), plain(a), strict=True):
             assert np.array_equal(found, want, equal_nan=dtype[0] == "f"), size

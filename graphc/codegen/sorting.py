@@ -223,7 +223,7 @@ def distributed(word, source_at, target_at, places_at, after_at, n, shift, shift
 
 @routine
 def digits(word, y_at, spare_at, counts_at, n, first, last):
-    """A row in order of some last bytes of its words, an even number of them, the least first; the last has the sign.
+    """A row in order of some bytes of its words, an even number of them, the least first; the sign is in the highest.
 
     While words go to their places by one byte, the next one is counted.
     """
@@ -234,7 +234,7 @@ def digits(word, y_at, spare_at, counts_at, n, first, last):
         at = VALUES * first + (i64(y[i] >> word(8 * first)) & i64(255))
         counts[at] = counts[at] + 1
     for digit in range(first, last):
-        flip = 128 if digit == last - 1 else 0
+        flip = 128 if digit + 1 == place_of(word, 0, 1) else 0
         total = 0
         for k in range(VALUES):
             value_at = VALUES * digit + (k ^ flip)
@@ -250,10 +250,8 @@ def digits(word, y_at, spare_at, counts_at, n, first, last):
 
 @register_jitable(error_model="numpy", fastmath=False)
 def words_sorted(word, held_at, n, first, last):
-    """Words of ``last`` bytes in order; behind them lies memory for as many, and for counts.
-
-    Of what is equal in the bytes from ``first`` on, the words must be in order before.
-    """
+    """Words in order, by their bytes from ``first`` to ``last`` if these are many; behind them lies memory for as many,
+    and for counts."""
     if n <= FEW:
         held, whole = buffer(held_at, word, 0, 1), n + -n % RUN
         for i in range(n, whole):
@@ -264,27 +262,58 @@ def words_sorted(word, held_at, n, first, last):
         digits(word, held_at, spare_at, place_of(word, spare_at, n), n, first, last)
 
 
-@register_jitable(error_model="numpy", fastmath=False)
-def values_sorted(real, word, x_at, y_at, held_at, n, last, descending):
-    """A row in order by the words that stand for its numbers."""
-    x, y, held = buffer(x_at, real, 0, 3), buffer(y_at, real, 1, 3), buffer(held_at, word, 2, 3)
+@routine
+def sorted_row(real, x_at, y_at, held_at, n, descending):
+    """A row of numbers of at most 32 bits in order, by the words that stand for them."""
+    x, y, held = buffer(x_at, real, 0, 3), buffer(y_at, real, 1, 3), buffer(held_at, i32, 2, 3)
     for i in range(n):
         held[i] = to_word(x[i], descending)
-    words_sorted(word, held_at, n, 0, last)
+    words_sorted(i32, held_at, n, 0, 4)
     for i in range(n):
         y[i] = from_word(real, held[i], descending)
 
 
+@register_jitable(error_model="numpy", fastmath=False)
+def low_halves_sorted(held_at, n, first):
+    """Words that differ in the bytes from ``first`` to the fourth behind it in order, where mostly few do."""
+    if n <= RUN:
+        held = buffer(held_at, i64, 0, 1)
+        for i in range(1, n):
+            value, j = held[i], i
+            while j > 0 and held[max(j - 1, 0)] > value:
+                held[j] = held[j - 1]
+                j = j - 1
+            held[j] = value
+    else:
+        words_sorted(i64, held_at, n, first, first + 4)
+
+
 @routine
-def sorted_row(real, x_at, y_at, held_at, n, descending):
-    """A row of numbers of at most 32 bits in order."""
-    values_sorted(real, i32, x_at, y_at, held_at, n, 4, descending)
+def ordered_in_low_half(y_at, held_at, n):
+    """Words whose high half is equal, in order."""
+    y, held = buffer(y_at, i64, 0, 2), buffer(held_at, i64, 1, 2)
+    for i in range(n):
+        held[i] = y[i]
+    low_halves_sorted(held_at, n, 0)
+    for i in range(n):
+        y[i] = held[i]
 
 
 @routine
 def sorted_wide_row(real, x_at, y_at, held_at, n, descending):
-    """The same of 64 bits."""
-    values_sorted(real, i64, x_at, y_at, held_at, n, 8, descending)
+    """The same of 64 bits: many of them by high halves, then what is equal in them by low halves."""
+    x, y, held = buffer(x_at, real, 0, 3), buffer(y_at, real, 1, 3), buffer(held_at, i64, 2, 3)
+    for i in range(n):
+        held[i] = to_word(x[i], descending)
+    words_sorted(i64, held_at, n, 4, 8)
+    start = 0
+    for stop in range(1, n + 1 if n > FEW else 0):
+        if stop == n or (held[start] ^ held[min(stop, n - 1)]) & i64(HIGH) != 0:
+            if stop - start > 1:
+                ordered_in_low_half(place_of(i64, held_at, start), place_of(i64, held_at, n), stop - start)
+            start = stop
+    for i in range(n):
+        y[i] = from_word(real, held[i], descending)
 
 
 @routine
@@ -305,7 +334,7 @@ def ordered_by_low_half(real, x_at, y_at, held_at, n, descending):
     for i in range(n):
         low = to_word(with_one_zero(x[y[i]]), descending) & i64(LOW)
         held[i] = (low - i64(SIGN)) * i64(UNIT) + y[i]
-    words_sorted(i64, held_at, n, 4, 8)
+    low_halves_sorted(held_at, n, 4)
     for i in range(n):
         y[i] = held[i] & i64(LOW)
 

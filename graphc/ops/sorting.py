@@ -36,9 +36,11 @@ def _of_width(narrow: str, wide: str) -> Callable[[TensorType, Sequence[TensorTy
     return lambda out, types, attrs: wide if types[0].dtype.itemsize == 8 else narrow
 
 
-def _room(words: int, size: int, n: dims.Size) -> dims.Size:
-    """Bytes for a row some times as words, up to seven more in each, and counts of their bytes."""
-    return dims.total([dims.multiply(n, words * size), 8 * words * size + 9 * 8 * 256])
+def _room(least: int, types: Sequence[TensorType]) -> dims.Size:
+    """Bytes for a row twice as words, thrice where halves of them take turns, some more, and counts of bytes."""
+    size = types[0].dtype.itemsize
+    row = (3 if size == 8 else 2) * max(least, size)
+    return dims.total([dims.multiply(types[0].shape[-1], row), 8 * row + 9 * 8 * 256])
 
 
 def _placed_in_halves(types: Sequence[TensorType], attrs: Attrs) -> list[SizeCheck]:
@@ -66,7 +68,7 @@ register(
         checks=_placed_in_halves,
         code=_of_width("sorted_places", "sorted_wide_places"),
         core=(1,),
-        scratch=lambda types, attrs: _room(3 if types[0].dtype.itemsize == 8 else 2, 8, types[0].shape[-1]),
+        scratch=lambda types, attrs: _room(8, types),
         attrs=("descending",),
         facts=frozenset({"places"}),
     )
@@ -95,7 +97,7 @@ register(
         (_back,),
         code=_of_width("sorted_row", "sorted_wide_row"),
         core=(1,),
-        scratch=lambda types, attrs: _room(2, max(4, types[0].dtype.itemsize), types[0].shape[-1]),
+        scratch=lambda types, attrs: _room(4, types),
         attrs=("descending",),
     )
 )

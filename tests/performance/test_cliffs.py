@@ -35,7 +35,6 @@ FORMS = ("tall", "wide", "even")
 HELD = {"cross_entropy": 3, "nll": 3, "one_hot": 4, "permute_dims": 0}  # a size that the row of the table gives
 # What is slower for a reason that is known: ops, words of the call, how many times
 SLOWER: list[tuple[str, str, float]] = [
-    ("sort sort_descending median quantile", "float64", 3.0),  # rows that leave the first cache: a pass for each byte
     ("after", "symbolic", 4.5),  # sums in blocks of short rows whose length is not known, of what is read twice
 ]
 Shapes = list[tuple[int, ...]]
