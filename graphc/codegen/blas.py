@@ -17,6 +17,7 @@ import importlib.metadata
 import importlib.util
 import os
 import sys
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -65,9 +66,7 @@ def library() -> Library:
     loaded = _scipy_blas() if path is None else _mkl(path)
     for function, address in loaded.addresses.items():
         ll.add_symbol(loaded.symbol(function), address)
-    if ll.address_of_symbol(STATE) is None:  # else a module that was exported counts already, on the same library
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(_state))  # kernels keep its address
-        ll.add_symbol(STATE, ctypes.addressof(_state))
+    count_at()
     return loaded
 
 
@@ -77,31 +76,46 @@ def library_name() -> str:
 
 
 def _scipy_blas() -> Library:
-    table = _cython_blas()
-    capsules = {name: table.__pyx_capi__[name] for name in FUNCTIONS}
-    get_name, get_pointer = ctypes.pythonapi.PyCapsule_GetName, ctypes.pythonapi.PyCapsule_GetPointer
-    get_name.restype, get_name.argtypes = ctypes.c_char_p, [ctypes.py_object]
-    get_pointer.restype, get_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    signature = get_name(capsules["dgemm"])
+    table, addresses = of_scipy("cython_blas", FUNCTIONS)
+    signature = _capsule_name(table.__pyx_capi__["dgemm"])
     bits = 64 if b"int64" in signature or b"long" in signature else 32
-    addresses = {name: get_pointer(capsule, get_name(capsule)) for name, capsule in capsules.items()}
+    control = thread_control(table)
+    return Library("openblas" if control else "blas", bits, addresses | control, "shared" if control else "")
+
+
+def _capsule_name(capsule: Any) -> bytes:
+    get_name = ctypes.pythonapi.PyCapsule_GetName
+    get_name.restype, get_name.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    return bytes(get_name(capsule))
+
+
+def of_scipy(name: str, functions: Sequence[str]) -> tuple[Any, dict[str, int]]:
+    """One of SciPy's tables of functions, and the addresses of some."""
+    table = _table(name)
+    get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    get_pointer.restype, get_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    capsules = {function: table.__pyx_capi__[function] for function in functions}
+    return table, {function: get_pointer(c, _capsule_name(c)) for function, c in capsules.items()}
+
+
+def thread_control(table: Any) -> dict[str, int]:
+    """Where the library behind a table says on how many threads it runs, and is told; empty where it is no OpenBLAS."""
     whole = ctypes.CDLL(table.__file__)  # its symbols are those of the BLAS that it is linked to
     for prefix in ("scipy_openblas", "openblas"):
         for suffix in ("", "64_", "_64"):
             names = {f"{verb}_threads": f"{prefix}_{verb}_num_threads{suffix}" for verb in ("get", "set")}
             if all(hasattr(whole, name) for name in names.values()):
-                addresses |= {verb: _address(whole, name) for verb, name in names.items()}
-                return Library("openblas", bits, addresses, "shared")
-    return Library("blas", bits, addresses, "")
+                return {verb: _address(whole, name) for verb, name in names.items()}
+    return {}
 
 
-def _cython_blas() -> Any:
-    """SciPy's table of BLAS functions, without the rest of scipy.linalg, whose import takes seven times as long."""
-    name = "scipy.linalg.cython_blas"
+def _table(short: str) -> Any:
+    """A table of SciPy's functions, without the rest of scipy.linalg, whose import takes seven times as long."""
+    name = f"scipy.linalg.{short}"
     spec = importlib.util.find_spec("scipy")
     if name not in sys.modules and spec is not None and spec.origin is not None:
         for suffix in EXTENSION_SUFFIXES:
-            file = Path(spec.origin).parent / "linalg" / f"cython_blas{suffix}"
+            file = Path(spec.origin).parent / "linalg" / f"{short}{suffix}"
             if file.exists():
                 importlib.import_module("scipy")  # finds the library's folder on Windows
                 found = importlib.util.spec_from_file_location(name, file)
@@ -148,23 +162,46 @@ if hasattr(os, "register_at_fork"):  # the products of other threads do not go o
     os.register_at_fork(after_in_child=partial(ctypes.memset, ctypes.addressof(_state), 0, ctypes.sizeof(_state)))
 
 
-def _count_products(module: Any, blas: Library) -> Any:
-    """``void f(int64 change)``: one product more (1) or less (-1) is under way.
+def count_at() -> int:
+    """The address of what counts the calls under way, which has a symbol from then on."""
+    if ll.address_of_symbol(STATE) is None:  # else a module that was exported counts already, on the same library
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(_state))  # kernels keep its address
+        ll.add_symbol(STATE, ctypes.addressof(_state))
+    return int(ll.address_of_symbol(STATE))
 
-    The lock is held for a few instructions only, so waiting is spinning.
+
+def _count_products(module: Any, blas: Library) -> Any:
+    """``void f(int64 change)``: one product more (1) or less (-1) is under way."""
+
+    def control(builder: Any) -> tuple[Any, Any, Any]:
+        state = module.globals.get(STATE) or ir.GlobalVariable(module, COUNT, STATE)
+        state.linkage = "external"
+        get = _external(module, blas.symbol("get_threads"), GET.return_type, [])
+        return get, _external(module, blas.symbol("set_threads"), SET.return_type, SET.args), state
+
+    return counting(module, f"{PREFIX}_openblas_threads", control)
+
+
+COUNT = ir.ArrayType(WORD, 3)
+GET = ir.FunctionType(ir.IntType(32), [])  # how many threads there are
+SET = ir.FunctionType(ir.VoidType(), [ir.IntType(32)])
+
+
+def counting(module: Any, name: str, control: Callable[[Any], tuple[Any, Any, Any]]) -> Any:
+    """The function ``name``, ``void f(int64 change)``: one call more (1) or less (-1) is under way.
+
+    The first sets the library to one thread, the last puts the number back. ``control`` gives what gets and sets it,
+    and the place of the count. The lock is held for a few instructions only, so waiting is spinning.
     """
-    function, fresh = _function(module, f"{PREFIX}_openblas_threads", ir.VoidType(), [WORD])
+    function, fresh = _function(module, name, ir.VoidType(), [WORD])
     if not fresh:
         return function
     number = ir.IntType(32)
-    get = _external(module, blas.symbol("get_threads"), number, [])
-    set_ = _external(module, blas.symbol("set_threads"), ir.VoidType(), [number])
-    state = ir.GlobalVariable(module, ir.ArrayType(WORD, 3), STATE)
-    state.linkage = "external"
     start, wait, held, first, later, last, done = (
         function.append_basic_block(name) for name in ("start", "wait", "held", "first", "later", "last", "done")
     )
     builder = ir.IRBuilder(start)
+    get, set_, state = control(builder)
     lock, count, before = (builder.gep(state, [WORD(0), WORD(k)]) for k in range(3))
     builder.branch(wait)
     builder.position_at_end(wait)

@@ -34,6 +34,7 @@ from graphc.codegen import disk, machine, plain, tiles
 from graphc.codegen.abi import PART_SIGNATURE, part_symbol
 from graphc.codegen.blas import library_name
 from graphc.codegen.functions import kernel_module
+from graphc.codegen.lapack import lapack
 from graphc.codegen.pipeline import Compiler
 from graphc.codegen.private import CompileResult, dumps, global_compiler_lock, rtsys
 from graphc.codegen.semantics import Unlowered
@@ -217,6 +218,8 @@ def compile_source(
     options = numba_options(fastmath)
     if not python_callable:
         options["no_cpython_wrapper"] = True
+    if "graphc.codegen.large" in source:
+        lapack()
     calls_blas = (library_name(),) if "graphc.codegen.blas" in source else ()
     key = key_of(source, entry, str(signature), repr(sorted(options.items())), *calls_blas, *extra)
 

@@ -245,6 +245,8 @@ class _Function:
                 yield f"while ({self.value(test)}) {{"
                 yield from self.inside(body)
                 yield "}"
+            case ir.If(test=ir.Binary(op="and", left=ir.Call(name="has_lapack")), other=other):
+                yield from self.block(other, 0)
             case ir.If(test=test, then=then, other=other):
                 yield f"if ({self.value(test)}) {{"
                 yield from self.inside(then)

@@ -32,6 +32,8 @@ Types = Sequence[TensorType]
 DOUBLE = 8  # bytes
 BLOCK = 64  # rows of a block of a large matrix
 FEW = 4  # rows, loops over which are unrolled
+SMALL_QR, SMALL_EIGEN, SMALL_SINGULAR = 32, 64, 16  # rows or columns up to which LAPACK is not asked
+AT_ONCE = 64  # columns that it takes together
 
 
 def _last_two(kind: TensorType) -> tuple[Shape, Size, Size]:
@@ -155,6 +157,19 @@ def _routine(
 def _bytes_of(types: Types, attrs: Attrs) -> Size:
     """Memory for a copy of the matrix."""
     return dims.product((*types[0].shape[-2:], types[0].dtype.itemsize))
+
+
+def _any_size(code: str, small: int) -> Callable[[TensorType, Types, Attrs], str]:
+    """The routine for small matrices, or for those that may be large."""
+
+    def chosen(kind: TensorType, types: Types, attrs: Attrs) -> str:
+        return f"{code}_of_any" if _may_be_large(types, small) else code
+
+    return chosen
+
+
+def _may_be_large(types: Types, small: int) -> bool:
+    return all(not isinstance(size, int) or size > small for size in types[0].shape[-2:])
 
 
 # ---- Cholesky
@@ -554,7 +569,20 @@ def _qr_gradient(g: Tensor, y: Tensor, a: Tensor) -> Tensor:
     return concat([left, matmul(q, of_r[..., k:])], -1)
 
 
-_routine("qr_factors", "orthogonal_and_triangle", _infer_qr, _each(_qr_reference), (_qr_gradient,), _bytes_of)
+def _qr_bytes(types: Types, attrs: Attrs) -> Size:
+    rows, columns = types[0].shape[-2:]
+    more = columns * (AT_ONCE + 1) if _may_be_large(types, SMALL_QR) else 0
+    return dims.multiply(dims.product((rows, columns)) + more, types[0].dtype.itemsize)
+
+
+_routine(
+    "qr_factors",
+    _any_size("orthogonal_and_triangle", SMALL_QR),
+    _infer_qr,
+    _each(_qr_reference),
+    (_qr_gradient,),
+    _qr_bytes,
+)
 
 
 @public
@@ -603,15 +631,21 @@ def _eigh_gradient(g: Tensor, y: Tensor, a: Tensor) -> Tensor:
     return matmul(matmul(v, inner), matrix_transpose(v))
 
 
+def _eigen_bytes(types: Types, attrs: Attrs) -> Size:
+    n = types[0].shape[-1]
+    rows, more = (n * 3 + 12, 4) if _may_be_large(types, SMALL_EIGEN) else (n + 2, 0)
+    return dims.multiply(dims.product((n, rows)) + more, DOUBLE)
+
+
 _routine(
     "eigen_pairs",
-    "eigenvalues_and_vectors",
+    _any_size("eigenvalues_and_vectors", SMALL_EIGEN),
     lambda types, attrs: TensorType(
         types[0].dtype, (*_square(types[0])[0], _square(types[0])[1] + 1, _square(types[0])[1])
     ),
     _each(_or_nan(_eigh_reference, lambda a: (len(a) + 1, len(a)))),
     (_eigh_gradient,),
-    lambda types, attrs: dims.product((types[0].shape[-1], types[0].shape[-1] + 2, DOUBLE)),
+    _eigen_bytes,
     checks=_square_checks,
 )
 
@@ -666,12 +700,16 @@ def _svd_gradient(g: Tensor, y: Tensor, a: Tensor) -> Tensor:
 
 def _svd_bytes(types: Types, attrs: Attrs) -> Size:
     rows, columns = types[0].shape[-2:]
-    return dims.product((rows + columns + 1, dims.minimum(rows, columns), DOUBLE))
+    count = dims.minimum(rows, columns)
+    if not _may_be_large(types, SMALL_SINGULAR):
+        return dims.product((rows + columns + 1, count, DOUBLE))
+    vectors = dims.product((count, rows + columns + count * 4 + 19))
+    return dims.multiply(dims.product((rows, columns)) + vectors + (rows + columns) * AT_ONCE, DOUBLE)
 
 
 _routine(
     "singular_triplets",
-    "singular_values_and_vectors",
+    _any_size("singular_values_and_vectors", SMALL_SINGULAR),
     _infer_svd,
     _each(_or_nan(_svd_reference, lambda a: (sum(a.shape) + 1, min(a.shape)))),
     (_svd_gradient,),
@@ -719,7 +757,7 @@ def _pinv_reference(a: Any) -> Any:
 
 _routine(
     "pseudoinverse",
-    "pseudoinverse",
+    _any_size("pseudoinverse", SMALL_SINGULAR),
     lambda types, attrs: TensorType(types[0].dtype, (*_last_two(types[0])[0], *types[0].shape[:-3:-1])),
     _each(_or_nan(_pinv_reference, lambda a: a.shape[::-1])),
     (_pinv_gradient,),

@@ -17,7 +17,7 @@ from typing import Any
 import llvmlite.binding as ll
 import numba
 
-from graphc.codegen import private, tiles
+from graphc.codegen import lapack, private, tiles
 from graphc.codegen.abi import PART_SIGNATURE, part_symbol
 from graphc.codegen.jit import Function, alone, numba_options
 from graphc.codegen.kernel import SIGNATURE, Kernel
@@ -146,9 +146,10 @@ class _Linker:
     def emit(self, entries: frozenset[str]) -> bytes:
         whole = ll.parse_assembly(str(self.codegen._create_empty_module(self.name)))
         whole.data_layout = self.codegen._data_layout
-        libm = ll.parse_assembly(LIBM)
-        libm.triple, libm.data_layout = whole.triple, whole.data_layout
-        for module in (*self.modules, libm):
+        own = [ll.parse_assembly(text) for text in (LIBM, f"@{lapack.SYMBOL} = global [{len(lapack.TABLE)} x i64] zeroinitializer")]
+        for module in own:
+            module.triple, module.data_layout = whole.triple, whole.data_layout
+        for module in (*self.modules, *own):
             whole.link_in(module)
         for value in (*whole.functions, *whole.global_variables):
             if not value.is_declaration and value.name not in entries and not value.name.startswith("llvm."):
