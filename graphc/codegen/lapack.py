@@ -22,7 +22,7 @@ from graphc.codegen.llvm import intrinsic, kept, with_parameters
 WORD = ir.IntType(64)
 FUNCTIONS = ("sgeqrf", "dgeqrf", "sorgqr", "dorgqr", "dsyevd", "dgesdd")
 TABLE = (*FUNCTIONS, "dgemm", "get_threads", "set_threads", "count")
-SYMBOL = f"{PREFIX}_lapack"
+ADDRESSES = f"{PREFIX}_lapack"
 _table = (ctypes.c_int64 * len(TABLE))()
 
 
@@ -34,14 +34,14 @@ def lapack() -> int:
     for k, name in enumerate(TABLE):
         _table[k] = found.get(name, 0)
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(_table))  # kernels keep its address
-    ll.add_symbol(SYMBOL, ctypes.addressof(_table))
+    ll.add_symbol(ADDRESSES, ctypes.addressof(_table))
     return ctypes.addressof(_table)
 
 
 def entry(builder: Any, name: str) -> Any:
     """An address of the table; 0 where there is none."""
     kind = ir.ArrayType(WORD, len(TABLE))
-    held = builder.module.globals.get(SYMBOL) or ir.GlobalVariable(builder.module, kind, SYMBOL)
+    held = builder.module.globals.get(ADDRESSES) or ir.GlobalVariable(builder.module, kind, ADDRESSES)
     held.linkage = "external"
     return builder.load(builder.gep(held, [WORD(0), WORD(TABLE.index(name))]))
 

@@ -23,9 +23,9 @@ from graphc.codegen.matrices import (
 )
 from graphc.codegen.routines import routine
 
-# Up to so many rows or columns graphc's own code is as fast; `ops.decompositions` has these numbers too, since a module
-# that is exported cannot take those along.
-SMALL_QR, SMALL_EIGEN, SMALL_SINGULAR = 32, 64, 16
+# Elements of a matrix up to which graphc's own code is as fast; `ops.decompositions` has these numbers too, since a
+# module that is exported cannot take those along.
+SMALL_QR, SMALL_EIGEN, SMALL_SINGULAR = 1600, 4096, 400
 AT_ONCE = 64  # columns that LAPACK takes together, at most
 VECTORS, LOWER, SOME, PLAIN = 86, 76, 83, 78  # V, L, S, N: letters that it is told
 
@@ -72,7 +72,7 @@ def triangle_of_reflections(real, w_at, y_at, m, n, count):
 def orthogonal_and_triangle_of_any(real, a_at, y_at, spare_at, m, n):
     """`orthogonal_and_triangle`."""
     count = min(m, n)
-    if has_lapack() and count > SMALL_QR:
+    if has_lapack() and m * n > SMALL_QR:
         scales = place_of(real, spare_at, m * n)
         work = place_of(real, scales, count)
         turned(real, real, a_at, spare_at, m, n)
@@ -87,7 +87,7 @@ def orthogonal_and_triangle_of_any(real, a_at, y_at, spare_at, m, n):
 @routine
 def eigenvalues_and_vectors_of_any(real, a_at, y_at, spare_at, n, columns):
     """`eigenvalues_and_vectors`."""
-    if has_lapack() and n > SMALL_EIGEN:
+    if has_lapack() and n * n > SMALL_EIGEN:
         values = place_of(f64, spare_at, n * n)
         work = place_of(f64, values, n)
         length = 1 + 6 * n + 2 * n * n
@@ -129,7 +129,7 @@ def singular_triplets(real, a_at, spare_at, m, n):
 def singular_values_and_vectors_of_any(real, a_at, y_at, spare_at, m, n):
     """`singular_values_and_vectors`."""
     count = min(m, n)
-    if has_lapack() and count > SMALL_SINGULAR:
+    if has_lapack() and m * n > SMALL_SINGULAR:
         if singular_triplets(real, a_at, spare_at, m, n):
             s = place_of(f64, spare_at, m * n)
             u = place_of(f64, s, count)
@@ -161,7 +161,7 @@ def inverted(real, s_at, u_at, m, count, long):
 def pseudoinverse_of_any(real, a_at, y_at, spare_at, m, n):
     """`pseudoinverse`."""
     count = min(m, n)
-    if has_lapack() and count > SMALL_SINGULAR:
+    if has_lapack() and m * n > SMALL_SINGULAR:
         if singular_triplets(real, a_at, spare_at, m, n):
             s = place_of(f64, spare_at, m * n)
             u = place_of(f64, s, count)

@@ -8,6 +8,7 @@ so to compilers that know how to be told; sums of an innermost loop are taken in
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from llvmlite import ir as llvm
@@ -123,6 +124,7 @@ class _Function:
     """Writes one function."""
 
     def __init__(self, module: CModule, function: ir.Function, name: str, note: Callable[[int], str]) -> None:
+        function = replace(function, body=tuple(_without_lapack(function.body)))
         self.module, self.function, self.name, self.note = module, function, name, note
         self.unused: set[int] = set()
         self.read = self.reads(function.body)
@@ -245,8 +247,6 @@ class _Function:
                 yield f"while ({self.value(test)}) {{"
                 yield from self.inside(body)
                 yield "}"
-            case ir.If(test=ir.Binary(op="and", left=ir.Call(name="has_lapack")), other=other):
-                yield from self.block(other, 0)
             case ir.If(test=test, then=then, other=other):
                 yield f"if ({self.value(test)}) {{"
                 yield from self.inside(then)
@@ -416,6 +416,16 @@ class _Function:
         if isinstance(x.type, types.Integer) and called not in ("word",) and not isinstance(x.function, ir.Function):
             return f"({C_TYPES[x.type]}){called}({', '.join(given)})", 11
         return f"{called}({', '.join(given)})", 12
+
+
+def _without_lapack(statements: Sequence[Any]) -> Iterator[Any]:
+    """What a function does where there is no LAPACK."""
+    for s in statements:
+        match s:
+            case ir.If(test=ir.Binary(left=ir.Call(name="has_lapack")), other=other):
+                yield from other
+            case _:
+                yield s
 
 
 _STATEMENTS = (ir.Let, ir.Set, ir.Store, ir.For, ir.While, ir.If, ir.Return, ir.Call)

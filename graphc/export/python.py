@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphc.atomic import replacing
 from graphc.cached import cached
-from graphc.codegen import tiles
+from graphc.codegen import lapack, tiles
 from graphc.codegen.abi import PART_SIGNATURE
 from graphc.codegen.emit import NEST, PRIMITIVES, annotated, clean, titled
 from graphc.codegen.kernel import SIGNATURE, Kernel
@@ -93,11 +93,17 @@ class _Writer:
         """Whether products are those of a BLAS library."""
         return any(n.startswith("gemm_") for n in self.primitives)
 
+    @property
+    def before(self) -> list[str]:
+        """What prepares libraries that the kernel calls."""
+        large = any("from graphc.codegen.large " in text for text in [self.kernel.source, *self.kernel.parts])
+        return ["library"] * self.library + ["lapack"] * large
+
     @cached
     def flat(self) -> Flat:
         """All that the module takes from graphc."""
-        more = [code for code, _ in self.products] + ["SYMBOL"] * bool(self.products) + ["library"] * self.library
-        roots, wanted = tuple(m.__name__ for m in PRIMITIVES), [*RUNTIME, *self.primitives, *more]
+        more = [code for code, _ in self.products] + ["SYMBOL"] * bool(self.products) + self.before
+        roots, wanted = tuple(m.__name__ for m in (*PRIMITIVES, lapack)), [*RUNTIME, *self.primitives, *more]
         assert not catalogue(roots, OWN).ambiguous.intersection(wanted)
         return flatten(roots, wanted, OWN)
 
@@ -119,7 +125,7 @@ class _Writer:
             exe.graph.name, name, lambda name: name not in taken and not NUMBERED.fullmatch(name)
         )
         names = words.parameters(exe.program.inputs, ENTERED)
-        doc = words.of_module(exe, f"{function}({', '.join(names)})", self.kernel.state_names, not self.library)
+        doc = words.of_module(exe, f"{function}({', '.join(names)})", self.kernel.state_names, self.before)
         yield "\n".join(
             [
                 words.docstring(list(doc)),
@@ -249,7 +255,7 @@ class _Writer:
                 "    state=state,",
                 "    constants=constants,",
                 *(["    stops=True,"] if kernel.stops else []),
-                *(["    before=[library],"] if self.library else []),
+                *([f"    before=[{', '.join(self.before)}],"] if self.before else []),
                 ")",
             ]
         )

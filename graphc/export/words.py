@@ -75,14 +75,15 @@ def table(name: str, rows: Sequence[tuple[Any, ...]]) -> str:
 RETURNS = {"one": "the output", "list": "a list of the outputs", "dict": "a dict of the outputs", "none": "None"}
 
 
-def of_module(exe: Runnable, call: str, state: Sequence[str], cached: bool) -> Iterator[str]:
-    """What a module is, what it takes and gives, and how it runs."""
+def of_module(exe: Runnable, call: str, state: Sequence[str], before: Sequence[str]) -> Iterator[str]:
+    """What a module is, what it takes and gives, and how it runs, after ``before`` has found what SciPy brings."""
     p = exe.program
     yield f"{shown(p.graph.name)}: a graph that graphc {__version__} compiled to Python."
     yield ""
     yield f"    {call} -> {RETURNS[p.structure.kind]}"
     yield ""
-    yield "It needs numba and numpy, and nothing of graphc. On one machine its results are those of"
+    needs = "numba, numpy and scipy" if before else "numba and numpy"
+    yield f"It needs {needs}, and nothing of graphc. On one machine its results are those of"
     yield f"graphc bit for bit, with one numba: it was written with {numba.__version__}, and numpy {np.__version__}."
     yield ""
     yield from _listed("Inputs", p.arguments, [t.name for t in p.arguments])
@@ -93,13 +94,15 @@ def of_module(exe: Runnable, call: str, state: Sequence[str], cached: bool) -> I
         yield f"{'Each call updates it. ' if p.updates else ''}Calls run one after the other."
         yield ""
     yield "The first call compiles, which takes seconds; importing compiles nothing."
-    if cached:
+    if "library" not in before:
         yield "With CACHE = True, here or set before that call, Numba keeps the machine code in"
         yield "__pycache__ beside this file (or where NUMBA_CACHE_DIR says), and later processes"
         yield "load it in a fraction of the time. What lies there is executed: keep the directory"
         yield "to yourself, and delete it to be rid of the cache."
     else:
         yield "Matrix products are those of a BLAS library: SciPy's, or of the package mkl."
+    if "lapack" in before:
+        yield "Large matrices are factorised by the LAPACK that SciPy brings, on one thread."
     yield ""
     yield "In order: the function to call, tables of names, sizes, the kernel with comments,"
     yield "what the kernel calls, what runs it."

@@ -32,7 +32,7 @@ Types = Sequence[TensorType]
 DOUBLE = 8  # bytes
 BLOCK = 64  # rows of a block of a large matrix
 FEW = 4  # rows, loops over which are unrolled
-SMALL_QR, SMALL_EIGEN, SMALL_SINGULAR = 32, 64, 16  # rows or columns up to which LAPACK is not asked
+SMALL_QR, SMALL_EIGEN, SMALL_SINGULAR = 1600, 4096, 400  # elements up to which LAPACK is not asked
 AT_ONCE = 64  # columns that it takes together
 
 
@@ -169,7 +169,8 @@ def _any_size(code: str, small: int) -> Callable[[TensorType, Types, Attrs], str
 
 
 def _may_be_large(types: Types, small: int) -> bool:
-    return all(not isinstance(size, int) or size > small for size in types[0].shape[-2:])
+    size = dims.product(types[0].shape[-2:])
+    return not isinstance(size, int) or size > small
 
 
 # ---- Cholesky

@@ -44,6 +44,7 @@ LIBM = """
 declare double @tgamma(double)
 define double @numba_gamma(double %x) { %y = call double @tgamma(double %x) ret double %y }
 """
+NO_LAPACK = f"@{lapack.ADDRESSES} = constant [{len(lapack.TABLE)} x i64] zeroinitializer"
 PYTHON = ("Py", "_Py", "NRT_", "numba", "_numba", ".numba", "_ZN5numba")  # how symbols of its run time begin
 
 
@@ -146,7 +147,7 @@ class _Linker:
     def emit(self, entries: frozenset[str]) -> bytes:
         whole = ll.parse_assembly(str(self.codegen._create_empty_module(self.name)))
         whole.data_layout = self.codegen._data_layout
-        own = [ll.parse_assembly(text) for text in (LIBM, f"@{lapack.SYMBOL} = global [{len(lapack.TABLE)} x i64] zeroinitializer")]
+        own = [ll.parse_assembly(text) for text in (LIBM, NO_LAPACK)]
         for module in own:
             module.triple, module.data_layout = whole.triple, whole.data_layout
         for module in (*self.modules, *own):
