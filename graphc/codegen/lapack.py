@@ -8,6 +8,7 @@ library with shorter integers reads the lower half, which comes first.
 from __future__ import annotations
 
 import ctypes
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -28,9 +29,11 @@ _table = (ctypes.c_int64 * len(TABLE))()
 
 @cache
 def lapack() -> int:
-    """Where the table lies, which is filled at the first use."""
-    held, found = of_scipy("cython_lapack", FUNCTIONS)
-    found |= of_scipy("cython_blas", ["dgemm"])[1] | thread_control(held) | {"count": count_at()}
+    """Where the table lies, which is filled at the first use; it stays empty without SciPy."""
+    found: dict[str, int] = {}
+    with suppress(ImportError):
+        held, found = of_scipy("cython_lapack", FUNCTIONS)
+        found |= of_scipy("cython_blas", ["dgemm"])[1] | thread_control(held) | {"count": count_at()}
     for k, name in enumerate(TABLE):
         _table[k] = found.get(name, 0)
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(_table))  # kernels keep its address

@@ -76,14 +76,13 @@ RETURNS = {"one": "the output", "list": "a list of the outputs", "dict": "a dict
 
 
 def of_module(exe: Runnable, call: str, state: Sequence[str], before: Sequence[str]) -> Iterator[str]:
-    """What a module is, what it takes and gives, and how it runs, after ``before`` has found what SciPy brings."""
+    """What a module is, what it takes and gives, and how it runs; ``before`` are the functions that find libraries."""
     p = exe.program
     yield f"{shown(p.graph.name)}: a graph that graphc {__version__} compiled to Python."
     yield ""
     yield f"    {call} -> {RETURNS[p.structure.kind]}"
     yield ""
-    needs = "numba, numpy and scipy" if before else "numba and numpy"
-    yield f"It needs {needs}, and nothing of graphc. On one machine its results are those of"
+    yield "It needs numba and numpy, and nothing of graphc. On one machine its results are those of"
     yield f"graphc bit for bit, with one numba: it was written with {numba.__version__}, and numpy {np.__version__}."
     yield ""
     yield from _listed("Inputs", p.arguments, [t.name for t in p.arguments])
@@ -102,7 +101,7 @@ def of_module(exe: Runnable, call: str, state: Sequence[str], before: Sequence[s
     else:
         yield "Matrix products are those of a BLAS library: SciPy's, or of the package mkl."
     if "lapack" in before:
-        yield "Large matrices are factorised by the LAPACK that SciPy brings, on one thread."
+        yield "Large matrices are factorised by SciPy's LAPACK; without SciPy more slowly, to rounding alike."
     yield ""
     yield "In order: the function to call, tables of names, sizes, the kernel with comments,"
     yield "what the kernel calls, what runs it."

@@ -591,7 +591,7 @@ def qr(a: Tensor) -> tuple[Tensor, Tensor]:
     """``q`` with orthonormal columns and upper triangular ``r`` with ``q @ r = a``, of matrices ``(..., m, n)``.
 
     ``q`` is ``(..., m, k)`` and ``r`` ``(..., k, n)``, k the smaller of m and n. Householder reflections: Golub and Van
-    Loan, 5.2. The gradient needs the first k columns to be independent.
+    Loan, 5.2; large ones by LAPACK. The gradient needs the first k columns to be independent.
 
     Floats, the graph's for integers. Raises ShapeError for fewer than two axes.
 
@@ -656,7 +656,8 @@ def eigh(a: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues ``(..., n)`` in order and vectors ``(..., n, n)``, as columns, of symmetric matrices.
 
     Of ``a`` the symmetric part is taken. The vectors' signs are arbitrary, and equal eigenvalues have no derivative of
-    their vectors (the gradient is then infinite or NaN). Tridiagonal QL: Numerische Mathematik 11 (1968).
+    their vectors (the gradient is then infinite or NaN). Tridiagonal QL: Numerische Mathematik 11 (1968);
+    of large ones by LAPACK.
 
     Floats, the graph's for integers. Raises ShapeError where matrices are not square.
 
@@ -723,7 +724,8 @@ def svd(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """``u``, ``s``, ``vh`` with ``u @ diag(s) @ vh = a``: the singular values ``s`` (..., k), the largest first.
 
     Of matrices ``(..., m, n)``, ``u`` is ``(..., m, k)`` and ``vh`` ``(..., k, n)``, k the smaller of m and n. Signs
-    are arbitrary, and equal values have no derivative of their vectors. One-sided Jacobi: Hestenes, J. SIAM 6 (1958).
+    are arbitrary, and equal values have no derivative of their vectors. One-sided Jacobi: Hestenes, J. SIAM 6 (1958);
+    of large ones by LAPACK.
 
     Floats, the graph's for integers. Raises ShapeError for fewer than two axes.
 
@@ -770,7 +772,7 @@ _routine(
 def pinv(a: Tensor) -> Tensor:
     """The pseudoinverse ``(..., n, m)`` of matrices ``(..., m, n)``.
 
-    Singular values below max(m, n) roundings of the largest count as 0. The gradient holds where the rank stays.
+    Singular values (as `svd`) below max(m, n) roundings of the largest count as 0. The gradient holds where the rank stays.
 
     A float, the graph's for integers. Raises ShapeError for fewer than two axes.
 
