@@ -772,7 +772,7 @@ _routine(
 def pinv(a: Tensor) -> Tensor:
     """The pseudoinverse ``(..., n, m)`` of matrices ``(..., m, n)``.
 
-    Singular values (as `svd`) below max(m, n) roundings of the largest count as 0. The gradient holds where the rank stays.
+    Singular values below max(m, n) roundings of the largest count as 0. The gradient holds where the rank stays.
 
     A float, the graph's for integers. Raises ShapeError for fewer than two axes.
 
