@@ -58,7 +58,8 @@ def compile(
               interpreter answers calls. The two agree to rounding. What the compiler raises is raised by the next call,
               or by ``exe.wait()``. A kernel that is on disk is loaded at once
     max_bytes the most that the workspace may take: values are then computed again rather than kept, which takes time
-              and gives the same bits. Where sizes are symbolic this happens at the first call that needs it
+              and gives the same bits; with loops that keep some carries only, the same to rounding. Where sizes are
+              symbolic this happens at the first call that needs it
     unused    "ignore" allows inputs that no output needs
 
     Raises CompileError, which says the least that ``max_bytes`` can be, GraphError, ShapeError or DTypeError, with the

@@ -9,6 +9,7 @@ import pytest
 from random_graphs import SIZES, random_graph
 
 import graphc as gx
+from graphc.reference import evaluate
 
 
 def deep(size: Any, layers: int = 12, **options: Any) -> gx.Executable:
@@ -109,6 +110,144 @@ def test_random_graphs_keep_their_bits(seeds: range) -> None:
         assert tight.memory(**sizes) == least
         same(tight(*graph.arrays()), free(*graph.arrays()))
     assert tried or len(seeds) < 20
+
+
+# ---- loops
+
+
+def recurrent(steps: Any, dtype: str = "float32", every: int | None = None, **options: Any) -> gx.Executable:
+    """A loss of the last state of an LSTM with 32 units, and its gradients."""
+    units = 32
+    g = gx.Graph("lstm", float_dtype=dtype)
+    x = g.input("x", (steps, 16, 16), dtype)
+    rng = np.random.default_rng(0)
+    w = g.parameter("w", (rng.normal(size=(16, 4 * units)) / 4).astype(dtype))
+    u = g.parameter("u", (rng.normal(size=(units, 4 * units)) / 4).astype(dtype))
+    b = g.parameter("b", np.zeros(4 * units, dtype))
+
+    def step(carry: Any, row: Any) -> Any:
+        c, h = carry
+        z = row @ w + h @ u + b
+        i, f, o, new = (z[:, k * units : (k + 1) * units] for k in range(4))
+        c = gx.sigmoid(f) * c + gx.sigmoid(i) * gx.tanh(new)
+        return (c, gx.sigmoid(o) * gx.tanh(c)), None
+
+    zeros = np.zeros((16, units), dtype)
+    (_, h), _ = gx.scan(step, (zeros, zeros), x, checkpoint_every=every)
+    loss = gx.mean(h * h)
+    return gx.compile([x], [loss, *gx.grad(loss, [w, u, b, x])], **options)
+
+
+def signal(steps: int, dtype: str = "float32") -> np.ndarray:
+    return np.random.default_rng(3).normal(size=(steps, 16, 16)).astype(dtype)
+
+
+def near(left: Any, right: Any, eps: float) -> None:
+    for a, b in zip(left, right, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=8 * eps * np.abs(b).max(initial=0))
+
+
+@pytest.mark.parametrize("part", [4, 8])
+def test_a_loop_keeps_the_carries_between_segments(part: int) -> None:
+    free = recurrent(1000, threads=1)
+    most = free.memory() // part
+    first = free(signal(1000))
+    found = []
+    for threads in (1, 2):
+        exe = recurrent(1000, threads=threads, max_bytes=most)
+        assert exe.memory() <= most
+        found.append(exe(signal(1000)))
+    same(*found)
+    same([found[0][0], found[0][4]], [first[0], first[4]])  # the loss and the gradient by x, bit by bit
+    near(found[0], first, np.finfo(np.float32).eps)  # sums over the steps are taken segment by segment
+    lowered = exe.listing.schedule.graph
+    near(evaluate(lowered, {"x": signal(1000)}, exe.graph.state), first, np.finfo(np.float32).eps)
+
+
+def test_segments_of_a_given_length_take_little_memory() -> None:
+    assert recurrent(1000, every=20).memory() < recurrent(1000).memory() / 10
+
+
+def test_a_tenth_is_enough_for_a_thousand_steps() -> None:
+    most = recurrent(1000, threads=1).memory() // 10
+    assert recurrent(1000, threads=1, max_bytes=most).memory() <= most
+
+
+def test_the_least_of_a_loop_is_enough() -> None:
+    with pytest.raises(gx.CompileError) as info:
+        recurrent(400, "float64", max_bytes=1)
+    least = int(str(info.value).split("at least ")[1].split()[0])
+    assert least < recurrent(400, "float64").memory() / 4
+    exe = recurrent(400, "float64", max_bytes=least)
+    assert exe.memory() == least
+    near(exe(signal(400, "float64")), recurrent(400, "float64")(signal(400, "float64")), np.finfo(float).eps)
+    with pytest.raises(gx.CompileError, match=f"at least {least} bytes"):
+        recurrent(400, "float64", max_bytes=least - 1)
+
+
+def test_loops_of_any_length_are_cut_when_their_length_is_known() -> None:
+    free = recurrent("n")
+    most = free.memory(n=1000) // 4
+    exe = recurrent("n", max_bytes=most)
+    for n in (50, 1000, 7, 0, 1, 999, 50):  # the last ones with segments of the longest
+        assert exe.memory(n=n) <= most
+        near(exe(signal(n)), free(signal(n)), np.finfo(np.float32).eps)
+    assert "loop" in str(exe.explain(exe.program.results[0].name))
+
+
+def swing(n: Any, reverse: bool, second: bool, **options: Any) -> gx.Executable:
+    """Two carries, rows in and out, random numbers, a loop inside, and all of it differentiated, perhaps twice."""
+    g = gx.Graph("swing", float_dtype="float64")
+    force, k = g.input("force", (n,)), g.parameter("k", 1.3)
+    key = g.random_key(5)
+
+    def step(carry: Any, f: Any) -> Any:
+        x, v = carry
+        more, _ = gx.scan(lambda a, _: (gx.sin(a * k), None), f, length=3)
+        v = v * 0.9 + 0.1 * (more - k * gx.sin(x)) + 0.01 * gx.random.normal(key, (64,))
+        x = x + 0.1 * v
+        return (x, v), gx.sum(x * v)
+
+    (x, v), path = gx.scan(step, (np.ones(64), np.zeros(64)), force, reverse=reverse)
+    loss = gx.sum(x * x) + gx.sum(v) + gx.sum(path * path)
+    slopes = gx.grad(loss, [k, force])
+    if second:
+        slopes += gx.grad(gx.sum(slopes[1] ** 2) + slopes[0], [k, force])
+    return gx.compile([force], [loss, path, *slopes], updates={key: key}, **options)
+
+
+@pytest.mark.parametrize("second", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("n", "reverse"), [(211, False), ("n", True)])
+def test_steps_of_any_kind_are_made_again(n: Any, reverse: bool, second: bool) -> None:
+    sizes = {"n": 211} if n == "n" else {}
+    free, force = swing(n, reverse, second), np.random.default_rng(1).normal(size=211)
+    with pytest.raises(gx.CompileError) as info:
+        swing(n, reverse, second, max_bytes=1).memory(**sizes)
+    least = int(str(info.value).split("at least ")[1].split()[0])
+    assert least < free.memory(**sizes) * (0.95 if second else 0.5)
+    exe = swing(n, reverse, second, max_bytes=least)
+    assert exe.memory(**sizes) == least
+    near(exe(force), free(force), np.finfo(float).eps)
+
+
+def test_a_gradient_of_many_examples_is_cut_too() -> None:
+    def pendulums(**options: Any) -> gx.Executable:
+        g = gx.Graph("pendulums", float_dtype="float64")
+        start, k = g.input("start", ("many",)), g.input("k")
+
+        def slope(x0: Any) -> Any:
+            (x, v), _ = gx.scan(
+                lambda c, _: ((c[0] + 0.1 * c[1], c[1] - k * gx.sin(c[0])), None), (x0, 0.0), length=400
+            )
+            return gx.grad(x, x0)
+
+        return gx.compile([start, k], gx.vmap(slope)(start), **options)
+
+    free, starts = pendulums(), np.linspace(0, 1, 9)
+    whole = free.memory(many=9)
+    exe = pendulums(max_bytes=whole // 4)
+    assert exe.memory(many=9) <= whole // 4
+    np.testing.assert_array_equal(exe(starts, 0.01), free(starts, 0.01))
 
 
 @pytest.mark.parametrize("bad", [0, -5, True, 1.5, "1 MB"])

@@ -34,6 +34,10 @@ class Limit:
         """What a schedule takes."""
         return work_bytes(*workspace(plan), self.sizes, self.threads)
 
+    def bytes(self, kernel: Kernel) -> int:
+        """What a kernel takes."""
+        return work_bytes(kernel.work_bytes, kernel.scratch_bytes, self.sizes, self.threads)
+
 
 def work_bytes(one: Size, more: int, sizes: Mapping[str, int], threads: int) -> int:
     """Bytes of workspace: what one thread takes, and more for each other one."""
@@ -64,7 +68,7 @@ class Kernel:
     text: Text | None  # None where the kernel was recalled from disk
     schedule: Schedule | None
     limit: Limit | None = None  # what it was made to keep
-    steps: tuple[Step, ...] = ()  # how the schedule's graph was made of the optimised one
+    steps: tuple[Step, ...] = ()  # how the schedule's graph was made of the one that was given
     stops: bool = field(init=False)  # whether its loops look for Ctrl-C
 
     def __post_init__(self) -> None:

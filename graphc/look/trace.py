@@ -88,7 +88,7 @@ class Trace:
         self.kernel: Kernel = exe.listing
         assert self.kernel.schedule is not None
         self.plan: Schedule = self.kernel.schedule
-        self.steps = [*exe.program.steps, *self.kernel.steps]
+        self.steps = list(self.kernel.steps)
         self._read: dict[Graph, dict[int, list[int]]] = {}
         self._beside: dict[int, dict[str, None]] = {}
         self.parts = list(parts_of(self.plan))

@@ -6,7 +6,8 @@ graph around it that the bodies use. What it computes is read by ``result`` node
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from types import CellType
 from typing import Any
 
@@ -245,72 +246,115 @@ def _length(rows: Sequence[Tensor], named: Sequence[str], length: Any, graph: Gr
     return steps
 
 
-def _loop(
-    graph: Graph,
-    body: Body,
-    first: Sequence[Tensor],
-    rows: Sequence[Tensor],
-    captured: Sequence[Tensor],
-    length: Size,
-    reverse: bool,
-    unroll: int = 1,
-) -> list[Tensor]:
-    """A scan node; its last carries, then what each step gives."""
-    attrs = {
-        "body": body, "carries": len(first), "xs": len(rows), "length": length, "reverse": reverse, "unroll": unroll,
-    }  # fmt: skip
-    node = graph.append(lookup("scan"), [*first, *rows, *captured], attrs)
-    return [result(node, k) for k in range(len(body.types))]
+@dataclass(frozen=True, eq=False, slots=True)
+class Steps:
+    """What a scan does: its body, the tensors around it that the body uses, and how steps follow one another."""
 
+    body: Body
+    captured: Sequence[Tensor]
+    reverse: bool
+    unroll: int = 1
 
-def _segments(
-    graph: Graph,
-    body: Body,
-    first: Sequence[Tensor],
-    rows: Sequence[Tensor],
-    captured: Sequence[Tensor],
-    length: Size,
-    reverse: bool,
-    every: int,
-) -> list[Tensor]:
-    """The same as scans of ``every`` steps inside another, whose derivative keeps the carries between them only."""
-    n, count = len(first), dims.floor_divide(length, every)
-    whole = dims.multiply(count, every)
-    parts = [row[:whole] for row in rows]
-    cut = [reshape(part, (count, every, *row.shape[1:])) for part, row in zip(parts, rows, strict=True)]
+    def scan(self, graph: Graph, first: Sequence[Tensor], rows: Sequence[Tensor], length: Size) -> Tensor:
+        """The scan as a node."""
+        attrs = {
+            "body": self.body, "carries": len(first), "xs": len(rows), "length": length, "reverse": self.reverse,
+            "unroll": self.unroll,
+        }  # fmt: skip
+        return graph.append(lookup("scan"), [*first, *rows, *self.captured], attrs)
 
-    def run(
-        before: Callable[[], Tensor], carry: Sequence[Tensor], rows: Sequence[Tensor], length: Size
-    ) -> list[Tensor]:
-        """Steps of the body from some number on."""
-        around = carry[0].graph.open if carry else graph.open
-        part = _Traced(around, "scan", [*_named("carry", carry), *_named("x", rows, rows=True)])
-        part.call(lambda: inlined(body, part.inner, [before() + part.inputs[0], *part.given, *captured]))
-        held = _captured(around, part)
-        return _loop(around, part.body(held), carry, rows, held, length, reverse)
-
-    def segments(carry: Sequence[Tensor]) -> list[Tensor]:
-        part = _Traced(graph, "scan", [*_named("carry", carry), *_named("x", cut, rows=True)])
-        part.call(lambda: run(lambda: part.inputs[0] * every, part.given[:n], part.given[n:], every))
+    def part(
+        self, graph: Graph, begin: Callable[[], Tensor], first: Sequence[Tensor], rows: Sequence[Tensor], length: Size
+    ) -> Tensor:
+        """A scan of some of the steps, from that of number ``begin`` on."""
+        part = _Traced(graph, "scan", [*_named("carry", first), *_named("x", rows, rows=True)])
+        part.call(lambda: inlined(self.body, part.inner, [begin() + part.inputs[0], *part.given, *self.captured]))
         held = _captured(graph, part)
-        made = _loop(graph, part.body(held), carry, cut, held, count, reverse)
-        return [*made[:n], *(reshape(y, (whole, *y.shape[2:])) for y in made[n:])]
+        return Steps(part.body(held), held, self.reverse, self.unroll).scan(graph, first, rows, length)
 
-    def rest(carry: Sequence[Tensor]) -> list[Tensor]:
-        if whole == length:
-            return [*carry]
-        return run(lambda: cast(size_node(graph, whole), INT64), carry, [row[whole:] for row in rows], length - whole)
 
-    if reverse:
-        last = rest(first)
-        main = segments(last[:n])
-        carry = main[:n]
-    else:
-        main = segments(first)
-        last = rest(main[:n])
-        carry = last[:n]
-    joined = main[n:] if whole == length else [concat(pair) for pair in zip(main[n:], last[n:], strict=True)]
-    return [*carry, *joined]
+class Segments:
+    """A scan as scans of ``every`` steps inside another, and one of the steps that are left.
+
+    Its derivative keeps the carries between segments only. ``rows`` are tensors, or rows that another loop in such
+    segments makes, with the number of that result: those are made again, a segment at a time. ``given`` are the
+    results, by their numbers, of which all rows are wanted.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        steps: Steps,
+        first: Sequence[Tensor],
+        rows: Sequence[Tensor | tuple[Segments, int]],
+        length: Size,
+        every: int,
+        given: Iterable[int],
+    ) -> None:
+        self.graph, self.steps, self.first, self.every = graph, steps, first, every
+        self.rows, self.given = list(rows), list(given)
+        self.count = dims.floor_divide(length, every)
+        self.whole = dims.multiply(self.count, every)
+        self.left = length - self.whole
+        carries = range(len(first))
+        self.rest = self._rest(first) if steps.reverse else None
+        self.main = self._main(first if self.rest is None else [result(self.rest, k) for k in carries])
+        if not steps.reverse:
+            self.rest = self._rest([result(self.main, k) for k in carries])
+
+    @property
+    def _loops(self) -> list[Segments]:
+        """Those whose rows it needs, and itself, in order."""
+        found = {loop: None for row in self.rows if isinstance(row, tuple) for loop in row[0]._loops}
+        return [*found, self]
+
+    def _main(self, carry: Sequence[Tensor]) -> Tensor:
+        """The loop over segments."""
+        graph, every, loops, n = self.graph, self.every, self._loops, len(self.first)
+        whole = {row.id: row for loop in loops for row in loop.rows if isinstance(row, Tensor)}
+        cut = [reshape(row[: self.whole], (self.count, every, *row.shape[1:])) for row in whole.values()]
+        before = [loop._before(k) for loop in loops[:-1] for k in range(len(loop.first))]
+        part = _Traced(graph, "scan", [*_named("carry", carry), *_named("x", [*cut, *before], rows=True)])
+
+        def segment() -> list[Tensor]:
+            rows = dict(zip(whole, part.given[n:], strict=False))
+            starts = iter([*part.given[n + len(cut) :], *part.given[:n]])
+            made: dict[Segments, Tensor] = {}
+            for loop in loops:
+                given = [rows[r.id] if isinstance(r, Tensor) else result(made[r[0]], r[1]) for r in loop.rows]
+                first = [next(starts) for _ in loop.first]
+                made[loop] = loop.steps.part(part.inner, lambda: part.inputs[0] * every, first, given, every)
+            return [result(made[self], k) for k in (*range(n), *self.given)]
+
+        part.call(segment)
+        held = _captured(graph, part)
+        return Steps(part.body(held), held, self.steps.reverse).scan(graph, carry, [*cut, *before], self.count)
+
+    def _before(self, k: int) -> Tensor:
+        """Carry ``k`` before each segment."""
+        return result(self.main, len(self.first) + len(self.given) + k)
+
+    def _rest(self, carry: Sequence[Tensor]) -> Tensor | None:
+        """The loop over the steps that are left; None where there are none, whatever the sizes."""
+        if self.left == 0:
+            return None
+        rows = [r[self.whole :] if isinstance(r, Tensor) else result(r[0]._left, r[1]) for r in self.rows]
+        begin = cast(size_node(self.graph, self.whole), INT64)
+        return self.steps.part(self.graph, lambda: begin, carry, rows, self.left)
+
+    @property
+    def _left(self) -> Tensor:
+        assert self.rest is not None
+        return self.rest
+
+    def result(self, k: int) -> Tensor:
+        """The result of the scan of that number."""
+        n = len(self.first)
+        if k < n:
+            return result(self.main if self.rest is None or self.steps.reverse else self.rest, k)
+        main = result(self.main, n + self.given.index(k))
+        rows = reshape(main, (self.whole, *main.shape[2:]))
+        return rows if self.rest is None else concat([rows, result(self.rest, k)])
 
 
 def part_of(
@@ -404,11 +448,15 @@ def loop(
     part.call(stepped)
     held = _captured(graph, part)
     body = part.body(held)
+    does = Steps(body, held, reverse, unroll)
+    numbers, n = range(len(body.types)), len(first)
     if every is None:
-        made = _loop(graph, body, first, rows, held, steps, reverse, unroll)
+        node = does.scan(graph, first, rows, steps)
+        made = [result(node, k) for k in numbers]
     else:
-        made = _segments(graph, body, first, rows, held, steps, reverse, every)
-    return nest.like(init, made[: len(first)]), nest.like(ys, made[len(first) :])
+        segments = Segments(graph, does, first, rows, steps, every, numbers[n:])
+        made = [segments.result(k) for k in numbers]
+    return nest.like(init, made[:n]), nest.like(ys, made[n:])
 
 
 def map(f: Callable[[Any], Any], xs: Any) -> Any:
@@ -533,4 +581,4 @@ def branch(
     return nest.like(nests[0], [result(node, k) for k in range(len(sides[0].outputs))])
 
 
-__all__ = ["UNBOUNDED", "branch", "cond", "loop", "map", "part_of", "result", "scan", "while_loop"]
+__all__ = ["UNBOUNDED", "Segments", "Steps", "branch", "cond", "loop", "map", "part_of", "result", "scan", "while_loop"]

@@ -7,12 +7,14 @@ its weights). What a loop holds is then what must go step by step.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from graphc.derive.vectorise import Examples
 from graphc.ir import dims
 from graphc.ir.body import Body
+from graphc.ir.dims import Size
 from graphc.ir.graph import Graph, copy_node, rebuild, topological
 from graphc.ir.node import Node
 from graphc.ir.op import Kind, lookup
@@ -22,6 +24,7 @@ from graphc.ops.reduce import sum as sum_
 from graphc.ops.shape import reshape
 
 LARGER = 4  # times the size of a product's result that what it is made of may take, where that is kept instead
+MANY = 64  # rows from which on a product is about as fast as of any more
 USUAL = 256  # rows of a batch, where their number is not known
 PLAIN = (Kind.ELEMENTWISE, Kind.REDUCTION, Kind.CONTRACTION, Kind.MOVEMENT, Kind.ASSEMBLY)
 
@@ -49,6 +52,7 @@ class Scan:
                 self.fixed.add(node.id)
             elif self._plain(node, self.fixed | self.early):
                 self.early.add(node.id)
+        self.whole = of_loops_inside(self.body.graph)
         self.outside: dict[int, Tensor] = {}  # what is fixed, outside
         self.stacked: dict[int, Tensor] = {}  # what is not, for all steps
 
@@ -59,7 +63,8 @@ class Scan:
 
     def product(self, node: Node) -> bool:
         """Whether a node is a product one side of which is fixed: products of all steps are one."""
-        return node.op.kind is Kind.CONTRACTION and any(i in self.fixed for i in node.inputs)
+        fixed = node.op.kind is Kind.CONTRACTION and any(i in self.fixed for i in node.inputs)
+        return fixed and node.id not in self.whole
 
     # ---- outside
 
@@ -92,6 +97,38 @@ class Scan:
 
 def _formula(node: Node) -> bool:
     return node.op.kind is Kind.GENERATOR and not node.inputs
+
+
+def of_loops_inside(graph: Graph) -> set[int]:
+    """Products of all steps of a loop in a body, of many rows: those of the steps around it as well would be no faster.
+
+    They are what such a loop is given as rows, or are made of rows that it gives.
+    """
+    found: set[int] = set()
+    for node in graph.nodes:
+        if node.op.name == "scan":
+            n, m = node.attrs["carries"], node.attrs["xs"]
+            rows = (_moved(graph, i) for i in node.inputs[n : n + m])
+            found |= {row.id for row in rows if _many(row.type.size, row.type.shape[-1:])}
+        elif node.op.kind is Kind.CONTRACTION:
+            for operand in (_moved(graph, i) for i in node.inputs):
+                of = graph.nodes[operand.inputs[0]] if operand.op.kind is Kind.RESULT else node
+                steps = of.op.name == "scan" and operand.attrs["index"] >= of.attrs["carries"]
+                if steps and _many(operand.type.size, operand.type.shape[-1:]):
+                    found.add(node.id)
+    return {id for id in found if graph.nodes[id].op.kind is Kind.CONTRACTION}
+
+
+def _moved(graph: Graph, id: int) -> Node:
+    """What a node only moves."""
+    node = graph.nodes[id]
+    return _moved(graph, node.inputs[0]) if node.op.kind is Kind.MOVEMENT else node
+
+
+def _many(size: Size, columns: Sequence[Size]) -> bool:
+    """Whether there are so many rows that more would not make a product faster."""
+    usual_sizes = dict.fromkeys(dims.free_symbols([size, *columns]), USUAL)
+    return dims.evaluate(size, usual_sizes) >= MANY * math.prod(dims.evaluate(c, usual_sizes) for c in columns)
 
 
 def usual(kinds: Iterable[TensorType]) -> int:
@@ -176,7 +213,7 @@ class After:
         core = {node.id for node in topological(scan.body.graph, [outputs[k] for k in range(n) if k not in added])}
         self.later: set[int] = set()  # products that no carry needs, and what is made of them
         for node in scan.nodes:
-            if node.id not in core | scan.fixed | scan.early and (
+            if node.id not in core | scan.fixed | scan.early | scan.whole and (
                 node.op.kind is Kind.CONTRACTION or any(i in self.later for i in node.inputs)
             ):
                 self.later.add(node.id)
@@ -263,4 +300,4 @@ class After:
         return out
 
 
-__all__ = ["LARGER", "After", "before", "replaced", "usual"]
+__all__ = ["LARGER", "After", "before", "of_loops_inside", "replaced", "usual"]

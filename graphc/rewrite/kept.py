@@ -15,7 +15,7 @@ from graphc.ir.node import Node
 from graphc.ir.op import Kind
 from graphc.ir.tensor import Tensor
 from graphc.ops.control import result
-from graphc.rewrite.fission import LARGER, replaced, usual
+from graphc.rewrite.fission import LARGER, of_loops_inside, replaced, usual
 
 WORTH = (Kind.CONTRACTION, Kind.ROUTINE)
 
@@ -104,8 +104,9 @@ def _products(graph: Graph, of: Node, node: Node) -> dict[int, int]:
             readers.setdefault(i, []).append(inner)
     made = {t.id for t in body.outputs}
     found: dict[int, int] = {}
+    again = of_loops_inside(body.graph)
     for inner in body.graph.nodes:
-        if inner.id not in late or inner.op.kind not in WORTH or ours[inner.id] not in same:
+        if inner.id in again or inner.id not in late or inner.op.kind not in WORTH or ours[inner.id] not in same:
             continue
         small = usual(body.graph.nodes[i].type for i in inner.inputs if i in late)
         if usual([inner.type]) > LARGER * small:

@@ -170,16 +170,18 @@ class Executable(Uncopied):
         """Whether a kernel takes more memory than it may."""
         if self.max_bytes is None:
             return False
-        threads = self._threads_for(kernel, sizes)
-        return work_bytes(kernel.work_bytes, kernel.scratch_bytes, sizes, threads) > self.max_bytes
+        return self._limit(kernel, sizes).bytes(kernel) > self.max_bytes
+
+    def _limit(self, kernel: Kernel, sizes: Mapping[str, int]) -> Limit:
+        """What a kernel at these sizes has to keep."""
+        assert self.max_bytes is not None
+        return Limit(self.max_bytes, dict(sizes), self._threads_for(kernel, sizes))
 
     def _leaner(self, kernel: Kernel, sizes: Mapping[str, int]) -> Kernel:
         """A kernel that keeps less and computes it again; CompileError where that is not enough."""
-        assert self.max_bytes is not None
-        limit = Limit(self.max_bytes, dict(sizes), self._threads_for(kernel, sizes))
-        made = self._made(limit)
+        made = self._made(self._limit(kernel, sizes))
         if self._excess(made, sizes):
-            least = work_bytes(made.work_bytes, made.scratch_bytes, sizes, limit.threads)
+            least = self._limit(made, sizes).bytes(made)
             at = f" with {', '.join(f'{name}={size}' for name, size in sizes.items())}" if sizes else ""
             raise CompileError(f"max_bytes is {self.max_bytes}, but the workspace takes at least {least} bytes{at}")
         return made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from graphc.cached import cached
@@ -16,11 +16,13 @@ from graphc.ir.node import Node
 from graphc.ir.tensor import Tensor
 from graphc.ir.types import SizeCheck, TensorType
 from graphc.reference import size_checks
-from graphc.rewrite.passes import run
+from graphc.rewrite.passes import canonicalise, run
 from graphc.rewrite.record import Step, recording
+from graphc.rewrite.segments import segmented
 
 MOST_BYTES = 1 << 60  # of a tensor: more than any processor addresses, and sums of some are 64-bit numbers
-
+# lengths of segments of loops that are tried, in square roots of their steps
+SEGMENTS = (1.0, 0.5, 2.0, 0.25, 4.0, 0.125, 8.0)
 
 Nest = Any  # a number of an output, a list of nests, or a dict of them
 
@@ -170,9 +172,30 @@ class Program:
         timed: bool = False,
         stops: bool | None = None,
     ) -> Kernel:
-        """The kernel, by all passes: for one thread where it is serial, with values computed twice to keep a limit."""
-        graph, inputs, symbols = self.optimised, self.inputs, self.symbols
-        return build(graph, inputs, self.n_outputs, self.updates, symbols, serial, limit, debug, timed, stops)
+        """The kernel, by all passes: for one thread where it is serial, with values computed twice to keep a limit.
+
+        Where that is not enough, loops keep the carries between segments of some steps only.
+        """
+
+        def built(graph: Graph, steps: tuple[Step, ...]) -> Kernel:
+            names, symbols = self.inputs, self.symbols
+            kernel = build(graph, names, self.n_outputs, self.updates, symbols, serial, limit, debug, timed, stops)
+            return replace(kernel, steps=steps + kernel.steps)
+
+        best = built(self.optimised, self.steps)
+        if limit is None:
+            return best
+        for times in SEGMENTS:
+            if limit.bytes(best) <= limit.most:
+                break
+            with recording("segments") as record:
+                plain = canonicalise(self.source)
+                cut = segmented(plain, limit.sizes, times)
+                if cut is plain:
+                    break
+                graph = run(cut)
+            best = min(best, built(graph, record.way(self.source, graph)), key=limit.bytes)
+        return best
 
     @cached
     def checks(self) -> list[tuple[Node, SizeCheck]]:
