@@ -31,6 +31,7 @@ def test_ops_and_their_derivatives_agree_with_jax() -> None:
     jax.config.update("jax_enable_x64", True)
     cases = [c for c in CASES if c.smooth and c.build is getattr(gx, c.name, None) and _peer(jax, c.name) is not None]
     other = ("gelu", "huber", "kl_div", "log1mexp", "trace", "repeat", "cumprod")  # of another meaning, or default
+    other += ("gammainc", "gammaincc", "betainc")  # of which JAX has not all derivatives
     cases = [c for c in cases if c.name not in other]
     assert len(cases) > 45
     for case in cases:
