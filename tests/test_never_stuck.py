@@ -298,7 +298,9 @@ def run(cache: Path, program: str, *arguments: str, seconds: float = 500) -> str
             os.killpg(process.pid, signal.SIGKILL)
             out, err = process.communicate()
             pytest.fail(f"still running after {seconds} s\n{out[-500:]}\n{err[-6000:]}")
-    assert process.returncode == 0 and not FORGETTING.sub("", err), f"status {process.returncode}\n{out[-500:]}\n{err[-6000:]}"
+    assert process.returncode == 0 and not FORGETTING.sub("", err), (
+        f"status {process.returncode}\n{out[-500:]}\n{err[-6000:]}"
+    )
     return out
 
 
