@@ -74,9 +74,8 @@ def test_rows_in_order(tmp_path: Path) -> None:
     """By a network and by bytes, as the process sorts them."""
     g = gx.Graph("order")
     x, wide = g.input("x", ("r", "n"), "float32"), g.input("wide", ("r", "n"), "float64")
-    exe = gx.compile(
-        [x, wide], [gx.sort(x), gx.sort(wide, descending=True), gx.argsort(x, descending=True), gx.argsort(wide)]
-    )
+    places = [gx.argsort(x, descending=True), gx.argsort(wide), gx.argmax(x, 1), gx.argmin(wide, 1)]
+    exe = gx.compile([x, wide], [gx.sort(x), gx.sort(wide, descending=True), *places])
     library = exported(exe, tmp_path / "order")
     for size in (1, 9, 100, 1000, 5000, 17_000):
         a = np.random.default_rng(size).normal(size=(2, size))

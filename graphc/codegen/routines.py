@@ -12,8 +12,8 @@ from __future__ import annotations
 from numba import types
 from numba.extending import register_jitable
 
-from graphc.codegen.buffer import buffer, f64, i32, i64, inf
-from graphc.codegen.vecmath import cos, exp, log, maximum, minimum, select, sin
+from graphc.codegen.buffer import buffer, f64, i64, inf
+from graphc.codegen.vecmath import cos, exp, log, maximum, sin
 
 
 def routine(function):
@@ -126,39 +126,6 @@ def extreme_so_far(real, x_at, y_at, n, reverse, largest):
         if i == 0 or (x[best] == x[best] and (x[k] != x[k] or (x[k] > x[best] if largest else x[k] < x[best]))):
             best = k
         y[k] = best
-
-
-STRETCH = 256  # elements whose extreme is found before it is asked where it lies
-FEW = 8  # elements that are gone through one by one
-
-
-@routine
-def first_extreme(real, x_at, y_at, n, largest):
-    """Where the first largest, or smallest, element stands, or the first NaN: of the best stretch, in that alone."""
-    x, y = buffer(x_at, real, 0, 1), buffer(y_at, i64, 0, 1)
-    sign = real(1) if largest else real(-1)
-    best = x[0] * sign
-    place = 0
-    if n <= FEW:
-        for i in range(1, n):
-            value = x[i] * sign
-            if best == best and (value > best or value != value):
-                best = value
-                place = i
-        y[0] = place
-    else:
-        for b in range(0, n, STRETCH):
-            most = real(-inf)
-            for i in range(b, min(b + STRETCH, n)):
-                most = maximum(most, x[i] * sign)
-            if most > best or (most != most and best == best):
-                best = most
-                place = b
-        first = i32(STRETCH)
-        for i in range(min(STRETCH, n - place)):
-            value = x[place + i] * sign
-            first = minimum(first, select((value == best) | (value != value), i32(i), i32(STRETCH)))
-        y[0] = place + first
 
 
 @routine

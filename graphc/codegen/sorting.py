@@ -1,9 +1,9 @@
-"""Routines that sort a row: by integers in the same order, compared by a network where they are few, else by digits.
+"""Routines that sort a row, or find its extreme: by integers in the same order.
 
-As `routines`. A network compares elements that do not depend on their values, so that vectors compare many at once and
-no branch is guessed wrongly (Batcher, Sorting networks and their applications, 1968); for more, a pass over all of
-them for each byte takes less (Knuth, *The Art of Computer Programming* 3, 5.2.5). What tells two parts of one row
-apart is a function of its own, as other calls of it have other parts.
+As `routines`. A network sorts where they are few: it compares elements that do not depend on their values, so that
+vectors compare many at once and no branch is guessed wrongly (Batcher, Sorting networks and their applications, 1968);
+for more, a pass over all of them for each byte takes less (Knuth, *The Art of Computer Programming* 3, 5.2.5). What
+tells two parts of one row apart is a function of its own, as other calls of it have other parts.
 """
 
 # Numba reads this code, which has no types of its own.
@@ -21,12 +21,13 @@ from numba.extending import register_jitable
 from graphc.codegen.buffer import buffer, i32, i64, place_of
 from graphc.codegen.llvm import intrinsic
 from graphc.codegen.routines import routine
-from graphc.codegen.vecmath import maximum, minimum
+from graphc.codegen.vecmath import maximum, minimum, select
 
 UNIT = 2**32  # of the high half of a word
 LOW, HIGH, SIGN = UNIT - 1, -UNIT, UNIT // 2  # bits of the low half, of the high one, and the sign that one has
 FEW = 16384  # words that a network sorts in less time than passes over their bytes
 VALUES = 256  # of a digit
+STRETCH = 256  # elements whose extreme is found before it is asked where it lies
 RUN = 8  # words that are compared in registers
 
 
@@ -97,6 +98,34 @@ def largest(typingctx: Any, word: Any) -> Any:
         return ir.IntType(word.dtype.bitwidth)(_most(word.dtype.bitwidth))
 
     return word.dtype(word), codegen
+
+
+@routine
+def first_extreme(real, x_at, y_at, n, largest):
+    """Where the first largest, or smallest, element stands, or the first NaN: of the best stretch, in that alone."""
+    x, y = buffer(x_at, real, 0, 2), buffer(y_at, i64, 1, 2)
+    best = to_word(with_one_zero(x[0]), not largest)
+    place = 0
+    if n <= RUN:
+        for i in range(1, n):
+            value = to_word(with_one_zero(x[i]), not largest)
+            if value > best:
+                best = value
+                place = i
+        y[0] = place
+    else:
+        for b in range(0, n, STRETCH):
+            most = to_word(with_one_zero(x[b]), not largest)
+            for i in range(b, min(b + STRETCH, n)):
+                most = maximum(most, to_word(with_one_zero(x[i]), not largest))
+            if most > best:
+                best = most
+                place = b
+        first = i32(STRETCH)
+        for i in range(min(STRETCH, n - place)):
+            equal = to_word(with_one_zero(x[place + i]), not largest) == best
+            first = minimum(first, select(equal, i32(i), i32(STRETCH)))
+        y[0] = place + first
 
 
 @routine
