@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -289,7 +289,7 @@ class Graph(Creation[Tensor], Uncopied):
         """A node of another graph as one of this, with operands of this; its own name where that is free."""
         id = len(self.nodes)
         name = self._readable(node.op, id, None) if node.name in self._names else node.name
-        if (id, inputs, name) != (node.id, node.inputs, node.name):
+        if id != node.id or name != node.name or (inputs is not node.inputs and inputs != node.inputs):
             node = Node(
                 id, node.op, inputs, node.attrs, node.type, name, node.origin, node.value, node.forward, node.call
             )
@@ -679,27 +679,33 @@ class Observer(Protocol):
 OBSERVER: ContextVar[Observer | None] = ContextVar("observer", default=None)
 
 
-def rebuild(graph: Graph, visit: Callable[[Graph, Node, tuple[Tensor, ...]], Tensor | None] | None = None) -> Graph:
+def rebuild(
+    graph: Graph,
+    visit: Callable[[Graph, Node, tuple[Tensor, ...]], Tensor | None] | None = None,
+    of: Container[str] | None = None,
+) -> Graph:
     """A new graph with what ``graph.outputs`` need, node by node; the frame of every pass.
 
     ``visit(new, node, operands)`` may return the tensor that stands for ``node`` in the new graph, or None for a
-    plain copy. Nodes that it makes take the place of ``node``. Leaves that nothing needs are left out.
+    plain copy. Nodes that it makes take the place of ``node``. It is asked of the ops that are named in ``of``, or of
+    all. Leaves that nothing needs are left out.
     """
     new = Graph(graph.name, graph.float_dtype)
     made: dict[int, Tensor] = {}
     roots = [t.id for t in graph.outputs]
     needed = topological(graph, roots)
     leaves = [node for node in needed if node.op.kind is Kind.LEAF]  # first, for they keep their names
+    moved = False  # whether a node has got another number
     for node in leaves + [node for node in needed if node.op.kind is not Kind.LEAF]:
-        operands = tuple([made[i] for i in node.inputs])
         tensor = None
-        if visit is not None:
+        if visit is not None and (of is None or node.op.name in of):
             new._places = [(node.origin, node.forward, node.call)]
-            tensor = visit(new, node, operands)
+            tensor = visit(new, node, tuple([made[i] for i in node.inputs]))
         if tensor is None:
-            tensor = copy_node(new, node, operands)
+            tensor = new.adopt(node, tuple([made[i].id for i in node.inputs]) if moved else node.inputs)
         elif (tensor.dtype, tensor.ndim) != (node.type.dtype, len(node.type.shape)):
             raise GraphError(f"a pass has made {tensor.type} of {node.name}, which is {node.type}", node=node.name)
+        moved = moved or tensor.id != node.id
         made[node.id] = tensor
     new._outputs, new._places = tuple([made[i].id for i in roots]), []
     if (observer := OBSERVER.get()) is not None:

@@ -200,7 +200,7 @@ def rewriting(rules: Sequence[Rule]) -> Pass:
                 return after
         return made
 
-    return lambda graph: rebuild(graph, visit)
+    return lambda graph: rebuild(graph, visit, by_op)
 
 
 def cse(graph: Graph) -> Graph:
