@@ -274,3 +274,12 @@ def test_an_exported_module_has_the_same_bits(tmp_path: Path) -> None:
     ]
     for got, wanted in zip(function(*arrays), exe(*arrays), strict=True):
         assert np.asarray(got).tobytes() == np.asarray(wanted).tobytes()
+
+
+def test_masks_beside_a_sum_do_not_shorten_its_blocks() -> None:
+    """Rows of a fixed number that are added up one by one are carried on after 64, whatever is computed beside."""
+    g = gx.Graph("masks", float_dtype="float64")
+    x, w, y = g.input("x", (1000, 50)), g.input("w", (50,)), g.input("y", (1000,))
+    loss = gx.mean(gx.binary_cross_entropy_with_logits(x @ w, y))
+    source = gx.compile([x, w, y], [loss, gx.grad(loss, w)], threads=1).source
+    assert "for b0 in range(0, 1000, 64):" in source

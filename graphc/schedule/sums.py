@@ -87,11 +87,11 @@ def _place(graph: Graph, s: Statement) -> tuple[Loop, int] | None:
             continue
         size, loop, innermost = s.sizes[level], s.path[level], level == len(s.sizes) - 1
         if innermost:
-            together = s.node.type.dtype.itemsize / _width(graph, loop, level)
+            together = s.node.type.dtype.itemsize / _width(graph, s, loop, level)
         elif level == len(s.sizes) - 2 and level + 1 in kept and _short(graph, s, level + 1):
             row = s.path[level + 1]
             alike = all(other.form is not Form.REDUCE or _keeps(other, level + 1) for other in statements_in(row))
-            together = s.node.type.dtype.itemsize / min(LINE if alike else FEW, _width(graph, row, level + 1))
+            together = s.node.type.dtype.itemsize / min(LINE if alike else FEW, _width(graph, s, row, level + 1))
         if not isinstance(size, int) or size * together > STEPS:
             return loop, max(1, int(STEPS / together))
         additions, together = _of_row(graph, s, level, size) if innermost else (size * additions, size * additions)
@@ -102,11 +102,11 @@ def _keeps(s: Statement, level: int) -> bool:
     return any(ix.plain and ix.level == level for ix in s.target)
 
 
-def _width(graph: Graph, loop: Loop, level: int) -> int:
-    """Bytes that an innermost loop may be relied on to add up at once."""
+def _width(graph: Graph, s: Statement, loop: Loop, level: int) -> int:
+    """Bytes of a sum that an innermost loop may be relied on to add up at once; one element, where nothing more."""
     body = [part for part in loop.body if isinstance(part, Statement)]
-    if len(body) < len(loop.body) or not all(_along(graph, s, level) for s in body):
-        return min(s.node.type.dtype.itemsize for s in statements_in(loop))
+    if len(body) < len(loop.body) or not all(_along(graph, other, level) for other in body):
+        return s.node.type.dtype.itemsize
     return FEW if any(map(is_function, body)) else LINE
 
 
@@ -115,7 +115,7 @@ def _of_row(graph: Graph, s: Statement, level: int, size: int) -> tuple[float, f
 
     The second number is for rows in a loop, several of which are added up at once where they are short.
     """
-    itemsize, width = s.node.type.dtype.itemsize, _width(graph, s.path[level], level)
+    itemsize, width = s.node.type.dtype.itemsize, _width(graph, s, s.path[level], level)
     if _short(graph, s, level):
         return size, size * itemsize / min(LINE // 2, width)
     if width != LINE or size <= SHORT_ROW.get(itemsize, 0):
@@ -129,7 +129,7 @@ def _short(graph: Graph, s: Statement, level: int) -> bool:
     if not isinstance(size, int) or size > SHORT_ROW.get(s.node.type.dtype.itemsize, 0):
         return False
     steps = [strides(graph, access) or {} for access in s.operands]
-    many = _width(graph, loop, level) > s.node.type.dtype.itemsize
+    many = _width(graph, s, loop, level) > s.node.type.dtype.itemsize
     return many and all(at.get(level - 1, 0) in (0, size) for at in steps)
 
 
