@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import threading
 from typing import Any
 
@@ -176,3 +177,12 @@ def test_one_thread_starts_none() -> None:
     before = crew().helpers
     logistic(1)(np.ones((200_000, 50)), np.ones(200_000), np.ones(50))
     assert crew().helpers == before
+
+
+@pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="other processors have no pause")
+def test_threads_that_wait_let_the_processor_rest() -> None:
+    """Without a pause, what counts looks instead of time falls asleep between two calls and has to be woken."""
+    g = gx.Graph("wait")
+    x = g.input("x", (1000, 1000))
+    exe = gx.compile([x], gx.sum(gx.exp(x)), threads=2)
+    assert "llvm.x86.sse2.pause" in exe.stages["llvm"]

@@ -18,6 +18,7 @@ from llvmlite import ir
 from numba import types
 
 from graphc.codegen.llvm import declared, intrinsic
+from graphc.codegen.machine import processor
 from graphc.codegen.stop import STOPPED, must_stop
 from graphc.schedule.memory import SHARDS
 
@@ -81,7 +82,7 @@ def atomic_store(typingctx: Any, base: Any, k: Any, value: Any) -> Any:
 
 def _pause(builder: Any) -> None:
     """Tells the processor that a thread only looks at a flag."""
-    if builder.module.triple.startswith(("x86_64", "i686", "amd64")):
+    if processor()[0].startswith(("x86_64", "i686", "amd64")):  # modules have no triple until they are whole
         kind = ir.FunctionType(ir.VoidType(), [])
         builder.call(declared(builder.module, kind, "llvm.x86.sse2.pause"), [])
 
