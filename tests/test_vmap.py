@@ -446,3 +446,66 @@ def test_what_is_computed_again_for_examples_in_a_loop(second: bool) -> None:
 
             found.append(gx.compile([x, i], gx.vmap(slope)(x), unused="ignore")(*feeds))
         np.testing.assert_allclose(*found, 1e-12, 1e-12, err_msg=name)
+
+
+def _up_to(x: gx.Tensor, n: gx.Tensor) -> gx.Tensor:
+    """The sum of the first elements, by a loop that would read beyond the last one if it went on."""
+    return gx.while_loop(lambda c: c[0] < n, lambda c: (c[0] + 1, c[1] + gx.take(x, c[0], 0) ** 2), (0, 0.0 * x[0]), 4)[
+        1
+    ]
+
+
+UNTAKEN = {
+    "an index": (
+        lambda x, n: gx.cond(n < 3, lambda: gx.take(x, n, 0) ** 2, lambda: gx.sum(x)),
+        lambda x, n: x[n] ** 2 if n < 3 else x.sum(),
+        [1, 7],
+    ),
+    "an index in a loop": (
+        lambda x, n: gx.cond(
+            n < 3,
+            lambda: gx.scan(lambda c, _: (c + gx.take(x, n, 0), None), 0.0 * x[0], length=3)[0],
+            lambda: gx.sum(x),
+        ),
+        lambda x, n: 3 * x[n] if n < 3 else x.sum(),
+        [1, -20],
+    ),
+    "a loop without end": (
+        lambda x, n: gx.cond(
+            n > 0,
+            lambda: gx.while_loop(lambda c: c[0] != n, lambda c: (c[0] + 1, c[1] * x[0]), (0, x[1]), 9)[1],
+            lambda: gx.sum(x),
+        ),
+        lambda x, n: x[1] * x[0] ** n if n > 0 else x.sum(),
+        [3, -2],
+    ),
+    "steps of others": (_up_to, lambda x, n: (x[:n] ** 2).sum(), [3, 1]),
+}
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize("what", UNTAKEN)
+def test_what_an_example_does_not_take_does_not_fail(what: str, backend: str) -> None:
+    build, expected, counts = UNTAKEN[what]
+    g = gx.Graph("untaken", float_dtype="float64")
+    x, n = g.input("x", (2, 3)), g.input("n", (2,), "int64")
+    y = gx.vmap(build)(x, n)
+    slope = gx.grad(gx.sum(y), x)
+    found = gx.compile([x, n], [y, slope, gx.grad(gx.sum(slope * slope), x, on_disconnected="zeros")], backend=backend)
+    a = np.arange(6.0).reshape(2, 3) + 1.0
+    value, first, _ = found(a, np.array(counts))
+    np.testing.assert_allclose(value, [expected(row, k) for row, k in zip(a, counts, strict=True)])
+    step = 1e-6 * np.eye(6).reshape(6, 2, 3)
+    near = [sum(expected(row, k) for row, k in zip(a + d, counts, strict=True)) for d in step]
+    far = [sum(expected(row, k) for row, k in zip(a - d, counts, strict=True)) for d in step]
+    np.testing.assert_allclose(first.ravel(), (np.array(near) - far) / 2e-6, rtol=1e-6, atol=1e-6)
+
+
+def test_an_index_that_examples_share_is_tested_where_one_takes_it() -> None:
+    g = gx.Graph("shared", float_dtype="float64")
+    x, n, taken = g.input("x", (2, 3)), g.input("n", (), "int64"), g.input("taken", (2,), "bool")
+    y = gx.vmap(lambda x, taken: gx.cond(taken, lambda: gx.take(x, n, 0), lambda: 2.0 * x[0]))(x, taken)
+    found, a = gx.compile([x, n, taken], y), np.arange(6.0).reshape(2, 3)
+    assert found(a, 9, np.array([False, False])).tolist() == [0.0, 6.0]
+    with pytest.raises(gx.errors.InputIndexError, match="index 9"):
+        found(a, 9, np.array([False, True]))

@@ -27,21 +27,29 @@ from graphc.ops.reduce import any as any_
 from graphc.ops.shape import filled, moveaxis, reshape
 
 
-def _of_body(at: Examples, here: Graph, body: Body, values: Sequence[Tensor], flags: Sequence[bool]) -> list[Operand]:
-    """What a body computes of values, of which those that are flagged are of all examples, in a graph."""
-    with tracing(here, "vmap") as trace:
+def _of_body(at: Examples, body: Body, values: Sequence[Tensor], flags: Sequence[bool]) -> list[Operand]:
+    """What a body computes of values, of which those that are flagged are of all examples."""
+    with tracing(at.graph, "vmap") as trace:
         given, inputs = {}, list(values)
         for k, (_, kind) in enumerate(body.inputs):
             if flags[k]:
                 inputs[k] = trace.stand_in(kind, values[k].origin)
                 given[inputs[k].id] = values[k]
-        outputs = inlined(body, here, inputs)
-        made = Examples(here, at.size).through(trace, given, outputs)
+        outputs = inlined(body, at.graph, inputs)
+        made = at.through(trace, given, outputs)
     return list(zip(outputs, made, strict=True))
 
 
-def _full(at: Examples, here: Graph, o: Operand) -> Tensor:
-    return Examples(here, at.size).all(*o)
+def _inside(at: Examples, taken: Tensor | None = None) -> Examples:
+    """The same examples in the body that is open, of which those that are ``taken`` take it, or all."""
+    here: Any = OPEN.body
+    around = None if at.taken is None else here.admit(at.taken, "vmap")
+    return Examples(here, at.size, _both(around, taken))
+
+
+def _both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    """Which examples are in both; None stands for all of them."""
+    return b if a is None else a if b is None else a & b
 
 
 def _admitted(here: Graph, tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -64,9 +72,9 @@ def _scan(at: Examples, node: Node, operands: Sequence[Operand]) -> Results:
 
     def step(carry: list[Tensor], x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         here: Any = OPEN.body
-        values = [here.step, *carry, *x, *_admitted(here, rest)]
-        made = _of_body(at, here, body, values, differs)
-        full = [_full(at, here, o) if k in carries | outputs else o[0] for k, o in enumerate(made)]
+        inside = _inside(at)
+        made = _of_body(inside, body, [here.step, *carry, *x, *_admitted(here, rest)], differs)
+        full = [inside.all(*o) if k in carries | outputs else o[0] for k, o in enumerate(made)]
         return full[:n], full[n:]
 
     last, ys = loop(at.graph, step, first, rows, node.attrs["length"], node.attrs["reverse"], node.attrs["unroll"])
@@ -96,21 +104,29 @@ def _while(at: Examples, node: Node, operands: Sequence[Operand]) -> Results:
     if apart:  # how many steps each has made
         first = [*first, filled(at.graph, 0, (at.size,), INT64)]
 
-    def of(part: Body, carry: list[Tensor]) -> list[Operand]:
+    def of(inside: Examples, part: Body, carry: list[Tensor]) -> list[Operand]:
         here: Any = OPEN.body
-        return _of_body(at, here, part, [here.step, *carry[:n], *_admitted(here, rest)], differs)
+        return _of_body(inside, part, [here.step, *carry[:n], *_admitted(here, rest)], differs)
+
+    def going(carry: list[Tensor]) -> Tensor:
+        """Which examples make another step; where they do so together, whether they do."""
+        inside = _inside(at)
+        (o,) = of(inside, test, carry)
+        on = inside.all(*o) if apart else o[0]
+        if inside.taken is None:
+            return on
+        return on & (inside.taken if apart else any_(inside.taken))
 
     def goes_on(carry: list[Tensor]) -> Tensor:
-        (o,) = of(test, carry)
-        return any_(_full(at, OPEN.body, o)) if apart else o[0]
+        return any_(going(carry)) if apart else going(carry)
 
     def step(carry: list[Tensor]) -> list[Tensor]:
-        made = of(body, carry)
-        full = [_full(at, OPEN.body, o) if k in carries else o[0] for k, o in enumerate(made)]
-        if not apart:
+        on = going(carry) if apart else None
+        inside = _inside(at, on)
+        made = of(inside, body, carry)
+        full = [inside.all(*o) if k in carries else o[0] for k, o in enumerate(made)]
+        if on is None:
             return full
-        (o,) = of(test, carry)
-        on = _full(at, OPEN.body, o)
         kept = [
             where(reshape(on, (at.size, *(1,) * (new.ndim - 1))), new, old)
             for new, old in zip(full, carry[:n], strict=True)
@@ -136,7 +152,10 @@ def _cond(at: Examples, node: Node, operands: Sequence[Operand]) -> Results:
     values, flags = [_held(o) for o in given], [many is not None for _, many in given]
     sides = node.attrs["on_true"], node.attrs["on_false"]
     if many_pred is not None:
-        one, other = (_of_body(at, at.graph, side, values, flags) for side in sides)
+        one, other = (
+            _of_body(Examples(at.graph, at.size, _both(at.taken, takes)), side, values, flags)
+            for side, takes in zip(sides, (many_pred, ~many_pred), strict=True)
+        )
 
         def chosen(k: int) -> tuple[Tensor, bool]:
             a, b = at.all(*one[k]), at.all(*other[k])
@@ -148,9 +167,9 @@ def _cond(at: Examples, node: Node, operands: Sequence[Operand]) -> Results:
 
     def side(body: Body) -> Callable[..., list[Tensor]]:
         def made(*inputs: Tensor) -> list[Tensor]:
-            here = OPEN.body
-            found = _of_body(at, here, body, inputs, flags)
-            return [_full(at, here, o) if k in differs else o[0] for k, o in enumerate(found)]
+            inside = _inside(at)
+            found = _of_body(inside, body, inputs, flags)
+            return [inside.all(*o) if k in differs else o[0] for k, o in enumerate(found)]
 
         return made
 

@@ -15,6 +15,7 @@ from graphc.derive.diagonal import Diagonal, through
 from graphc.derive.flow import flow
 from graphc.errors import DTypeError, ShapeError, UnsupportedOpError, caller
 from graphc.ir import dims
+from graphc.ir.body import bodies
 from graphc.ir.call import Call
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph, located
@@ -24,10 +25,11 @@ from graphc.ir.tensor import Tensor
 from graphc.ir.trace import Trace, tracing
 from graphc.ir.types import TensorType, normalize_axis
 from graphc.ops.apply import graph_of
-from graphc.ops.elementwise import add, checked_index, multiply
+from graphc.ops.elementwise import add, checked_index, multiply, where
 from graphc.ops.gradient import after
 from graphc.ops.linalg import matmul
 from graphc.ops.nest import flat
+from graphc.ops.reduce import any as any_
 from graphc.ops.shape import broadcast_to, iota, matrix_transpose, moveaxis, permute_dims, reshape
 from graphc.ops.signature import found
 
@@ -147,10 +149,14 @@ Results = Callable[[int], tuple[Tensor, bool]]  # of a loop or branch, by number
 
 @dataclass(slots=True)
 class Examples:
-    """``size`` examples of what is traced for one."""
+    """``size`` examples of what is traced for one.
+
+    ``taken`` says which of them take it, where some may not: what the others compute is not read, so it must not fail.
+    """
 
     graph: Graph
     size: Size
+    taken: Tensor | None = None
     calls: dict[Call, Call] = field(default_factory=dict)  # what nodes were made together are so again
     wide: dict[Tensor, Tensor] = field(default_factory=dict)  # what is the same for all, for all
     kept: dict[Any, Any] = field(default_factory=dict)  # of rules
@@ -165,7 +171,8 @@ class Examples:
         """
         graph = self.graph
         dropouts = {y: x for y, x in graph.dropouts.items() if y >= trace.mark}
-        differs = flow(trace.nodes, set(given), random=True, whole=True)
+        apart = set() if self.taken is None else {node.id for node in trace.nodes if _may_fail(node)}
+        differs = flow(trace.nodes, {*given, *apart}, random=True, whole=True)
         needed = {t.id for t in outputs} | set(dropouts.values())
         for node in reversed(trace.nodes):
             if node.id in needed:
@@ -189,7 +196,10 @@ class Examples:
             call = None if node.call is None else self.calls.setdefault(node.call, node.call.again())
             with graph.placed(node.origin, node.forward, call), located(node.name, node.origin):
                 operands = [(shared.get(i, ones[i]), all_of(i)) for i in node.inputs]
-                if (one := _same(node, operands, any(i in shared for i in node.inputs))) is not None:
+                if node.id in apart and "index_check" in node.op.facts:
+                    operands = [self.legal(*operands[0])]
+                waited = node.id in apart or any(i in shared for i in node.inputs)
+                if (one := _same(node, operands, waited)) is not None:
                     shared[node.id] = one
                     continue
                 found = self.kept_diagonal(node, [one for one, _ in operands], many, diagonals)
@@ -231,6 +241,13 @@ class Examples:
         missing = 0 if rank is None else rank - one.ndim
         return reshape(many, (self.size, *(1,) * missing, *one.shape)) if missing > 0 else many
 
+    def legal(self, one: Tensor, many: Tensor | None) -> Operand:
+        """Indices that are 0 for examples that do not take what is traced."""
+        assert self.taken is not None
+        if many is None:
+            return where(any_(self.taken), one, 0), None
+        return one, where(reshape(self.taken, (self.size, *(1,) * one.ndim)), self.all(one, many), 0)
+
     def number(self, ndim: int) -> Tensor:
         """The number of each example, in a shape that broadcasts with ``ndim`` axes behind."""
         return reshape(iota(self.graph, self.size), (self.size, *(1,) * ndim))
@@ -240,6 +257,12 @@ class Examples:
         if rule is None:
             raise UnsupportedOpError(f"vmap does not go through {node.op.name}")
         return rule(self, node, operands)
+
+
+def _may_fail(node: Node) -> bool:
+    """Whether a node, or one of a body that it holds, tests an index; or makes steps until a test says no."""
+    inner = (inside for _, body in bodies(node) for inside in body.graph.nodes)
+    return "index_check" in node.op.facts or node.op.name == "while_loop" or any(map(_may_fail, inner))
 
 
 Operand = tuple[Tensor, Tensor | None]  # for one example, and for all where these differ

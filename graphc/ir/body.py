@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import count
 from typing import Any
 
 from graphc.cached import cached
@@ -84,6 +85,12 @@ class Body:
     def mapped(self, step: Callable[[Nodes], Nodes]) -> Body:
         """The body with another graph for its own, with the same inputs and outputs."""
         return Body(step(self.graph), self.inputs)
+
+
+def fresh_names(word: str, *held: Body) -> Iterator[str]:
+    """Names for more inputs of some bodies, that none of them has: ``word_0`` and so on."""
+    taken = {name for body in held for name, _ in body.inputs}
+    return (name for k in count() if (name := f"{word}_{k}") not in taken)
 
 
 def bodies(node: Node) -> list[tuple[str, Body]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from graphc.ir.body import Body, bodies
+from graphc.ir.body import Body, bodies, fresh_names
 from graphc.ir.graph import Graph, copy_node, rebuild, topological
 from graphc.ir.node import Node
 from graphc.ir.op import Kind
@@ -195,8 +195,7 @@ def _hoisted(new: Graph, part: _Part) -> _Part:
             continue
         added: list[tuple[str, TensorType]] = []
         stands: dict[int, str] = {}
-        for id in taken:
-            given = f"hoisted_{len(part.operands)}"
+        for id, given in zip(taken, fresh_names("hoisted", *(part.attrs[other] for other in names)), strict=False):
             part.operands.append(_outside(new, nodes, id, made))
             added.append((given, nodes[id].type))
             stands[id] = given

@@ -13,7 +13,7 @@ from typing import Any
 
 from graphc.derive.vectorise import Examples
 from graphc.ir import dims
-from graphc.ir.body import Body
+from graphc.ir.body import Body, fresh_names
 from graphc.ir.dims import Size
 from graphc.ir.graph import Graph, copy_node, rebuild, topological
 from graphc.ir.node import Node
@@ -150,7 +150,7 @@ def before(graph: Graph, attrs: dict[str, Any], operands: Sequence[Tensor]) -> t
     if not outer:
         return attrs, list(operands)
     n, m = attrs["carries"], attrs["xs"]
-    stands = {id: f"product_{k}_{len(operands)}" for k, id in enumerate(outer)}
+    stands = dict(zip(outer, fresh_names("product", scan.body), strict=False))
     inputs = list(scan.body.inputs)
     inputs[1 + n + m : 1 + n + m] = [(name, scan.nodes[id].type) for id, name in stands.items()]
     rows = [*operands[: n + m], *(scan.all(id) for id in outer), *operands[n + m :]]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from graphc.ir.body import Body
+from graphc.ir.body import Body, fresh_names
 from graphc.ir.graph import Graph, rebuild
 from graphc.ir.node import Node
 from graphc.ir.op import Kind
@@ -48,7 +48,7 @@ def keep(graph: Graph) -> Graph:
             end = attrs["carries"] + attrs["xs"]
             first = len(graph.nodes[of].attrs["body"].outputs)
             given[end:end] = [result(made[of], first + kept[of].index(k)) for k in found.values()]
-            stands = {id: f"kept_{k}_{len(given)}" for k, id in enumerate(found)}
+            stands = dict(zip(found, fresh_names("kept", body), strict=False))
             inputs[1 + end : 1 + end] = [(name, body.graph.nodes[id].type) for id, name in stands.items()]
             attrs["xs"] += len(found)
         outputs += kept.get(node.id, [])
