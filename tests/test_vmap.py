@@ -468,7 +468,7 @@ UNTAKEN = {
             lambda: gx.sum(x),
         ),
         lambda x, n: 3 * x[n] if n < 3 else x.sum(),
-        [1, -20],
+        [1, 20],
     ),
     "a loop without end": (
         lambda x, n: gx.cond(
