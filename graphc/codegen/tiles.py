@@ -305,12 +305,13 @@ class _Product(Vectors):
             return function
         count, table, words, first = function.args
         index, sizes, steps = self.digits(builder, words, 0, first)
+        moves = _moves(builder, sizes, steps)
 
-        def place_of(k: Any, index: list[Any]) -> list[Any]:
-            builder.store(_dot(builder, index, steps), builder.gep(table, [k]))
-            return _next(builder, index, sizes)
+        def place_of(k: Any, at: list[Any]) -> list[Any]:
+            builder.store(at[0], builder.gep(table, [k]))
+            return _next(builder, at, sizes, moves)
 
-        folded(builder, count, index, place_of)
+        folded(builder, count, [_dot(builder, index, steps), *index[1:]], place_of)
         with loop(builder, builder.udiv(count, WORD(self.side))) as piece:
             start = builder.mul(piece, WORD(self.side))
             place, *others = (builder.load(builder.gep(table, [builder.add(start, WORD(r))])) for r in range(self.side))
@@ -334,12 +335,14 @@ class _Product(Vectors):
             return function
         count, source, table, words, column, target, target_step, columns = function.args
         index, sizes, steps = self.digits(builder, words, AXES, column)
-        at = [_dot(builder, index, steps)]
+        moves = _moves(builder, sizes, steps)
+        following = [_dot(builder, index, steps), *index[1:]]
+        at = [following[0]]
         breaks, other, second = ZERO, ZERO, ZERO  # how often they are apart; the last lane behind that, its place
         for x in range(1, self.lanes):
-            index = _next(builder, index, sizes)
+            following = _next(builder, following, sizes, moves)
             there = builder.icmp_signed("<", WORD(x), columns)
-            place = builder.select(there, _dot(builder, index, steps), at[-1])
+            place = builder.select(there, following[0], at[-1])
             apart = builder.icmp_signed("!=", place, builder.add(at[-1], ONE))
             apart = builder.and_(apart, there)
             breaks = builder.add(breaks, builder.zext(apart, WORD(0).type))
@@ -397,7 +400,7 @@ class _Product(Vectors):
     ) -> None:
         """Does a product of a tile's rows at most, and returns, where the columns of its nested operand lie in runs.
 
-        What is read once is read where it lies, if runs are as long as vectors.
+        What is read once is read where it lies, if runs fill most of a vector.
         """
         m, n, k = extent
         start, row_step, inner_step = a
@@ -408,7 +411,7 @@ class _Product(Vectors):
         tests = [
             builder.icmp_signed("==", apart, ONE),
             builder.icmp_signed("<=", m, WORD(self.rows)),
-            builder.icmp_signed(">=", run, lanes),
+            builder.icmp_signed(">=", mul(run, WORD(4)), WORD(3 * self.lanes)),
             builder.icmp_signed("==", builder.urem(first_column, run), ZERO),
             builder.icmp_signed("==", builder.urem(n, run), ZERO),
         ]
@@ -556,17 +559,22 @@ def _dot(builder: Any, index: list[Any], steps: list[Any]) -> Any:
     return first
 
 
-def _next(builder: Any, index: list[Any], sizes: list[Any]) -> list[Any]:
-    """The indices along nested axes of what comes next; of the first axis no size is needed."""
-    last = builder.add(index[2], ONE)
+def _moves(builder: Any, sizes: list[Any], steps: list[Any]) -> list[Any]:
+    """How far it is to what comes next: along the last axis, behind its end, and behind that of the last two."""
+    middle, last = (builder.mul(builder.sub(n, ONE), step) for n, step in zip(sizes, steps[1:], strict=True))
+    behind = builder.sub(steps[0], builder.add(middle, last))
+    return [steps[2], builder.sub(steps[1], last), behind]
+
+
+def _next(builder: Any, at: list[Any], sizes: list[Any], moves: list[Any]) -> list[Any]:
+    """The place of what comes next, and its indices along the last two nested axes."""
+    place, middle, last = at
+    last = builder.add(last, ONE)
     over = builder.icmp_signed("==", last, sizes[1])
-    middle = builder.select(over, builder.add(index[1], ONE), index[1])
+    middle = builder.select(over, builder.add(middle, ONE), middle)
     around = builder.icmp_signed("==", middle, sizes[0])
-    return [
-        builder.select(around, builder.add(index[0], ONE), index[0]),
-        builder.select(around, ZERO, middle),
-        builder.select(over, ZERO, last),
-    ]
+    move = builder.select(over, builder.select(around, moves[2], moves[1]), moves[0])
+    return [builder.add(place, move), builder.select(around, ZERO, middle), builder.select(over, ZERO, last)]
 
 
 def _write(context: Any, builder: Any, letter: str, body: bool, nested: bool, args: Any) -> Any:
