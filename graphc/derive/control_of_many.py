@@ -36,8 +36,7 @@ def _of_body(at: Examples, body: Body, values: Sequence[Tensor], flags: Sequence
                 inputs[k] = trace.stand_in(kind, values[k].origin)
                 given[inputs[k].id] = values[k]
         outputs = inlined(body, at.graph, inputs)
-        made = at.through(trace, given, outputs)
-    return list(zip(outputs, made, strict=True))
+        return at.operands(trace, given, outputs)
 
 
 def _inside(at: Examples, taken: Tensor | None = None) -> Examples:

@@ -169,6 +169,13 @@ class Examples:
 
         The trace is closed: what was made for one example is taken out.
         """
+        found = self.operands(trace, given, outputs)
+        return [many if one is t else self.all(one, many) for t, (one, many) in zip(outputs, found, strict=True)]
+
+    def operands(
+        self, trace: Trace, given: Mapping[int, Tensor | Diagonal], outputs: Sequence[Tensor]
+    ) -> list[Operand]:
+        """As `through`, each with what stands for one example: that is made anew where it waits for all of them."""
         graph = self.graph
         dropouts = {y: x for y, x in graph.dropouts.items() if y >= trace.mark}
         apart = set() if self.taken is None else {node.id for node in trace.nodes if _may_fail(node)}
@@ -210,8 +217,10 @@ class Examples:
                     self.results[node.id] = CONTROL[node.op.name](self, node, operands)
                     continue
                 if node.op.kind is Kind.RESULT:
-                    result, differing = self.results[node.inputs[0]](node.attrs["index"])
-                    found = self.all(result, result if differing else None)
+                    found, differing = self.results[node.inputs[0]](node.attrs["index"])
+                    if not differing:
+                        shared[node.id] = found
+                        continue
                 if found is None:
                     found = self.rule(node, operands)
                 made = many[node.id] = reshape(found, (self.size, *node.type.shape))
@@ -222,7 +231,7 @@ class Examples:
         for y, x in dropouts.items():
             if y in many:
                 graph.dropouts[many[y].id] = self.all(ones[x], many.get(x)).id
-        return [self.all(shared[i], None) if i in shared else all_of(i) for i in results]
+        return [(shared.get(i, t), all_of(i)) for i, t in zip(results, outputs, strict=True)]
 
     def kept_diagonal(
         self, node: Node, ones: Sequence[Tensor], many: Mapping[int, Tensor], diagonals: Mapping[int, Diagonal]
