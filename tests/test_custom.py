@@ -212,3 +212,34 @@ def test_nothing_and_structures() -> None:
         a, b = f(np.ones(n), np.ones(n))
         np.testing.assert_allclose(a, np.full(n, np.e + 3))
         np.testing.assert_allclose(b, np.ones(n))
+
+
+AGAIN = {
+    "an argument twice": lambda block, x, w: block(lambda a, b: gx.sin(a * b) * a)(x, x) * w,
+    "an argument that is used": lambda block, x, w: block(lambda a: gx.sin(a * x) * w)(x),
+    "of each example": lambda block, x, w: gx.vmap(lambda v: block(lambda a: gx.sin(a) * a)(v) + v)(x) * w,
+    "used of each example": lambda block, x, w: gx.vmap(lambda v: block(lambda a: gx.sin(v) * v)(w) + v)(x) * w,
+    "of all examples": lambda block, x, w: gx.vmap(lambda v: block(lambda a: v * gx.sum(gx.sin(a)))(w))(x),
+    "of each and of all": lambda block, x, w: gx.vmap(lambda v: block(lambda a: v * v + gx.sum(a * v))(x))(x) * w,
+    "in a loop": lambda block, x, w: gx.scan(lambda c, t: (block(lambda a: gx.sin(a * t) * x)(c), None), x, w)[0],
+    "in a loop of each": lambda block, x, w: gx.vmap(
+        lambda v: gx.scan(lambda c, t: (block(lambda a: gx.sin(a * t) * v)(c), None), v, w)[0]
+    )(x),
+    "twice": lambda block, x, w: gx.vmap(
+        lambda v: gx.sum(gx.vmap(lambda u: block(lambda a: gx.sin(a * u) * v)(u * v))(w))
+    )(x),
+}
+
+
+@pytest.mark.parametrize("what", AGAIN)
+def test_what_is_computed_again_has_the_same_derivatives(what: str) -> None:
+    results = []
+    for block in (gx.checkpoint, lambda f: f):
+        _, (x, w) = graph_of(x=(3,), w=(3,))
+        loss = gx.sum(gx.tanh(AGAIN[what](block, x, w)))
+        slopes = gx.grad(loss, [x, w])
+        bend = gx.grad(gx.sum(slopes[0] * slopes[1]), [x, w])
+        pushed = gx.jvp(loss, [x, w], [w, x])
+        results.append(gx.compile([x, w], [loss, *slopes, *bend, pushed, gx.hessian(loss, x)], backend="numpy")(P, Q))
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-12)

@@ -89,9 +89,12 @@ def _for_examples(at: Examples, node: Node, operands: Sequence[Operand]) -> Tens
     inputs = operands[1 + count :]
     shared = tuple(many is None for _, many in inputs)
     values = [at.all(*o) for o in operands[: 1 + count]]
+    others = [one if many is None else many for one, many in inputs]
+    rule = at.graph.backward[node.attrs["rule"]]
+    if rule is _again:  # it reads how outputs are made of inputs, and does so of those of all examples too
+        return at.graph.append(node.op, [*values, *others], node.attrs)
     key = node.attrs["rule"], shared
     if key not in at.kept:
-        rule = at.graph.backward[node.attrs["rule"]]
         axes = [None if s else 0 for s in shared]
 
         def backward(cotangents: list[Any], inputs: list[Tensor], outputs: list[Tensor]) -> Sequence[Any]:
@@ -100,7 +103,6 @@ def _for_examples(at: Examples, node: Node, operands: Sequence[Operand]) -> Tens
 
         at.graph.backward.append(backward)
         at.kept[key] = len(at.graph.backward) - 1
-    others = [one if many is None else many for one, many in inputs]
     return at.graph.append(node.op, [*values, *others], {**node.attrs, "rule": at.kept[key]})
 
 
@@ -146,11 +148,14 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _used(graph: Graph, mark: int, given: Sequence[Tensor]) -> list[Tensor]:
-    """What nodes from ``mark`` on are made of beside what was given, constants apart."""
-    inner = graph.nodes[mark:]
-    ids = dict.fromkeys(i for node in inner for i in node.inputs if i < mark)
+    """What nodes from ``mark`` on are made of beside what was given, constants apart.
+
+    In the body of a loop, what is used for the first time is an input from then on.
+    """
+    read = dict.fromkeys(i for node in graph.nodes[mark:] for i in node.inputs)
+    leaves = (i for i in read if i < mark or graph.nodes[i].op.kind is Kind.LEAF)
     known = {t.id for t in given}
-    return [graph.tensors[i] for i in ids if i not in known and graph.nodes[i].op.name != "constant"]
+    return [graph.tensors[i] for i in leaves if i not in known and graph.nodes[i].op.name != "constant"]
 
 
 def _again(cotangents: list[Any], inputs: list[Tensor], outputs: list[Tensor]) -> Sequence[Any]:
@@ -164,9 +169,10 @@ def _again(cotangents: list[Any], inputs: list[Tensor], outputs: list[Tensor]) -
     values = [graph.tensors[y.inputs[0].id] if y.op.joint is not None else y for y in outputs]
     copies = rebuilt(graph, values, dict(made))
     pairs = [(y, c) for y, c in zip(copies, cotangents, strict=True) if c is not None]
-    floats = [made[t.id] for t in inputs if is_float(t.dtype)]
-    back = iter(accumulate(graph, [y for y, _ in pairs], floats, [c for _, c in pairs], within=True))
-    return [next(back) if is_float(t.dtype) else None for t in inputs]
+    floats = {t.id: made[t.id] for t in inputs if is_float(t.dtype)}
+    back = accumulate(graph, [y for y, _ in pairs], list(floats.values()), [c for _, c in pairs], within=True)
+    found = dict(zip(floats, back, strict=True))
+    return [found.pop(t.id, None) for t in inputs]  # what is given twice gets all at its first place
 
 
 __all__ = ["checkpoint", "custom_gradient"]
