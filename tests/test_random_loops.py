@@ -99,7 +99,7 @@ def differ(found: Any, expected: Any, beside: Any, relative: float) -> str:
             return f"output {k}: {a.dtype}{a.shape} instead of {b.dtype}{b.shape}"
         eps = np.finfo(b.dtype).eps
         moved = np.max(np.abs(near - b), initial=0)
-        bound = relative * np.max(np.abs(b), initial=0) + 1e3 * moved + 1e3 * eps  # terms of some tens may cancel
+        bound = relative * np.max(np.abs(b), initial=0) + 1e3 * moved + max(1e3 * eps, 1e-3 * relative)  # terms cancel
         wrong = ~((np.abs(a - b) <= bound) | (np.isnan(a) & np.isnan(b)))
         if wrong.any():
             return f"output {k}: {a[wrong][:3]} instead of {b[wrong][:3]}"

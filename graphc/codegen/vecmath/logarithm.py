@@ -8,8 +8,31 @@ from __future__ import annotations
 import math
 
 from graphc.codegen.vecmath.coefficients import LOG
-from graphc.codegen.vecmath.exponential import LN2, ROUNDER, ROUNDER_BITS, TINY, exp, expm1
-from graphc.codegen.vecmath.value import Constants, Value, copysign, fabs, fma, polynomial, select, sqrt
+from graphc.codegen.vecmath.exponential import (
+    HIGHEST,
+    LN2,
+    LOWEST,
+    ROUNDER,
+    ROUNDER_BITS,
+    TINY,
+    exp,
+    exp_minus_1,
+    power_of_two,
+    reduced,
+    scaled,
+)
+from graphc.codegen.vecmath.value import (
+    Constants,
+    Value,
+    at_least,
+    at_most,
+    copysign,
+    fabs,
+    fma,
+    polynomial,
+    select,
+    sqrt,
+)
 
 ROOT_HALF = Constants(0x3F3504F3, 0x3FE6A09E667F3BCD)  # the bits of sqrt(1/2)
 SMALLEST = Constants(2.0**-126, 2.0**-1022)  # of normal numbers
@@ -103,8 +126,17 @@ def log_sigmoid(x: Value) -> Value:
 
 
 def log1mexp(x: Value) -> Value:
-    """log(1 - e^-x)."""
-    return select(x < LN_2, log(-expm1(-x)), log1p(-exp(-x)))
+    """log(1 - e^-x): of e^-x - 1 where that is small, else of 1 - e^-x and what the difference lost."""
+    n, r = reduced(at_least(at_most(-x, x.of(HIGHEST)), x.of(LOWEST)))
+    p, two_n = exp_minus_1(r), power_of_two(n)
+    e, near = scaled(p + 1.0, n), x < LN_2
+    u = select(near, -fma(p, two_n, two_n - 1.0), 1.0 - e)
+    lost = select(near, 0.0, (1.0 - u) - e)
+    k, f = lifted(u)
+    f = fma(lost, 1.0 - k, f)  # what was lost is not 0 for k = 0 and -1 only
+    above, below = x.of(LN2)
+    y = fma(k, above, log_of_1_plus(f, k * below))
+    return select(x > 0.0, y, select(x.equals(0.0), x.constant(-math.inf), math.nan))
 
 
 def logaddexp(a: Value, b: Value) -> Value:
