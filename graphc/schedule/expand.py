@@ -205,7 +205,11 @@ def _halves(op: Op) -> tuple[Op, Op]:
 
 
 def _flat(graph: Graph) -> Callable[[Graph, Node, tuple[Tensor, ...]], Tensor | None]:
-    """The visitor that joins neighbouring axes of a leaf that are summed."""
+    """The visitor that joins neighbouring axes of a leaf that are summed.
+
+    What is read elsewhere too may be summed in the same loop as that; rows whose length is not known may be short, and
+    cost more than reading twice.
+    """
     uses = Counter(i for node in graph.nodes for i in node.inputs)
     uses.update(t.id for t in graph.outputs)
     alone = {graph.nodes[id].name for id, count in uses.items() if count == 1}
@@ -214,13 +218,14 @@ def _flat(graph: Graph) -> Callable[[Graph, Node, tuple[Tensor, ...]], Tensor | 
         if not node.op.adds or "axes" not in node.attrs or not is_float(node.type.dtype):
             return None
         (x,), attrs = operands, node.attrs
-        if x.op.kind is not Kind.LEAF or x.name not in alone:
+        if x.op.kind is not Kind.LEAF:
             return None
-        shape = list(x.shape)
+        shape, unknown = list(x.shape), False
         for axis in attrs["axes"]:
             if axis + 1 in attrs["axes"]:
+                unknown |= not isinstance(shape[axis + 1], int)
                 shape[axis], shape[axis + 1] = 1, dims.multiply(shape[axis], shape[axis + 1])
-        if tuple(shape) == x.shape:
+        if tuple(shape) == x.shape or not (unknown or x.name in alone):
             return None
         return new.append(node.op, [reshape(x, tuple(shape))], attrs, type=node.type)
 
