@@ -26,6 +26,7 @@ from graphc.codegen.vectors import ONE, WORD, Vectors, element_bytes, folded, le
 LANES = 64  # bytes of the partial sums of an inner product
 FEW = 128  # bytes of the columns that are few
 ROWS = 8  # inner products at a time, where one register holds such sums
+LOW = 4  # the least at a time: with fewer, an addition waits for the last
 STEPS = 64  # vectors of an inner product that are added up before they are carried on
 STRIP = 8  # vectors of a sum that stay in registers
 
@@ -42,44 +43,52 @@ class _Rows(Vectors):
         function, builder = self.function("dots", [WORD] * 7)
         if builder is None:
             return function
-        rows, columns, a, lda, ahead, x, y = function.args
+        rows, low = function.args[0], self.tall // 2
+        left = builder.urem(rows, WORD(self.tall))
+        short = builder.icmp_unsigned("<=", left, WORD(low)) if low >= LOW else ir.IntType(1)(0)
+        whole = builder.select(short, builder.sub(rows, left), rows)
+        with pieces(builder, whole, WORD(self.tall)) as group_at:
+            self.group(builder, builder.mul(group_at, WORD(self.tall)), self.tall, function.args)
+        if low >= LOW:
+            with builder.if_then(builder.icmp_unsigned("<", whole, rows)):
+                self.group(builder, whole, low, function.args)
+        builder.ret_void()
+        return function
+
+    def group(self, builder: Any, first: Any, tall: int, given: Any) -> None:
+        """The inner products of so many rows at once."""
+        rows, columns, a, lda, ahead, x, y = given
         add, sub, mul, at, pointer = builder.add, builder.sub, builder.mul, builder.gep, self.real.as_pointer()
         a, x, y = (builder.inttoptr(p, pointer) for p in (a, x, y))
-        lanes, tall = WORD(self.lanes), self.tall
+        lanes = WORD(self.lanes)
         whole = builder.udiv(columns, lanes)
         rest = sub(columns, mul(whole, lanes))
         zero, ahead = ir.Constant(self.vector, None), mul(ahead, lda)
-        with pieces(builder, rows, WORD(tall)) as group_at:
-            first = mul(group_at, WORD(tall))
-            there = least(builder, sub(rows, first), WORD(tall))
-            last = sub(there, ONE)  # stands for the rows that are missing
-            lines = [at(a, [mul(add(first, least(builder, WORD(r), last)), lda)]) for r in range(tall)]
+        there = least(builder, sub(rows, first), WORD(tall))
+        last = sub(there, ONE)  # stands for the rows that are missing
+        lines = [at(a, [mul(add(first, least(builder, WORD(r), last)), lda)]) for r in range(tall)]
 
-            def further(k: Any, sums: list[Any], lines: list[Any] = lines) -> list[Any]:
-                column = mul(k, lanes)
-                added = self.step(builder, lines, x, column, sums, None)
-                for line in lines:
-                    prefetch(builder, at(line, [add(column, ahead)]))
-                return added
+        def further(k: Any, sums: list[Any]) -> list[Any]:
+            column = mul(k, lanes)
+            added = self.step(builder, lines, x, column, sums, None)
+            for line in lines:
+                prefetch(builder, at(line, [add(column, ahead)]))
+            return added
 
-            sums = folded(builder, least(builder, whole, WORD(STEPS)), [zero] * tall, further)
+        sums = folded(builder, least(builder, whole, WORD(STEPS)), [zero] * tall, further)
 
-            def block(k: Any, held: list[Any], further: Any = further) -> list[Any]:
-                begin = mul(add(k, ONE), WORD(STEPS))
-                count = least(builder, WORD(STEPS), sub(whole, begin))
-                parts = folded(builder, count, [zero] * tall, lambda j, parts: further(add(begin, j), parts))
-                pairs = [carried(builder, *three) for three in zip(held[:tall], held[tall:], parts, strict=True)]
-                return [x for two in zip(*pairs, strict=True) for x in two]
+        def block(k: Any, held: list[Any]) -> list[Any]:
+            begin = mul(add(k, ONE), WORD(STEPS))
+            count = least(builder, WORD(STEPS), sub(whole, begin))
+            parts = folded(builder, count, [zero] * tall, lambda j, parts: further(add(begin, j), parts))
+            pairs = [carried(builder, *three) for three in zip(held[:tall], held[tall:], parts, strict=True)]
+            return [x for two in zip(*pairs, strict=True) for x in two]
 
-            more = builder.udiv(sub(builder.select(builder.icmp_signed(">", whole, ONE), whole, ONE), ONE), WORD(STEPS))
-            sums = folded(builder, more, [*sums, *[zero] * tall], block)[:tall]
-            found = self.across(
-                builder, self.step(builder, lines, x, mul(whole, lanes), sums, self.mask(builder, rest))
-            )
-            narrow = Vectors(self.module, self.letter, tall)
-            narrow.store(builder, found, at(y, [first]), narrow.mask(builder, there))
-        builder.ret_void()
-        return function
+        more = builder.udiv(sub(builder.select(builder.icmp_signed(">", whole, ONE), whole, ONE), ONE), WORD(STEPS))
+        sums = folded(builder, more, [*sums, *[zero] * tall], block)[:tall]
+        found = self.across(builder, self.step(builder, lines, x, mul(whole, lanes), sums, self.mask(builder, rest)))
+        narrow = Vectors(self.module, self.letter, tall)
+        narrow.store(builder, found, at(y, [first]), narrow.mask(builder, there))
 
     def step(self, builder: Any, lines: list[Any], x: Any, column: Any, sums: list[Any], mask: Any) -> list[Any]:
         """The sums with a vector's width of columns more."""
