@@ -484,6 +484,11 @@ class _Product(Vectors):
         single = builder.icmp_signed("==", m, ONE)  # it reads the right operand once: that is not packed
         single = no if nested else builder.and_(single, builder.not_(builder.or_(short, ready)))
         alone = narrow if nested else builder.select(tb, self.turned_row(), self.tile(1, STRIP, packed=False))
+        # nor is it packed for a few rows
+        low = builder.and_(builder.icmp_signed(">", m, ONE), builder.icmp_signed("<=", m, WORD(LOW)))
+        low = no if nested else builder.and_(low, builder.not_(builder.or_(tb, ready)))
+        read = builder.or_(single, low)
+        low_narrow, low_wide = (narrow, wide) if nested else (self.tile(LOW, w, packed=False) for w in (1, WIDTH))
         few = builder.select(tb, WORD(SQUARES * self.lanes), WORD(STRIP * self.lanes))
         panel = builder.select(single, few, WORD(WIDTH * self.lanes))
         unit = lanes if nested else builder.select(tb, lanes, panel)  # columns that are packed at once
@@ -509,7 +514,7 @@ class _Product(Vectors):
                 block = builder.select(only, at(c, [ahead]), builder.select(ready, at(b, [ahead]), scratched))
                 if nested:
                     builder.call(self.places(), [depth, table, words, add(builder.load(first_inner), inner)])
-                lies = builder.or_(single, ready)
+                lies = builder.or_(read, ready)
                 with builder.if_then(builder.not_(lies)), pieces(builder, across, panel) as panel_at:
                     first, valid, width = cut(panel_at)
                     target = at(block, [mul(sub(first, begin), depth)])
@@ -540,11 +545,13 @@ class _Product(Vectors):
                     step = builder.select(packs, tall, left_inner)
                     with pieces(builder, across, panel) as panel_at:
                         first, valid, width = cut(panel_at)
-                        tile = builder.select(builder.icmp_signed(">", width, lanes), wide, narrow)
+                        several = builder.icmp_signed(">", width, lanes)
+                        tile = builder.select(several, wide, narrow)
+                        tile = builder.select(low, builder.select(several, low_wide, low_narrow), tile)
                         tile = builder.select(single, alone, tile)
                         lying = at(b, [add(mul(inner, right_inner), mul(first, right_column))])
-                        right = builder.select(single, lying, at(block, [mul(sub(first, begin), depth)]))
-                        further = builder.select(single, ldb, width)
+                        right = builder.select(read, lying, at(block, [mul(sub(first, begin), depth)]))
+                        further = builder.select(read, ldb, width)
                         place = at(c, [add(mul(row, ldc), first)])
                         given = [depth, left, left_row, step, right, further, place, ldc, there, valid, adds]
                         builder.call(tile, given)
