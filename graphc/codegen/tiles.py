@@ -488,9 +488,9 @@ class _Product(Vectors):
         low = builder.and_(builder.icmp_signed(">", m, ONE), builder.icmp_signed("<=", m, WORD(LOW)))
         low = no if nested else builder.and_(low, builder.not_(builder.or_(tb, ready)))
         read = builder.or_(single, low)
-        low_narrow, low_wide = (narrow, wide) if nested else (self.tile(LOW, w, packed=False) for w in (1, WIDTH))
-        few = builder.select(tb, WORD(SQUARES * self.lanes), WORD(STRIP * self.lanes))
-        panel = builder.select(single, few, WORD(WIDTH * self.lanes))
+        alone = builder.select(low, narrow if nested else self.tile(LOW, 1, packed=False), alone)
+        strip = builder.select(low, lanes, builder.select(tb, WORD(SQUARES * self.lanes), WORD(STRIP * self.lanes)))
+        panel = builder.select(read, strip, WORD(WIDTH * self.lanes))
         unit = lanes if nested else builder.select(tb, lanes, panel)  # columns that are packed at once
 
         def cut(number: Any) -> tuple[Any, Any, Any]:
@@ -545,10 +545,8 @@ class _Product(Vectors):
                     step = builder.select(packs, tall, left_inner)
                     with pieces(builder, across, panel) as panel_at:
                         first, valid, width = cut(panel_at)
-                        several = builder.icmp_signed(">", width, lanes)
-                        tile = builder.select(several, wide, narrow)
-                        tile = builder.select(low, builder.select(several, low_wide, low_narrow), tile)
-                        tile = builder.select(single, alone, tile)
+                        tile = builder.select(builder.icmp_signed(">", width, lanes), wide, narrow)
+                        tile = builder.select(read, alone, tile)
                         lying = at(b, [add(mul(inner, right_inner), mul(first, right_column))])
                         right = builder.select(read, lying, at(block, [mul(sub(first, begin), depth)]))
                         further = builder.select(read, ldb, width)

@@ -36,7 +36,6 @@ HELD = {"cross_entropy": 3, "nll": 3, "one_hot": 4, "permute_dims": 0}  # a size
 # What is slower for a reason that is known: ops, words of the call, how many times
 SLOWER: list[tuple[str, str, float]] = [
     ("topk", "float32", 3.0),  # rows of some hundred elements: words of 64 bits, all in order, for numbers of 32
-    ("after", "symbolic", 4.5),  # sums in blocks of short rows whose length is not known, of what is read twice
 ]
 Shapes = list[tuple[int, ...]]
 
