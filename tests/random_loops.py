@@ -30,6 +30,7 @@ class Writer:
 
     rng: np.random.Generator
     random: bool = False  # whether numbers are drawn, which JAX draws differently
+    more: bool = False  # whether there are derivatives of all kinds, and gradients of one's own
     lines: list[str] = field(default_factory=list)
     numbers: Any = field(default_factory=count)
 
@@ -58,8 +59,12 @@ class Writer:
         if depth and self.chance(0.55):
             kinds = [self.scan, self.scan, self.scan, self.map, self.whole, self.branch, self.branch]
             kinds += [self.slope, self.push, self.again, self.many]
+            if self.more:
+                kinds += [self.pull, self.bend, self.own, self.again, self.many, self.again_twice]
             return kinds[self.rng.integers(len(kinds))](indent, known, depth - 1)
         (a, s), (b, t) = self.pick(known), self.pick(known)
+        if self.more and self.chance(0.15):
+            return self.further(indent, a, s)
         match int(self.rng.integers(10)):
             case 0 | 1 | 2:
                 text, shape = UNARY[self.rng.integers(len(UNARY))].format(a), s
@@ -222,6 +227,50 @@ class Writer:
         self.put(indent, f"{name} = S.jvp({f}, {at}, {at} * 0.5)")
         return [(name, made)]
 
+    def further(self, indent: int, a: str, s: Shape) -> list[tuple[str, Shape]]:
+        choices = [f"S.stop_gradient({a}) * {a}", f"S.where({a} > 0, S.sqrt(S.abs({a})), 0.3 * {a})"]
+        if s in ((3,), (3, 3)):
+            choices += [f"S.sort({a})", f"S.cumprod(S.tanh({a}))", f"{a} - S.logsumexp({a})", f"{a} * S.max({a})"]
+            choices += [f"S.add_at({a}, [2, 0, 2], S.sin({a}))", f"{a} / (S.sum({a} * {a}) + 0.5)"]
+        if s == (3, 3):
+            choices += [f"S.solve({a} * 0.1 + S.eye3({a}), {a})"]
+        name = self.name()
+        self.put(indent, f"{name} = {choices[self.rng.integers(len(choices))]}")
+        return [(name, s)]
+
+    def pull(self, indent: int, known: list[tuple[str, Shape]], depth: int) -> list[tuple[str, Shape]]:
+        at, s = self.pick(known)
+        f, _ = self.function(indent, known, depth, (s,), to := ((), (3,))[self.rng.integers(2)])
+        along, name = fit(*self.pick(known), to), self.name()
+        self.put(indent, f"{name} = S.pull({f}, {at}, {along})")
+        return [(name, s)]
+
+    def bend(self, indent: int, known: list[tuple[str, Shape]], depth: int) -> list[tuple[str, Shape]]:
+        small = [k for k in known if k[1] in ((), (3,))]
+        at, s = self.pick(small)
+        which = int(self.rng.integers(3))
+        f, _ = self.function(indent, known, depth, (s,), () if which else (3,))
+        name = self.name()
+        if which == 2:
+            self.put(indent, f"{name} = S.hvp({f}, {at}, S.cos({at}))")
+            return [(name, s)]
+        self.put(indent, f"{name} = S.sum(S.{('jacobian', 'hessian')[which]}({f}, {at})) * 0.3")
+        return [(name, ())]
+
+    def own(self, indent: int, known: list[tuple[str, Shape]], depth: int) -> list[tuple[str, Shape]]:
+        at, s = self.pick(known)
+        f, _ = self.function(indent, [], min(depth, 1), (s,), s if s in ((), (3,), (3, 3)) else (3,))
+        name, shape = self.name(), s if s in ((), (3,), (3, 3)) else (3,)
+        self.put(indent, f"{name} = S.own({f}, {at})")
+        return [(name, shape)]
+
+    def again_twice(self, indent: int, known: list[tuple[str, Shape]], depth: int) -> list[tuple[str, Shape]]:
+        (a, s), (b, t) = self.pick(known), self.pick(known)
+        f, (_, made) = self.function(indent, known, depth, (s, t))
+        name = self.name()
+        self.put(indent, f"{name} = S.checkpoint({f})({a}, {b})")
+        return [(name, made)]
+
     def again(self, indent: int, known: list[tuple[str, Shape]], depth: int) -> list[tuple[str, Shape]]:
         at, s = self.pick(known)
         f, (_, made) = self.function(indent, known, depth, (s,))
@@ -245,10 +294,13 @@ def fit(value: str, shape: Shape, to: Shape) -> str:
     return f"S.broadcast_to({value}, {to})" if to else value
 
 
+MORE = 200_000  # seeds from here on have more kinds of derivatives
+
+
 def random_loops(seed: int) -> tuple[str, bool]:
     """The text of a program ``program(S, x, y, m, rows, row, key)`` of that seed, and whether it draws numbers."""
     rng = np.random.default_rng(seed)
-    w = Writer(rng, random=bool(rng.random() < 0.2))
+    w = Writer(rng, random=bool(rng.random() < 0.2), more=seed >= MORE)
     w.put(0, f"def program(S, {', '.join(INPUTS)}, key):")
     known, depth = [*INPUTS.items()], int(rng.choice([1, 2, 2, 3]))
     while not any("S.scan" in line or "S.while" in line or "S.cond" in line or "S.map" in line for line in w.lines):
@@ -286,8 +338,50 @@ class Here:
         return gx.jvp(f(at), at, along)
 
     @staticmethod
+    def pull(f: Any, at: Any, along: Any) -> Any:
+        at = at * 1.0
+        return gx.vjp(f(at), at, along)
+
+    @staticmethod
+    def hvp(f: Any, at: Any, along: Any) -> Any:
+        at = at * 1.0
+        return gx.hvp(f(at), at, along, on_disconnected="zeros")
+
+    @staticmethod
+    def hessian(f: Any, at: Any) -> Any:
+        at = at * 1.0
+        return gx.hessian(f(at), at)
+
+    @staticmethod
+    def jacobian(f: Any, at: Any) -> Any:
+        at = at * 1.0
+        return gx.jacobian(f(at), at)
+
+    @staticmethod
+    def own(f: Any, at: Any) -> Any:
+        """A gradient that is not that of ``f``."""
+        back = lambda c, i, o: [(i[0] + gx.cos(i[0])) * gx.sum(c[0]) * 0.3]  # noqa: E731
+        return gx.custom_gradient(f, back)(at)
+
+    @staticmethod
     def cumsum(x: Any) -> Any:
         return gx.cumsum(x, 0)
+
+    @staticmethod
+    def cumprod(x: Any) -> Any:
+        return gx.cumprod(x, 0)
+
+    @staticmethod
+    def solve(a: Any, b: Any) -> Any:
+        return gx.linalg.solve(a, b)
+
+    @staticmethod
+    def eye3(x: Any) -> Any:
+        return np.eye(3, dtype=x.dtype)
+
+    @staticmethod
+    def add_at(x: Any, index: list[int], value: Any) -> Any:
+        return x.at[index].add(value)
 
     @staticmethod
     def take(x: Any, index: Any) -> Any:
@@ -353,6 +447,36 @@ class There:
     def jvp(self, f: Any, at: Any, along: Any) -> Any:
         return self.jax.jvp(f, (at,), (along,))[1]
 
+    def pull(self, f: Any, at: Any, along: Any) -> Any:
+        return self.jax.vjp(f, at)[1](along)[0]
+
+    def hvp(self, f: Any, at: Any, along: Any) -> Any:
+        return self.jax.vjp(self.jax.grad(f), at)[1](along)[0]  # not forward, which does not go through custom_vjp
+
+    def hessian(self, f: Any, at: Any) -> Any:
+        return self.jax.hessian(f)(at)
+
+    def jacobian(self, f: Any, at: Any) -> Any:
+        return self.jax.jacrev(f)(at)
+
+    def own(self, f: Any, at: Any) -> Any:
+        own = self.jax.custom_vjp(f)
+        jnp = self.jnp
+        own.defvjp(lambda x: (own(x), x), lambda x, c: ((x + jnp.cos(x)) * jnp.sum(c) * 0.3,))
+        return own(at)
+
+    def solve(self, a: Any, b: Any) -> Any:
+        return self.jnp.linalg.solve(a, b)
+
+    def cumprod(self, x: Any) -> Any:
+        return self.jnp.cumprod(x, 0)
+
+    def eye3(self, x: Any) -> Any:
+        return self.jnp.eye(3)
+
+    def add_at(self, x: Any, index: list[int], value: Any) -> Any:
+        return x.at[self.jnp.asarray(index)].add(value)
+
     def checkpoint(self, f: Any) -> Any:
         return self.jax.checkpoint(f)
 
@@ -360,4 +484,4 @@ class There:
         return self.jax.vmap(f)
 
 
-__all__ = ["INPUTS", "Here", "There", "compiled", "random_loops"]
+__all__ = ["INPUTS", "MORE", "Here", "There", "compiled", "random_loops"]

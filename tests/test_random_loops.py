@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from random_loops import INPUTS, Here, There, compiled, random_loops
+from random_loops import INPUTS, MORE, Here, There, compiled, random_loops
 
 import graphc as gx
 from graphc.compile import extract
@@ -183,23 +183,23 @@ UNREAD = 60_230  # examples that have made all their steps read rows that nobody
 ALIKE = 80_199  # a loop that all examples share, in one of which they make different numbers of steps
 
 
-@pytest.mark.parametrize("seed", [*range(0, 60, 6), KEEPING, MERGING, AGAIN])
+@pytest.mark.parametrize("seed", [*range(0, 60, 6), *range(MORE, MORE + 60, 6), KEEPING, MERGING, AGAIN])
 def test_passes_change_no_result(seed: int) -> None:
     check(seed, mode_of(seed), "rewritten")
 
 
-@pytest.mark.parametrize("seed", [2, 16, UNREAD])
+@pytest.mark.parametrize("seed", [2, 16, MORE, UNREAD])
 def test_compiled_programs_agree_with_the_interpreter(seed: int) -> None:
     check(seed, mode_of(seed), "compiled")
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2, ALIKE])
+@pytest.mark.parametrize("seed", [0, 1, 2, MORE, ALIKE])
 def test_examples_and_forward_mode(seed: int) -> None:
     apart(seed)
 
 
 @pytest.mark.oracle
-@pytest.mark.parametrize("seed", [2, 90_084])  # the second has a checkpoint in examples
+@pytest.mark.parametrize("seed", [2, 90_084, MORE + 4])  # the second has a checkpoint in examples
 def test_beside_jax(seed: int) -> None:
     pytest.importorskip("jax")
     jax_beside(seed)
@@ -224,6 +224,7 @@ def test_ten_thousand_programs(block: int) -> None:
         check(seed, mode_of(seed), "rewritten")
     for seed in range(1000 + 50 * block, 1005 + 50 * block):
         check(seed, mode_of(seed), "compiled", dtype_of(seed))
+        check(MORE + seed, mode_of(seed), "compiled", dtype_of(seed))
         apart(seed)
 
 
@@ -234,3 +235,4 @@ def test_many_beside_jax(block: int) -> None:
     pytest.importorskip("jax")
     for seed in range(10 * block, 10 * block + 10):
         jax_beside(seed)
+        jax_beside(MORE + seed)
