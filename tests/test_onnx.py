@@ -303,7 +303,7 @@ def test_every_network_of_the_examples(name: str, tmp_path: Path, monkeypatch: p
                     exe.export_onnx(tmp_path / "e.onnx")
                 continue
             model = session_of(built)
-            for size in (4, 2 if name == "kalman" else 1, 7):  # ONNX Runtime has no Scan of no steps
+            for size in (4, 1, 7):
                 before = {s: exe.graph.state[s] for s in exe.program.updates}
                 arrays = feeds(exe, size)
                 found = run(built, model, [*arrays, *before.values()])
@@ -313,6 +313,32 @@ def test_every_network_of_the_examples(name: str, tmp_path: Path, monkeypatch: p
                 pairs = zip(found, [*expected, *state], [*("" for _ in expected), *before], strict=True)
                 told = [(a, b) for a, b, state_name in pairs if state_name not in ROUNDING]
                 assert apart(*zip(*told, strict=True)) < CLOSE[exe.graph.float_dtype.name], name
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize(
+    "part", [slice(None), slice(1, None), slice(None, -1), slice(1, 3), slice(None, None, 2)], ids=str
+)
+def test_a_scan_may_have_no_steps(part: slice, reverse: bool) -> None:
+    """Carries are as they began, and gradients reach them; results of steps are empty."""
+    g = gx.Graph("scan", float_dtype="float64")
+    x, h = g.input("x", ("n", 3)), g.input("h", (3,))
+    last, ys = gx.scan(lambda h, row: (gx.tanh(h + row), h * row), h, xs=x[part], reverse=reverse)
+    exe = gx.compile([x, h], [last, ys, *gx.grad(gx.sum(last**2) + gx.sum(ys), [x, h])], backend="numpy")
+    built = build_of(exe)
+    model, rng = session_of(built), np.random.default_rng(0)
+    for size in (5, 2, 1, 0):
+        arrays = [rng.normal(size=(size, 3)), rng.normal(size=3)]
+        assert apart(run(built, model, arrays), exe(*arrays)) < CLOSE["float64"], size
+
+
+def test_a_scan_of_some_steps_has_no_branch() -> None:
+    """Where the sizes say that there is a step, nothing is asked at run time."""
+    g = gx.Graph("scan")
+    x, h = g.input("x", (4, 3)), g.input("h", (3,))
+    last, _ = gx.scan(lambda h, row: (h + row, h), h, xs=x[1:])
+    nodes = build_of(gx.compile([x, h], [last], backend="numpy")).proto.graph.node
+    assert "Scan" in [n.op_type for n in nodes]
 
 
 def test_training_goes_on_in_onnx_runtime(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import ExportError
+from graphc.ir import dims
 from graphc.ir.body import Body
+from graphc.ir.dims import Size
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node
 from graphc.ir.op import Kind
@@ -53,8 +55,29 @@ class Writer:
         ways = {"scan_input_directions": [backward] * len(rows)}
         if len(dtypes) > n:
             ways["scan_output_directions"] = [backward] * (len(dtypes) - n)
-        found = m.many("Scan", [*operands[:n], *rows], dtypes, body=held, num_scan_inputs=len(rows), **ways)
-        return dict(zip([*range(many), *(many + k for k in kept)], found, strict=True))
+        numbers = [*range(many), *(many + k for k in kept)]
+
+        def steps() -> list[Value]:
+            return m.many("Scan", [*operands[:n], *rows], dtypes, body=held, num_scan_inputs=len(rows), **ways)
+
+        if dims.at_most(1, attrs["length"]):
+            found = steps()
+        else:
+            found = self._steps_or_none(attrs["length"], steps, operands[:n], [types[k] for k in numbers])
+        return dict(zip(numbers, found, strict=True))
+
+    def _steps_or_none(
+        self, length: Size, steps: Callable[[], list[Value]], carries: Sequence[Value], types: Sequence[TensorType]
+    ) -> list[Value]:
+        """ONNX Runtime refuses a Scan of no steps: carries stay as they are then, and other results are empty."""
+        m = self.model
+        some = m.scalar(length) > 0
+        with _Inside(m) as inside:
+            then = inside.graph("steps", list(zip(steps(), types, strict=True)))
+        with _Inside(m) as inside:
+            empty = [m.zeros(t) for t in types[len(carries) :]]
+            other = inside.graph("no_steps", list(zip([*carries, *empty], types, strict=True)))
+        return m.many("If", [some], [t.dtype for t in types], then_branch=then, else_branch=other)
 
     def while_loop(
         self, node: Node, operands: list[Value], types: Sequence[TensorType], read: Collection[int]

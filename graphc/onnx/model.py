@@ -15,7 +15,7 @@ from graphc.extra import need
 from graphc.ir import dims
 from graphc.ir.dims import Size
 from graphc.ir.state import Array
-from graphc.ir.types import BOOL, INT64, DType
+from graphc.ir.types import BOOL, INT64, DType, TensorType
 
 SINCE = {"BitwiseAnd": 18, "BitwiseXor": 18, "ScatterND": 16}  # first opset that has them, or what is wanted of them
 FARTHEST = np.iinfo(np.int64).min  # an end of a slice that lies before every first element
@@ -191,6 +191,10 @@ class Model:
         if isinstance(size, int):
             return self.constant(np.array(size, np.int64))
         return self.node("Squeeze", [self.vector([size]), self.constant(np.array([0], np.int64))], INT64)
+
+    def zeros(self, kind: TensorType) -> Value:
+        zero = self.onnx.numpy_helper.from_array(np.zeros(1, kind.dtype))
+        return self.node("ConstantOfShape", [self.vector(kind.shape)], kind.dtype, value=zero)
 
     def _size(self, size: Size) -> Value:
         """A size as int64[1]."""
