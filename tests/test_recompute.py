@@ -9,7 +9,9 @@ import pytest
 from random_graphs import SIZES, random_graph
 
 import graphc as gx
+from graphc.codegen import kernel
 from graphc.reference import evaluate
+from graphc.schedule import memory
 
 
 def deep(size: Any, layers: int = 12, **options: Any) -> gx.Executable:
@@ -228,6 +230,17 @@ def test_steps_of_any_kind_are_made_again(n: Any, reverse: bool, second: bool) -
     exe = swing(n, reverse, second, max_bytes=least)
     assert exe.memory(**sizes) == least
     near(exe(force), free(force), np.finfo(float).eps)
+
+
+def test_bodies_are_scheduled_once_for_all_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search makes some fifty schedules, which hold few bodies."""
+    trials, made = [], []
+    schedule, body_schedule = kernel.schedule, memory.body_schedule
+    monkeypatch.setattr(kernel, "schedule", lambda *args: trials.append(1) or schedule(*args))
+    monkeypatch.setattr(memory, "body_schedule", lambda *args: made.append(1) or body_schedule(*args))
+    with pytest.raises(gx.CompileError):
+        swing(211, False, False, max_bytes=1)
+    assert len(trials) > 40 and len(made) < len(trials) * 1.5
 
 
 def test_a_gradient_of_many_examples_is_cut_too() -> None:

@@ -211,6 +211,20 @@ def test_the_setting_decides_and_a_library_is_not_loaded_in_vain(blas: str, call
         assert done.stdout.strip() == calls, done.stderr
 
 
+@pytest.mark.parametrize("lengths", [(5, 1), (1, 5)])
+def test_loops_of_one_body_pack_each_for_itself(lengths: tuple[int, int]) -> None:
+    """A loop of one step packs nothing; its body is that of a longer one."""
+    g = gx.Graph("steps", float_dtype="float64")
+    w, first = g.input("w", (32, 32)), g.input("h", (16, 32))
+    h = first
+    for length in lengths:
+        h, _ = gx.scan(lambda c, _: (gx.tanh(c @ w), None), h, length=length)
+    rng = np.random.default_rng(0)
+    arrays = rng.normal(size=(32, 32)) / 6, rng.normal(size=(16, 32))
+    found, expected = (gx.compile([w, first], h, backend=b)(*arrays) for b in ("numba", "numpy"))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_what_all_steps_of_a_loop_multiply_with_is_packed_once(dtype: str) -> None:
     """Weights as they lie, transposed, or a part of more; of several blocks of rows and of columns; and rows that few

@@ -14,7 +14,7 @@ from graphc.ir.state import Array
 from graphc.rewrite.record import Step, recording
 from graphc.schedule.expand import expand, outputs_apart
 from graphc.schedule.lower import lower
-from graphc.schedule.memory import schedule
+from graphc.schedule.memory import Known, schedule
 from graphc.schedule.plan import Schedule, describe
 from graphc.schedule.recompute import fit
 
@@ -108,11 +108,12 @@ def build(
     ``timed`` one see `emit`, also of ``stops``.
     """
     tested = {"nan": [], "inputs": inputs}.get(debug or "")
+    known: Known = {}
 
     def plan_of(ready: Graph, in_order: bool = False) -> Schedule:
         watched = None if tested is None else [ready[n].id for n in tested if n in ready]
         places = [ready[n].id if n in ready else -1 for n in inputs]
-        return schedule(ready, places, n_outputs, updates, in_order, watched)
+        return schedule(ready, places, n_outputs, updates, in_order, watched, known)
 
     with recording(SCHEDULING) as record:
         ready = expand(outputs_apart(lower(graph), elementwise=tested is not None))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 from graphc.config import settings
 from graphc.ir import dims
+from graphc.ir.body import bodies
 from graphc.ir.dims import Size
 from graphc.ir.types import TensorType
 from graphc.schedule.access import padded
@@ -34,9 +37,16 @@ def fixed(item: Control) -> int:
     return carries(item) + (int(item.node.attrs["xs"]) if item.node.op.name == "scan" else 0)
 
 
+def packing(item: Control) -> tuple[Hashable, ...]:
+    """What decides which operands are packed for a loop, for schedules of its bodies name those; () where none are."""
+    if settings().blas != "tiles" or item.node.op.name == "cond" or item.node.attrs.get("length") == 1:
+        return ()
+    return fixed(item), *(body for _, body in bodies(item.node))
+
+
 def pack(item: Control) -> None:
     """Has the right operands of products that are the same in all steps of a loop packed beforehand."""
-    if settings().blas != "tiles" or item.node.op.name == "cond" or item.node.attrs.get("length") == 1:
+    if not packing(item):
         return
     for plan in item.bodies.values():
         slots = {id: k - 1 for k, id in enumerate(plan.inputs) if k > fixed(item)}
@@ -139,4 +149,4 @@ def _most(sizes: list[Size]) -> Size:
     return dims.total(sizes) if len(set(sizes)) > 1 else sizes[0]
 
 
-__all__ = ["CELL", "carries", "fixed", "in_cell", "layout", "operand_type", "pack", "rows_apart"]
+__all__ = ["CELL", "carries", "fixed", "in_cell", "layout", "operand_type", "pack", "packing", "rows_apart"]

@@ -8,7 +8,7 @@ one group that are never alive together, since a shard keeps to its own rows.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Hashable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from graphc.ir import dims
@@ -47,6 +47,8 @@ from graphc.schedule.sums import cut_sums
 PART = 24  # loop nests in one function; Numba's cost grows faster than linearly beyond
 SHARDS = 16  # at most, so that many processors have work
 
+Known = dict[Hashable, Schedule]  # those of bodies
+
 
 def schedule(
     graph: Graph,
@@ -55,17 +57,18 @@ def schedule(
     updates: Sequence[str],
     in_order: bool = False,
     watched: Sequence[int] | None = None,
+    known: Known | None = None,
 ) -> Schedule:
     """The program of ``graph``: its outputs are ``n_outputs`` results, then a next value for each of ``updates``.
 
     With its stages ``in_order`` it keeps less at a time, and less of it may run side by side. Where it is ``watched``
-    no state is overwritten before the end.
+    no state is overwritten before the end. Bodies that are ``known`` are not scheduled again, and others become so.
     """
     roots = [t.id for t in graph.outputs]
     outputs, nexts = tuple(roots[:n_outputs]), dict(zip(updates, roots[n_outputs:], strict=True))
     items, statements = fuse(graph, execution_order(graph))
     aliases = aliases_of(graph)
-    held = _bodies(items, watched is not None)
+    held = _bodies(items, watched is not None, {} if known is None else known)
     for item in items:
         if isinstance(item, Control):
             item.cut = control.rows_apart(item)
@@ -104,32 +107,34 @@ def aliases_of(graph: Graph) -> dict[int, int]:
     return found
 
 
-def body_schedule(body: Body, watched: bool) -> Schedule:
+def body_schedule(body: Body, watched: bool, known: Known) -> Schedule:
     """The program of a body: its inputs are all that it reads, its outputs all that it makes."""
     graph = expand(outputs_apart(lower(body.graph), elementwise=watched))
     inputs = [graph[name].id if name in graph else -1 for name, _ in body.inputs]
     roots = tuple(t.id for t in graph.outputs)
     items, statements = fuse(graph, execution_order(graph))
     aliases = aliases_of(graph)
-    held = _bodies(items, watched)
+    held = _bodies(items, watched, known)
     cut = stages(graph, items, aliases)
     tested = () if watched else None
     plan = Schedule(graph, tuple(inputs), roots, {}, cut, statements, aliases=aliases, watched=tested, held=held)
     return _placed(plan)
 
 
-def _bodies(items: Sequence[Item], watched: bool) -> tuple[Array, ...]:
+def _bodies(items: Sequence[Item], watched: bool, known: Known) -> tuple[Array, ...]:
     """Schedules the bodies of loops and branches, equal ones once; all their constants."""
-    made: dict[tuple[Body, int], tuple[Schedule, int]] = {}
+    begins: dict[Hashable, int] = {}
     held: tuple[Array, ...] = ()
     for item in items:
         if isinstance(item, Control):
             for name, body in bodies(item.node):
-                key = body, -1 if item.node.op.name == "cond" else control.fixed(item)
-                if key not in made:
-                    made[key] = body_schedule(body, watched), len(held)
-                    held += made[key][0].arrays
-                item.bodies[name], item.held[name] = made[key]
+                key = body, control.packing(item)
+                if key not in known:
+                    known[key] = body_schedule(body, watched, known)
+                if key not in begins:
+                    begins[key] = len(held)
+                    held += known[key].arrays
+                item.bodies[name], item.held[name] = known[key], begins[key]
             control.pack(item)
     return held
 
