@@ -164,7 +164,11 @@ def jax_beside(seed: int) -> None:
         return sum(jnp.sum(s * (t * 0.5 + 0.25)) for s, t in zip(slopes, given, strict=True))
 
     both = jax.jit(lambda *given: [theirs(*given), *jax.grad(turned, tuple(range(5)))(*given)])
-    found = [np.asarray(value) for value in both(*p.arrays)]
+    try:
+        found = [np.asarray(value) for value in both(*p.arrays)]
+    except NotImplementedError:  # it does not go forward through gradients of one's own
+        assert "S.own" in p.text
+        return
     problem = differ(found, p.expected(), p.beside(), 1e-9)
     assert not problem, f"seed {seed}, JAX: {problem}\n{p.text}"
 
