@@ -278,8 +278,11 @@ last = lambda: gx.compile([x], gx.sum(gx.sin(x)), cache=False)(X)
 }
 
 
-# what Python says of a press that comes while Numba forgets a type: nothing can be raised there
-FORGETTING = re.compile(r"Exception ignored in: <function _on_type_disposal.*?\nKeyboardInterrupt: \n", re.DOTALL)
+# What Python says of a press that comes while Numba or llvmlite gives something up: nothing can be raised there. Of
+# graphc's own functions it must not say so.
+FORGETTING = re.compile(
+    r"Exception ignored in: <function (?:(?!graphc/(?:codegen|ir|run|train|lock)).)*?\nKeyboardInterrupt: \n", re.DOTALL
+)
 
 
 def run(cache: Path, program: str, *arguments: str, seconds: float = 500) -> str:
