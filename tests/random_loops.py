@@ -228,7 +228,7 @@ class Writer:
         return [(name, made)]
 
     def further(self, indent: int, a: str, s: Shape) -> list[tuple[str, Shape]]:
-        choices = [f"S.stop_gradient({a}) * {a}", f"S.where({a} > 0, S.sqrt(S.abs({a})), 0.3 * {a})"]
+        choices = [f"S.stop_gradient({a}) * {a}", f"S.where({a} > 0, S.sqrt(S.abs({a}) + 0.1), 0.3 * {a})"]
         if s in ((3,), (3, 3)):
             choices += [f"S.sort({a})", f"S.cumprod(S.tanh({a}))", f"{a} - S.logsumexp({a})", f"{a} * S.max({a})"]
             choices += [f"S.add_at({a}, [2, 0, 2], S.sin({a}))", f"{a} / (S.sum({a} * {a}) + 0.5)"]
@@ -247,6 +247,8 @@ class Writer:
 
     def bend(self, indent: int, known: list[tuple[str, Shape]], depth: int) -> list[tuple[str, Shape]]:
         small = [k for k in known if k[1] in ((), (3,))]
+        if not small:
+            return self.slope(indent, known, depth)
         at, s = self.pick(small)
         which = int(self.rng.integers(3))
         f, _ = self.function(indent, known, depth, (s,), () if which else (3,))
@@ -259,7 +261,7 @@ class Writer:
 
     def own(self, indent: int, known: list[tuple[str, Shape]], depth: int) -> list[tuple[str, Shape]]:
         at, s = self.pick(known)
-        f, _ = self.function(indent, [], min(depth, 1), (s,), s if s in ((), (3,), (3, 3)) else (3,))
+        f, _ = self.function(indent, [], 0, (s,), s if s in ((), (3,), (3, 3)) else (3,))
         name, shape = self.name(), s if s in ((), (3,), (3, 3)) else (3,)
         self.put(indent, f"{name} = S.own({f}, {at})")
         return [(name, shape)]
